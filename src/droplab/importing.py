@@ -1,0 +1,81 @@
+"""Finding a user's function or class by its import path, "package.module:name"."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from droplab.errors import ArgumentError, nearest
+
+
+def import_object(path: str, *, where: str) -> Any:
+    """Return what `path` names, with the working directory on the import path.
+
+    The working directory is put first and stays there, as it does for `python -m`: a user's module
+    may import its neighbours later on.
+
+    Args:
+        path: "package.module:name", or "package.module:Class.name".
+        where: What error messages begin with, e.g. "model.path".
+
+    Raises:
+        ArgumentError: If there is no colon, no such module, no such name in it, or the module
+            itself fails on import.
+
+    Example:
+        >>> import_object("math:pi", where="here")
+        3.14...
+        >>> import_object("math:pii", where="model.path")
+        Traceback (most recent call last):
+        droplab.errors.ArgumentError: model.path: module 'math' has no 'pii'; did you mean 'pi'?
+    """
+    name, colon, attributes = path.partition(":")
+    if not colon or not attributes:
+        raise ArgumentError(
+            f"{where}: expected an import path such as 'my_package.nets:Net', got '{path}'"
+        )
+    found: Any = _import_module(name, where=where)
+    for attribute in attributes.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            names = [key for key in vars(found) if not key.startswith("_")] if _open(found) else []
+            what = f"module '{name}'" if isinstance(found, ModuleType) else f"'{found!r}'"
+            hint = nearest(attribute, names) if len(names) < 500 else ""
+            raise ArgumentError(f"{where}: {what} has no '{attribute}'{_short(hint)}") from None
+    return found
+
+
+def _import_module(name: str, *, where: str) -> ModuleType:
+    here = os.getcwd()  # noqa: PTH109 # sys.path holds strings
+    if here not in sys.path:
+        sys.path.insert(0, here)
+        importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ArgumentError(
+                f"{where}: no module '{error.name}' in the working directory ({here}) or among "
+                "the installed packages; run in the folder that holds it, or install it"
+            ) from None
+        raise ArgumentError(
+            f"{where}: module '{name}' needs the module '{error.name}', which is missing; "
+            "install it"
+        ) from error
+    except Exception as error:
+        raise ArgumentError(
+            f"{where}: module '{name}' fails on import with {type(error).__name__}: {error}"
+        ) from error
+
+
+def _open(found: Any) -> bool:
+    return hasattr(found, "__dict__")
+
+
+def _short(hint: str) -> str:
+    """Drop a list of names that is too long to help."""
+    return hint if len(hint) <= 200 else ""

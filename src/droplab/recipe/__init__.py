@@ -1,0 +1,27 @@
+"""Recipes: experiments as pure data, in TOML or in Python."""
+
+from __future__ import annotations
+
+from droplab.recipe._override import override
+from droplab.recipe._text import builtin_names, dumps, load, loads
+from droplab.recipe.recipe import DEFAULT_SEEDS, Recipe
+from droplab.recipe.specs import FORMATS, Arm, DataSpec, ModelSpec, OptimizerSpec
+from droplab.recipe.target import METRICS, Condition, Target
+
+__all__ = [
+    "DEFAULT_SEEDS",
+    "FORMATS",
+    "METRICS",
+    "Arm",
+    "Condition",
+    "DataSpec",
+    "ModelSpec",
+    "OptimizerSpec",
+    "Recipe",
+    "Target",
+    "builtin_names",
+    "dumps",
+    "load",
+    "loads",
+    "override",
+]

@@ -1,0 +1,40 @@
+"""The digest of a recipe: SHA-256 over canonical JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, cast
+
+_WORDS = frozenset({"name", "title", "story", "hints"})
+"""Fields of the recipe itself that people read and no number depends on."""
+
+
+def digest(recipe: Any) -> str:
+    """Return the hexadecimal digest of a recipe dataclass."""
+    fields = {
+        field.name: getattr(recipe, field.name)
+        for field in dataclasses.fields(recipe)
+        if field.name not in _WORDS
+    }
+    text = json.dumps(_canonical(fields), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(value: Any) -> Any:
+    """Return `value` with equal numbers spelled alike, and without what is not set.
+
+    Leaving out None lets a later version add an optional field without changing old digests.
+    """
+    if dataclasses.is_dataclass(value):
+        pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {key: _canonical(item) for key, item in pairs if item is not None}
+    if isinstance(value, dict):
+        table = cast("dict[str, Any]", value)
+        return {key: _canonical(item) for key, item in table.items() if item is not None}
+    if isinstance(value, tuple):
+        return [_canonical(item) for item in cast("tuple[Any, ...]", value)]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

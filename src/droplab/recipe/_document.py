@@ -1,0 +1,126 @@
+"""A recipe as the nested table that TOML writes, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from droplab.errors import RecipeError, nearest
+from droplab.recipe._problems import Problem, describe, message
+from droplab.recipe.recipe import Recipe
+from droplab.recipe.specs import DataSpec
+from droplab.recipe.target import METRICS, Condition, Target, parse_condition
+
+Document = dict[str, Any]
+_RECIPE = TypeAdapter(Recipe)
+_OWN_KEYS = {"model": "path", "optimizer": "name"}
+"""Tables in which every other key is an argument."""
+
+
+def to_document(recipe: Recipe) -> Document:
+    """Return the table of `recipe`: what `from_document` reads, defaults left out."""
+    document: Document = {"name": recipe.name}
+    document |= {key: getattr(recipe, key) for key in ("title", "story") if getattr(recipe, key)}
+    if recipe.hints:
+        document["hints"] = list(recipe.hints)
+    for key in ("epochs", "batch_size"):
+        document[key] = getattr(recipe, key)
+    document["seeds"] = list(recipe.seeds)
+    document["primary"] = recipe.primary
+    document["data"] = _data(recipe.data)
+    document["model"] = _flat("path", recipe.model.path, recipe.model.arguments)
+    document["optimizer"] = _flat("name", recipe.optimizer.name, recipe.optimizer.arguments)
+    if recipe.target:
+        document["target"] = _target(recipe.target)
+    document["arms"] = [
+        {"name": arm.name}
+        | ({"rates": dict(arm.rates)} if arm.rates else {})
+        | ({"kind": arm.kind} if arm.kind else {})
+        for arm in recipe.arms
+    ]
+    return document
+
+
+def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
+    """Return the recipe that `document` describes.
+
+    Args:
+        document: A table as TOML gives it.
+        where: What error messages begin with, e.g. the name of the file.
+
+    Raises:
+        RecipeError: With every problem that was found.
+    """
+    fields = dict(document)
+    problems: list[Problem] = []
+    for table, own in _OWN_KEYS.items():
+        if isinstance(fields.get(table), Mapping):
+            fields[table], found = _unflat(table, own, fields[table])
+            problems += found
+    if isinstance(fields.get("target"), Mapping):
+        conditions, found = _conditions(fields.pop("target"))
+        problems += found
+        if not found:
+            fields["target"] = {"conditions": conditions}
+    try:
+        recipe = _RECIPE.validate_python(fields)
+    except ValidationError as error:
+        problems += describe(error, root="Recipe", document=fields)
+        raise RecipeError(message(where, problems)) from None
+    if problems:
+        raise RecipeError(message(where, problems))
+    return recipe
+
+
+def _data(data: DataSpec) -> Document:
+    keys = ("name", "path", "function", "format", "train", "validation")
+    table = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
+    if data.in_memory != "auto":
+        table["in_memory"] = data.in_memory
+    return table | ({"arguments": data.arguments} if data.arguments else {})
+
+
+def _target(target: Target) -> Document:
+    table: dict[str, list[str]] = {}
+    for condition in target.conditions:
+        table.setdefault(condition.metric, []).append(f"{condition.op} {condition.value!r}")
+    return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
+
+
+def _flat(own: str, value: str, arguments: Mapping[str, Any]) -> Document:
+    reserved = {key: item for key, item in arguments.items() if key in (own, "arguments")}
+    free = {key: item for key, item in arguments.items() if key not in reserved}
+    return {own: value} | free | ({"arguments": reserved} if reserved else {})
+
+
+def _unflat(table: str, own: str, given: Mapping[str, Any]) -> tuple[Document, list[Problem]]:
+    inner = given.get("arguments", {})
+    if not isinstance(inner, Mapping):
+        return dict(given), [(f"{table}.arguments", f"expected a table, got {inner!r}")]
+    arguments = dict(cast("Mapping[str, Any]", inner))
+    free = {key: item for key, item in given.items() if key not in (own, "arguments")}
+    problems = [
+        (f"{table}.{key}", f"given twice, here and in {table}.arguments; keep one")
+        for key in free
+        if key in arguments
+    ]
+    spec = {own: given[own]} if own in given else {}
+    return spec | {"arguments": free | arguments}, problems
+
+
+def _conditions(table: Mapping[str, Any]) -> tuple[list[Condition], list[Problem]]:
+    conditions: list[Condition] = []
+    problems: list[Problem] = []
+    for metric, given in table.items():
+        place = f"target.{metric}"
+        if metric not in METRICS:
+            problems.append((place, f"unknown key{nearest(metric, METRICS)}"))
+            continue
+        for text in cast("list[Any]", given) if isinstance(given, (list, tuple)) else [given]:
+            try:
+                conditions.append(parse_condition(metric, text))
+            except ValueError as error:
+                problems.append((place, str(error).removeprefix("Condition: ")))
+    return conditions, problems

@@ -1,0 +1,133 @@
+"""The types of a recipe's fields: what is checked for each, and in which words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+from pydantic import BeforeValidator, Field, PlainValidator
+
+from droplab.errors import ArgumentError
+from droplab.probability import check_p
+from droplab.rng import check_seed
+
+_LABEL = re.compile(r"\w[\w .+,=@-]*")
+_IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def check_import_path(value: str) -> str:
+    """Return `value` if it reads "package.module:name"."""
+    if not _IMPORT.fullmatch(value):
+        raise ValueError(
+            f"expected an import path such as 'my_package.nets:Net', got {value!r}; "
+            "put a colon between the module and the name in it"
+        )
+    return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a whole number of at least 1, got {value!r}")
+    if value < 1:
+        raise ValueError(f"expected a whole number of at least 1, got {value}")
+    return value
+
+
+def _label(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a name in quotes, got {value!r}")
+    if len(value) > 64 or not _LABEL.fullmatch(value) or value != value.strip():
+        raise ValueError(
+            "expected a name of at most 64 letters, digits, spaces or any of . _ + , = @ -, "
+            f"starting with a letter or digit, got {value!r}"
+        )
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected text in quotes, got {value!r}")
+    return _encodable(value)
+
+
+def _encodable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"expected text that UTF-8 can hold, got {value!r}") from None
+    return value
+
+
+def _filled(value: Any) -> str:
+    if not _text(value).strip():
+        raise ValueError(f"expected some text, got {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise ValueError(f"expected a number, got {value!r}")
+    return value
+
+
+def _argument(value: Any) -> Any:
+    """Return a keyword argument as a recipe keeps it: what TOML can write, lists as tuples."""
+    if isinstance(value, str):
+        return _encodable(value)
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_argument(item) for item in cast("list[Any]", value))
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[Any, Any]", value).items()
+        return {_filled(key): _argument(item) for key, item in pairs}
+    if value is None:
+        raise ValueError("expected a value, got None, which TOML cannot write; leave the key out")
+    raise ValueError(
+        f"expected a string, number, true or false, list or table, got {value!r} "
+        f"({type(value).__name__})"
+    )
+
+
+def _rate(value: Any) -> float:
+    try:
+        return check_p(value)
+    except ArgumentError as error:
+        raise ValueError(str(error).removeprefix("p: ")) from None
+
+
+def _seed(value: Any) -> int:
+    try:
+        return check_seed(value)
+    except ArgumentError as error:
+        raise ValueError(str(error).removeprefix("seed: ")) from None
+
+
+def _table(value: Any) -> Any:
+    return dict(cast("Mapping[Any, Any]", value)) if isinstance(value, Mapping) else value
+
+
+def _list(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"expected a list, got {value!r}; write it in [brackets]")
+    return tuple(cast("list[Any]", value))
+
+
+AsTuple = BeforeValidator(_list)
+Count = Annotated[int, PlainValidator(_count)]
+Label = Annotated[str, PlainValidator(_label)]
+Text = Annotated[str, PlainValidator(_text)]
+Filled = Annotated[str, PlainValidator(_filled)]
+Number = Annotated[float, PlainValidator(_number)]
+Seed = Annotated[int, PlainValidator(_seed)]
+Argument = Annotated[Any, PlainValidator(_argument)]
+Arguments = Annotated[dict[Filled, Argument], BeforeValidator(_table)]
+Rates = Annotated[
+    dict[Filled, Annotated[float, PlainValidator(_rate)]],
+    BeforeValidator(_table),
+    Field(description="site -> drop probability"),
+]

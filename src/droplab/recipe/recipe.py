@@ -1,0 +1,133 @@
+"""The recipe: everything that determines an experiment, as pure data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import KW_ONLY
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from droplab.errors import RecipeError, nearest
+from droplab.recipe._digest import digest
+from droplab.recipe._spec import spec
+from droplab.recipe._values import AsTuple, Count, Label, Seed, Text
+from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec
+from droplab.recipe.target import Metric, Target
+
+DEFAULT_SEEDS = tuple(range(8))
+"""Eight seeds: enough for an exact sign-flip test to speak at 5 %, and cheap."""
+
+
+def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if not seeds:
+        raise ValueError("expected at least one seed, got none; [0, 1, 2, 3, 4, 5, 6, 7] is usual")
+    twice = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"expected different seeds, got {', '.join(twice)} more than once; the same seed is "
+            "the same run, so it would count one result twice"
+        )
+    return seeds
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
+    if not arms:
+        raise ValueError("expected at least one arm, the baseline, got none")
+    twice = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
+    if twice:
+        raise ValueError(f"expected different names, got {_quoted(twice)} more than once")
+    baselines = [arm.name for arm in arms if arm.is_baseline]
+    if len(baselines) != 1:
+        raise ValueError(
+            "expected exactly one baseline, an arm without rates, to compare the others with, got "
+            + (f"{len(baselines)} ({_quoted(baselines)})" if baselines else "none")
+            + ("; keep one of them" if baselines else "; add one with nothing but a name")
+        )
+    return arms
+
+
+@spec
+class Recipe:
+    """One experiment: data, model, optimizer, length, seeds, arms and target.
+
+    The arms may differ in nothing but dropout: that is the shape of the class, not a promise.
+    All arguments are keyword-only.
+
+    Args:
+        name: What the command line and the reports call it.
+        title: One line for people.
+        story: What is wrong and what may be changed.
+        hints: What to try, from gentle to telling.
+        data: Which data.
+        model: Which model.
+        optimizer: Which optimizer.
+        epochs: Passes over the training examples.
+        batch_size: Examples a step.
+        seeds: One run an arm for each of them.
+        arms: Where dropout goes, one baseline among them.
+        target: What an arm has to reach, or None.
+        primary: The metric that decides, one of `METRICS`.
+
+    Raises:
+        RecipeError: If a value is impossible, naming every problem at once.
+
+    Example:
+        >>> recipe = Recipe(
+        ...     name="tiny", data=DataSpec("digits", validation=400), model=ModelSpec("mlp"),
+        ...     optimizer=OptimizerSpec("Adam"), epochs=3, batch_size=32,
+        ...     arms=(Arm("none"), Arm("half", {"fc2": 0.5})),
+        ... )
+        >>> recipe.baseline.name, recipe.primary, len(recipe.seeds)
+        ('none', 'val_loss', 8)
+    """
+
+    _: KW_ONLY
+    name: Label
+    title: Text = ""
+    story: Text = ""
+    hints: Annotated[tuple[Text, ...], AsTuple] = ()
+    data: DataSpec
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    epochs: Count
+    batch_size: Count
+    seeds: Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)] = DEFAULT_SEEDS
+    arms: Annotated[tuple[Arm, ...], AsTuple, AfterValidator(_arms)]
+    target: Target | None = None
+    primary: Metric = "val_loss"
+
+    @property
+    def baseline(self) -> Arm:
+        """The arm without dropout."""
+        return next(arm for arm in self.arms if arm.is_baseline)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Every site that some arm names, in order of first appearance."""
+        return tuple(dict.fromkeys(site for arm in self.arms for site in arm.rates))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that determines the rows and the question.
+
+        Two runs with the same digest are the same experiment. Name, title, story and hints do not
+        count, nor does the order of keys or the spelling of a number (1 and 1.0).
+        """
+        return digest(self)
+
+    def arm(self, name: str) -> Arm:
+        """Return the arm called `name`.
+
+        Raises:
+            RecipeError: If there is none.
+        """
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        names = [arm.name for arm in self.arms]
+        raise RecipeError(f"{self.name}: no arm '{name}'{nearest(name, names)}")

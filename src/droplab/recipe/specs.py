@@ -1,0 +1,169 @@
+"""The parts of a recipe: which data, which model, which optimizer, and the arms."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import PlainValidator, model_validator
+
+from droplab.recipe._spec import spec
+from droplab.recipe._values import (
+    Arguments,
+    Count,
+    Filled,
+    Label,
+    Rates,
+    check_import_path,
+)
+
+Format = Literal["npz", "npy", "idx", "images"]
+FORMATS: tuple[str, ...] = get_args(Format)
+"""Formats of user data: what `DataSpec.format` may be; left out, the path tells."""
+
+
+def _format(value: Any) -> Any:
+    if value is not None and value not in FORMATS:
+        raise ValueError(f"expected one of {', '.join(FORMATS)}, got {value!r}")
+    return value
+
+
+def _validation(value: Any) -> Any:
+    if value == "test" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(
+        "expected how many training examples to set aside, a whole number of at least 1, or "
+        f"'test' for the official test split, got {value!r}"
+    )
+
+
+def _in_memory(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError(f"expected 'auto', true or false, got {value!r}")
+
+
+@spec
+class DataSpec:
+    """Which data an experiment trains and validates on: one of `name`, `path` and `function`.
+
+    Args:
+        name: A data set that droplab knows, e.g. "fashion-mnist".
+        path: A file or folder of the user's, relative to the working directory.
+        function: Import path of a function that returns map-style data sets.
+        arguments: Keyword arguments of `function`, or what `path` leaves open.
+        format: Format of `path`, one of `FORMATS`; None: the path tells.
+        train: Train on the first `train` training examples; None: on all that are left.
+        validation: Validate on the `validation` training examples that follow them (with `train`
+            None: on the last ones), or "test": on the official test split, which leaves no test
+            split for the end.
+        in_memory: Keep the data as tensors (True), stream it (False), or "auto": in memory if it
+            fits and its items come out equal twice.
+
+    Raises:
+        RecipeError: If a value is impossible, or not exactly one source is given.
+
+    Example:
+        >>> DataSpec(name="fashion-mnist", train=6000, validation=10000).source
+        'fashion-mnist'
+        >>> DataSpec(name="digits", path="digits.npz", validation="test")
+        Traceback (most recent call last):
+        droplab.errors.RecipeError: DataSpec: expected exactly one of ..., got name and path
+    """
+
+    name: Filled | None = None
+    path: Filled | None = None
+    function: Filled | None = None
+    arguments: Arguments = field(default_factory=dict[str, Any])
+    format: Annotated[Format | None, PlainValidator(_format)] = None
+    train: Count | None = None
+    validation: Annotated[int | Literal["test"], PlainValidator(_validation)] = "test"
+    in_memory: Annotated[Literal["auto"] | bool, PlainValidator(_in_memory)] = "auto"
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSpec:
+        given = [key for key in ("name", "path", "function") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "expected exactly one of name, path and function, got "
+                f"{' and '.join(given) or 'none of them'}"
+            )
+        if self.function is not None:
+            check_import_path(self.function)
+        if self.format is not None and self.path is None:
+            raise ValueError(f"expected a format only with path, got format with {given[0]}")
+        if self.arguments and self.name is not None:
+            raise ValueError(
+                f"expected arguments only with path or function, got {', '.join(self.arguments)}"
+            )
+        return self
+
+    @property
+    def source(self) -> str:
+        """The name, path or function, whichever is given."""
+        return self.name or self.path or self.function or ""
+
+
+@spec
+class ModelSpec:
+    """Which model: "mlp", or an import path such as "my_package.nets:Net", and its arguments.
+
+    In TOML the arguments stand beside the path: `path = "mlp"`, `hidden = [256, 128]`.
+
+    Example:
+        >>> ModelSpec("mlp", {"in_features": 784, "hidden": [256, 128]}).arguments["hidden"]
+        (256, 128)
+    """
+
+    path: Filled
+    arguments: Arguments = field(default_factory=dict[str, Any])
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelSpec:
+        if not self.path.isidentifier():
+            check_import_path(self.path)
+        return self
+
+
+@spec
+class OptimizerSpec:
+    """Which optimizer of `torch.optim`, by name, and its arguments.
+
+    In TOML the arguments stand beside the name: `name = "Adam"`, `lr = 0.001`.
+
+    Example:
+        >>> OptimizerSpec("SGD", {"lr": 0.1, "momentum": 0.9}).name
+        'SGD'
+    """
+
+    name: Filled
+    arguments: Arguments = field(default_factory=dict[str, Any])
+
+
+@spec
+class Arm:
+    """One arm of an experiment: where dropout goes and at which rate. Nothing else may differ.
+
+    Args:
+        name: What reports call it.
+        rates: Site -> probability of dropping. Empty, or all 0: the baseline.
+        kind: Which dropout of the layer registry; None: the standard one.
+
+    Raises:
+        RecipeError: If a rate is no probability, or there is any other key.
+
+    Example:
+        >>> Arm("both", {"fc2": 0.3, "fc3": 0.3}).is_baseline
+        False
+        >>> Arm("none").is_baseline
+        True
+    """
+
+    name: Label
+    rates: Rates = field(default_factory=dict[str, float])
+    kind: Filled | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """True if the arm drops nothing."""
+        return not any(self.rates.values())

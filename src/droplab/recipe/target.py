@@ -1,0 +1,125 @@
+"""The target: what an arm has to reach, judged on the mean over seeds at the last epoch."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, PlainValidator, model_validator
+
+from droplab.errors import nearest
+from droplab.recipe._spec import spec
+from droplab.recipe._values import AsTuple, Number
+
+METRICS: tuple[str, ...] = (
+    "train_loss_running",
+    "train_accuracy_running",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_ece",
+    "gap",
+)
+"""What is measured every epoch. "running" is with dropout on, while training; the rest in eval
+mode. `gap` = train_accuracy - val_accuracy. Accuracies are fractions in [0, 1]."""
+
+Op = Literal[">=", "<=", ">", "<"]
+_OPS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_FRACTIONS = ("accuracy", "ece", "gap")
+_CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
+
+
+def check_metric(value: Any) -> Any:
+    """Return `value` if it is one of `METRICS`."""
+    if value not in METRICS:
+        raise ValueError(f"expected a metric, got {value!r}{nearest(str(value), METRICS)}")
+    return value
+
+
+def _op(value: Any) -> Any:
+    if value not in _OPS:
+        raise ValueError(f"expected one of {', '.join(_OPS)}, got {value!r}")
+    return value
+
+
+Metric = Annotated[str, PlainValidator(check_metric)]
+
+
+@spec
+class Condition:
+    """One condition on one metric, e.g. val_accuracy >= 0.85.
+
+    Example:
+        >>> Condition("val_accuracy", ">=", 0.85).met(0.861)
+        True
+        >>> str(Condition("val_accuracy", ">=", 0.85))
+        'val_accuracy >= 0.85'
+    """
+
+    metric: Metric
+    op: Annotated[Op, PlainValidator(_op)]
+    value: Number
+
+    @model_validator(mode="after")
+    def _check(self) -> Condition:
+        if self.metric.partition("_running")[0].endswith(_FRACTIONS) and abs(self.value) > 1:
+            raise ValueError(
+                f"expected a fraction in [0, 1] for {self.metric}, got {self.value:g}, which looks "
+                f"like a percentage; did you mean {self.value / 100:g}?"
+            )
+        return self
+
+    def met(self, value: float) -> bool:
+        """Return whether `value` fulfils the condition; NaN never does."""
+        return _OPS[self.op](value, self.value)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.op} {self.value:g}"
+
+
+def parse_condition(metric: str, text: Any) -> Condition:
+    """Return the condition that TOML writes as `metric = ">= 0.85"`.
+
+    Raises:
+        ValueError: If `text` is not a comparison with a number.
+    """
+    match = _CONDITION.fullmatch(text) if isinstance(text, str) else None
+    try:
+        if match:
+            return Condition(metric, match[1], float(match[2]))  # pyright: ignore[reportArgumentType] # one of the four
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+    raise ValueError(f"expected a comparison such as '>= 0.85', got {text!r}")
+
+
+def _order(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    if not conditions:
+        raise ValueError("expected at least one condition, got none")
+    return tuple(sorted(conditions, key=lambda condition: METRICS.index(condition.metric)))
+
+
+@spec
+class Target:
+    """What an arm has to reach: all conditions, on the mean over seeds at the last epoch.
+
+    In TOML: `[target]`, then `val_accuracy = ">= 0.85"`, one line a metric (a list of comparisons
+    for two bounds). The conditions are kept in the order of `METRICS`.
+
+    Example:
+        >>> str(Target((Condition("train_accuracy_running", "<", 0.92),)))
+        'train_accuracy_running < 0.92'
+    """
+
+    conditions: Annotated[tuple[Condition, ...], AsTuple, AfterValidator(_order)]
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.conditions))

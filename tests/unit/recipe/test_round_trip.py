@@ -1,0 +1,192 @@
+"""TOML out and in again, and what the digest sees: properties over random recipes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import tomllib
+from typing import Any
+
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from droplab.recipe import (
+    METRICS,
+    Arm,
+    Condition,
+    DataSpec,
+    ModelSpec,
+    OptimizerSpec,
+    Recipe,
+    Target,
+    dumps,
+    loads,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+filled = texts.filter(lambda text: text.strip())
+labels = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 .+_-]{0,9}[A-Za-z0-9]", fullmatch=True)
+rates = st.one_of(st.just(1.0), st.integers(1, 65535).map(lambda n: n / 65536))
+counts = st.integers(1, 10**6)
+scalars = st.one_of(
+    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), texts
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(filled, inner, max_size=3),
+    max_leaves=6,
+)
+arguments = st.dictionaries(
+    st.one_of(filled, st.sampled_from(["name", "path", "arguments"])), values
+)
+validations = st.one_of(counts, st.just("test"))
+data = st.one_of(
+    st.builds(DataSpec, name=filled, train=st.none() | counts, validation=validations),
+    st.builds(
+        DataSpec,
+        path=filled,
+        arguments=arguments,
+        format=st.sampled_from([None, "npz", "images"]),
+        validation=validations,
+        in_memory=st.sampled_from(["auto", True, False]),
+    ),
+    st.builds(DataSpec, function=st.just("a.b:C.d"), arguments=arguments, validation=validations),
+)
+conditions = st.builds(
+    Condition,
+    st.sampled_from(METRICS),
+    st.sampled_from([">=", "<=", ">", "<"]),
+    st.floats(0, 1),
+)
+
+
+@st.composite
+def arm_lists(draw: st.DrawFn) -> tuple[Arm, ...]:
+    names = draw(st.lists(labels, min_size=1, max_size=4, unique=True))
+    drops = st.dictionaries(filled, rates, min_size=1, max_size=3)
+    others = [Arm(name, draw(drops), draw(st.none() | filled)) for name in names[1:]]
+    arms = [Arm(names[0], draw(st.sampled_from([{}, {"fc2": 0.0}]))), *others]
+    return tuple(draw(st.permutations(arms)))
+
+
+recipes = st.builds(
+    Recipe,
+    name=labels,
+    title=texts,
+    story=texts,
+    hints=st.lists(texts, max_size=3),
+    data=data,
+    model=st.builds(ModelSpec, st.sampled_from(["mlp", "a.b:C"]), arguments),
+    optimizer=st.builds(OptimizerSpec, filled, arguments),
+    epochs=counts,
+    batch_size=counts,
+    seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True),
+    arms=arm_lists(),
+    target=st.none() | st.builds(Target, st.lists(conditions, min_size=1, max_size=4)),
+    primary=st.sampled_from(METRICS),
+)
+quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def shuffled(value: Any, rng: random.Random) -> Any:
+    """Return a TOML table with its keys in another order and whole floats as integers or back."""
+    if isinstance(value, dict):
+        keys = list(value)
+        rng.shuffle(keys)
+        return {key: shuffled(value[key], rng) for key in keys}
+    if isinstance(value, list):
+        return [shuffled(item, rng) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
+@quick
+@given(recipes)
+def test_toml_round_trip_is_exact(recipe: Recipe) -> None:
+    again = loads(dumps(recipe))
+    assert again == recipe
+    assert again.digest == recipe.digest
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+@quick
+@given(recipes, st.integers(0, 99))
+def test_the_digest_sees_neither_order_of_keys_nor_spelling(recipe: Recipe, seed: int) -> None:
+    table = shuffled(tomllib.loads(dumps(recipe)), random.Random(seed))
+    assert loads(tomli_w.dumps(table)).digest == recipe.digest
+
+
+@quick
+@given(recipes, labels, texts)
+def test_the_digest_does_not_see_words(recipe: Recipe, name: str, words: str) -> None:
+    table = tomllib.loads(dumps(recipe)) | {"name": name, "title": words, "story": words}
+    assert loads(tomli_w.dumps(table | {"hints": [words]})).digest == recipe.digest
+
+
+@quick
+@given(recipes, recipes)
+def test_other_experiments_have_other_digests(one: Recipe, two: Recipe) -> None:
+    def question(recipe: Recipe) -> str:
+        table = tomllib.loads(dumps(recipe))
+        for key in ("name", "title", "story", "hints"):
+            table.pop(key, None)
+        return json.dumps(shuffled(table, random.Random(0)), sort_keys=True)
+
+    assert (question(one) == question(two)) == (one.digest == two.digest)
+
+
+def test_every_setting_changes_the_digest() -> None:
+    text = """
+        epochs = 3
+        batch_size = 32
+        seeds = [0, 1]
+        primary = "val_loss"
+        data = {path = "a", train = 9, validation = 5, format = "npz", arguments = {x = 1}}
+        model = {path = "mlp", hidden = [3]}
+        optimizer = {name = "Adam", lr = 0.1}
+        target = {val_loss = "< 2"}
+        arms = [{name = "none"}, {name = "half", rates = {fc2 = 0.5}, kind = "alpha"}]
+    """
+    changes = [
+        ("epochs = 3", "epochs = 4"),
+        ("batch_size = 32", "batch_size = 33"),
+        ("[0, 1]", "[0, 2]"),
+        ('"val_loss"', '"gap"'),
+        ('path = "a"', 'path = "b"'),
+        ("train = 9", "train = 8"),
+        ("train = 9, ", ""),
+        ("validation = 5", 'validation = "test"'),
+        ('format = "npz"', 'format = "npy"'),
+        ("x = 1", "x = true"),
+        ("train = 9", "train = 9, in_memory = false"),
+        ('path = "mlp"', 'path = "mlb"'),
+        ("[3]", "[4]"),
+        ('"Adam"', '"AdamW"'),
+        ("lr = 0.1", "lr = 0.2"),
+        ("< 2", "<= 2"),
+        ('{name = "half"', '{name = "hulf"'),
+        ("0.5", "0.25"),
+        ('"alpha"', '"beta"'),
+    ]
+    digests = {loads(text, name="x").digest}
+    for old, new in changes:
+        assert old in text
+        digests.add(loads(text.replace(old, new), name="x").digest)
+    assert len(digests) == len(changes) + 1
+
+
+def test_the_digest_of_a_known_recipe_is_what_it_was() -> None:
+    """A digest names stored runs, so it may not change from version to version."""
+    recipe = Recipe(
+        name="x",
+        data=DataSpec("digits", train=200, validation=600),
+        model=ModelSpec("mlp", {"in_features": 64, "hidden": [128, 64]}),
+        optimizer=OptimizerSpec("Adam", {"lr": 0.003}),
+        epochs=60,
+        batch_size=20,
+        arms=(Arm("none"), Arm("half", {"fc2": 0.5})),
+    )
+    assert recipe.digest == "943f178a044f73af87222dbdfb61c2cf0c117bd7bbd3dc1b7c9a060f9c457130"
