@@ -1,0 +1,25 @@
+"""Data sets by name, from files, folders or functions, as tensors that keep their dtype."""
+
+from __future__ import annotations
+
+from droplab.data._carve import carve
+from droplab.data._known import Known, known
+from droplab.data._load import load, names
+from droplab.data._progress import Progress
+from droplab.data.dataset import DataSet, Splits
+from droplab.data.split import Split, to_float
+from droplab.data.streamed import StreamedSplit
+
+__all__ = [
+    "DataSet",
+    "Known",
+    "Progress",
+    "Split",
+    "Splits",
+    "StreamedSplit",
+    "carve",
+    "known",
+    "load",
+    "names",
+    "to_float",
+]

@@ -1,0 +1,218 @@
+"""User data from .npz, .npy and IDX files."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from droplab.data._idx import read_idx
+from droplab.data._items import array_tensor
+from droplab.data._labels import class_numbers
+from droplab.data._memory import fits
+from droplab.data.dataset import AnySplit, DataSet, content_checksum
+from droplab.data.split import Split
+from droplab.data.streamed import StreamedSplit
+from droplab.errors import DataError, nearest
+from droplab.recipe import DataSpec
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "inputs": ("x_train", "train_images", "inputs", "images", "x", "X"),
+    "labels": ("y_train", "train_labels", "labels", "targets", "y"),
+    "test_inputs": ("x_test", "test_images", "test_inputs"),
+    "test_labels": ("y_test", "test_labels"),
+}
+"""What each array of an .npz file, or .npy file of a folder, is usually called."""
+
+IDX_ROLES: Mapping[str, tuple[str, ...]] = {
+    role: (f"{part}-ubyte", f"{part}-ubyte.gz")
+    for role, part in {
+        "inputs": "train-images-idx3",
+        "labels": "train-labels-idx1",
+        "test_inputs": "t10k-images-idx3",
+        "test_labels": "t10k-labels-idx1",
+    }.items()
+}
+
+Reader = Callable[[str], np.ndarray]
+
+
+def load_npz(path: Path, spec: DataSpec) -> DataSet:
+    """Return the data set in an .npz file; the arguments name its arrays."""
+    if spec.in_memory is False:
+        raise DataError(
+            f"{path}: an .npz file can only be read whole; save its arrays as .npy files to stream"
+        )
+    with path.open("rb") as raw:
+        try:
+            file = np.load(raw, allow_pickle=False)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: expected an .npz file, and cannot read it: {error}") from None
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: expected an .npz file, got one array; is it an .npy file?")
+        named = _names(spec, ROLES, file.files, where=str(path))
+        return _assemble(
+            path,
+            spec,
+            named,
+            lambda name: _numpy(lambda: file[name], where=f"{path}: {name}"),
+        )
+
+
+def load_npy(path: Path, spec: DataSpec) -> DataSet:
+    """Return the data set in .npy files: a folder of them, or one whose labels are named."""
+    folder, named = _files(path, spec, {r: _npy(names) for r, names in ROLES.items()})
+
+    def read(name: str) -> np.ndarray:
+        file = folder / name
+        return _numpy(lambda: np.lib.format.open_memmap(file, mode="r"), where=str(file))
+
+    return _assemble(path, spec, named, read)
+
+
+def load_idx(path: Path, spec: DataSpec) -> DataSet:
+    """Return the data set in IDX files: a folder of them, or one whose labels are named."""
+    if spec.in_memory is False:
+        raise DataError(f"{path}: IDX files can only be read whole; save .npy files to stream")
+    folder, named = _files(path, spec, IDX_ROLES)
+
+    def read(name: str) -> np.ndarray:
+        array = read_idx(folder / name)
+        # Images have a channel, as everywhere else.
+        return array[:, None] if array.ndim == 3 else array
+
+    return _assemble(path, spec, named, read)
+
+
+def _npy(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{name}.npy" for name in names)
+
+
+def _files(
+    path: Path, spec: DataSpec, roles: Mapping[str, tuple[str, ...]]
+) -> tuple[Path, dict[str, str]]:
+    """Return the folder of the files and the file name of each role."""
+    if path.is_dir():
+        return path, _names(spec, roles, [p.name for p in path.iterdir()], where=str(path))
+    folder = path.parent
+    if "labels" not in spec.arguments:
+        raise DataError(
+            f"{path}: expected the file of its labels in data.arguments.labels, a name in the same "
+            "folder, got none"
+        )
+    found = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    given = DataSpec(path=spec.path, arguments={**spec.arguments, "inputs": path.name})
+    return folder, _names(given, dict.fromkeys(roles, ()), found, where=str(folder))
+
+
+def _names(
+    spec: DataSpec, roles: Mapping[str, tuple[str, ...]], found: Sequence[str], *, where: str
+) -> dict[str, str]:
+    """Return the name of the array, or file, of each role that there is one for."""
+    named: dict[str, str] = {}
+    for key in spec.arguments:
+        if key not in (*roles, "classes"):
+            raise DataError(f"data.arguments.{key}: unknown key{nearest(key, (*roles, 'classes'))}")
+    for role, usual in roles.items():
+        given = spec.arguments.get(role)
+        name = given if given is not None else next((n for n in usual if n in found), None)
+        if given is not None and given not in found:
+            raise DataError(
+                f"{where}: no '{given}' for data.arguments.{role}{nearest(str(given), found)}"
+            )
+        if name is not None:
+            named[role] = name
+    for role in ("inputs", "labels"):
+        if role not in named:
+            raise DataError(
+                f"{where}: expected training {role} under one of the names "
+                f"{', '.join(roles[role])}, got {', '.join(sorted(found)) or 'nothing'}; name them "
+                f"in data.arguments.{role}"
+            )
+    if ("test_inputs" in named) != ("test_labels" in named):
+        one = "test_labels" if "test_inputs" in named else "test_inputs"
+        raise DataError(f"{where}: expected data.arguments.{one} too, got only the other half")
+    return named
+
+
+def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader) -> DataSet:
+    pairs = [("inputs", "labels")] + ([("test_inputs", "test_labels")] if len(named) == 4 else [])
+    arrays = [(read(named[x]), read(named[y])) for x, y in pairs]
+    targets, classes = class_numbers(
+        [labels for _, labels in arrays],
+        _class_names(spec.arguments.get("classes", ())),
+        where=[f"{path}: {named[y]}" for _, y in pairs],
+    )
+    splits: list[AnySplit] = []
+    for (inputs, _), target, (x, y) in zip(arrays, targets, pairs, strict=True):
+        where = f"{path}: {named[x]}"
+        if inputs.ndim < 2 or not inputs.size:
+            raise DataError(
+                f"{where}: expected numbers of shape (N, ...), one row an example, got shape "
+                f"{inputs.shape}{', which is empty' if not inputs.size else ''}"
+            )
+        if len(inputs) != len(target):
+            raise DataError(
+                f"{where}: expected as many inputs as labels, got {len(inputs)} inputs and "
+                f"{len(target)} labels ({named[y]})"
+            )
+        splits.append(_split(inputs, target, spec, len(classes), where=where))
+    shapes = [arrays[i][0].shape[1:] for i in range(len(arrays))]
+    if shapes[0] != shapes[-1]:
+        raise DataError(f"{path}: training inputs are {shapes[0]} each, test inputs {shapes[-1]}")
+    train, test = splits[0], splits[1] if len(splits) > 1 else None
+    whole = isinstance(train, Split) and (test is None or isinstance(test, Split))
+    checksum = content_checksum(train, test) if whole else ""  # pyright: ignore[reportArgumentType] # both are Split
+    return DataSet(path.stem, train, test, classes, f"the user's {path}", checksum)
+
+
+def _split(
+    array: np.ndarray, targets: torch.Tensor, spec: DataSpec, classes: int, *, where: str
+) -> AnySplit:
+    keep = fits(array.nbytes) if spec.in_memory == "auto" else spec.in_memory
+    if not keep:
+        return StreamedSplit(_Rows(array, targets, where), torch.arange(len(targets)), classes)
+    inputs = array_tensor(array, where=where)
+    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+        i = int((~inputs.flatten(1).isfinite().all(1)).nonzero()[0])
+        raise DataError(f"{where}: expected finite numbers, got NaN or infinity in example {i}")
+    return Split(inputs, targets)
+
+
+class _Rows:
+    """Rows of a memory-mapped array, as a map-style data set."""
+
+    def __init__(self, array: np.ndarray, targets: torch.Tensor, where: str) -> None:
+        self.array, self.targets, self.where = array, targets, where
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row = np.asarray(self.array[index])
+        return array_tensor(row, where=f"{self.where}[{index}]"), int(self.targets[index])
+
+
+def _class_names(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, tuple) or not all(isinstance(name, str) for name in given):
+        raise DataError(f"data.arguments.classes: expected a list of names, got {given!r}")
+    return given
+
+
+def _numpy(read: Callable[[], np.ndarray], *, where: str) -> np.ndarray:
+    try:
+        return read()
+    except ValueError as error:
+        if "allow_pickle" in str(error) or "Python objects" in str(error):
+            raise DataError(
+                f"{where}: expected an array of numbers, got one of Python objects, which droplab "
+                "never unpickles, since that can run code; save it as an array of numbers"
+            ) from None
+        raise DataError(f"{where}: cannot read this array: {error}") from None
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{where}: cannot read this array: {error}") from None

@@ -1,0 +1,107 @@
+"""User data from a function that returns map-style data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from droplab.data._memory import as_split
+from droplab.data._progress import Progress
+from droplab.data.dataset import AnySplit, DataSet, content_checksum
+from droplab.data.split import Split
+from droplab.errors import ArgumentError, DataError
+from droplab.importing import import_object
+from droplab.recipe import DataSpec
+
+_FORMS = (
+    "a map-style data set, a pair (train, test) of them, or a table {'train': ..., 'test': ...}"
+)
+
+
+def load_function(spec: DataSpec, progress: Progress) -> DataSet:
+    """Return the data set that `spec.function` makes, called with `spec.arguments`.
+
+    Raises:
+        DataError: If there is no such function, it fails, or returns something else.
+    """
+    path = spec.function or ""
+    try:
+        function = import_object(path, where="data.function")
+    except ArgumentError as error:
+        raise DataError(str(error)) from error.__cause__
+    if not callable(function):
+        raise DataError(
+            f"data.function: expected a function, got {type(function).__name__} from {path}"
+        )
+    try:
+        made = function(**spec.arguments)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"data.function: {path} fails with {type(error).__name__}: {error}; it was called with "
+            f"{', '.join(f'{k}={v!r}' for k, v in spec.arguments.items()) or 'no arguments'}"
+        ) from error
+    if isinstance(made, DataSet):
+        return made
+    train, test = _parts(made, path)
+    names = _class_names(train)
+    splits: list[AnySplit] = []
+    for part, what in ((train, "train"), (test, "test")):
+        if part is not None or what == "train":
+            _check(part, what, path)
+            splits.append(
+                as_split(
+                    part,
+                    name=f"{path} ({what})",
+                    classes=len(names),
+                    in_memory=spec.in_memory,
+                    progress=progress,
+                )
+            )
+    kept = [split for split in splits if isinstance(split, Split)]
+    if len(kept) == len(splits) and not names:
+        count = max(int(split.targets.max()) for split in kept) + 1
+        names = tuple(str(i) for i in range(count))
+    if len(names) == 1:
+        raise DataError(f"data.function: {path}: expected at least two classes, got {names[0]!r}")
+    return DataSet(
+        path,
+        splits[0],
+        splits[1] if len(splits) > 1 else None,
+        names,
+        f"the user's function {path}",
+        content_checksum(*kept) if len(kept) == len(splits) else "",
+    )
+
+
+def _parts(made: Any, path: str) -> tuple[Any, Any]:
+    if isinstance(made, tuple):
+        if len(made) != 2:
+            raise DataError(f"data.function: {path}: expected {_FORMS}, got {len(made)} of them")
+        return made
+    if isinstance(made, Mapping):
+        if "train" not in made or not set(made) <= {"train", "test"}:
+            raise DataError(
+                f"data.function: {path}: expected {_FORMS}, got a table of "
+                f"{', '.join(map(repr, made)) or 'nothing'}"
+            )
+        return made["train"], made.get("test")
+    return made, None
+
+
+def _check(part: Any, what: str, path: str) -> None:
+    if not hasattr(part, "__getitem__") or not hasattr(part, "__len__"):
+        hint = "; return its .dataset" if hasattr(part, "dataset") else ""
+        raise DataError(
+            f"data.function: {path}: expected {_FORMS}, each with __len__ and __getitem__, got "
+            f"{type(part).__name__} for {what}{hint}"
+        )
+    if not len(part):
+        raise DataError(f"data.function: {path}: the data set for {what} is empty")
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    """Return the names that torchvision's data sets have as `classes`, if they are there."""
+    names = getattr(dataset, "classes", None)
+    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()

@@ -1,0 +1,161 @@
+"""User data from a folder of class folders of images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from droplab.data._items import image_tensor
+from droplab.data._memory import as_split
+from droplab.data._progress import Progress
+from droplab.data.dataset import AnySplit, DataSet, content_checksum
+from droplab.data.split import Split
+from droplab.errors import DataError, nearest
+from droplab.recipe import DataSpec
+
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+_KEYS = ("size", "grey")
+
+
+class ImageFiles:
+    """Image files with their class numbers, as a map-style data set.
+
+    Args:
+        files: Path and class number of each.
+        size: (height, width) to resize to; None: as they are.
+        grey: One channel (True) or three.
+    """
+
+    def __init__(
+        self, files: Sequence[tuple[Path, int]], size: tuple[int, int] | None, grey: bool
+    ) -> None:
+        self.files, self.size, self.grey = files, size, grey
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        path, label = self.files[index]
+        image = _open(path)
+        if image.mode.startswith(("I", "F")):
+            image_tensor(image, where=str(path))  # refuses it
+        image = image.convert("L" if self.grey else "RGB")
+        if self.size:
+            image = image.resize((self.size[1], self.size[0]), Image.Resampling.BILINEAR)
+        return image_tensor(image, where=str(path)), label
+
+
+def load_images(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
+    """Return the data set in a folder: one folder a class, or train/ and test/ of such.
+
+    Within a split the images come in the order of the SHA-256 of their relative path, so that the
+    first n are a fair sample of all classes, on every machine.
+
+    Raises:
+        DataError: If there are no images, fewer than two classes, or an image cannot be read.
+    """
+    size, grey = _arguments(spec)
+    root = path / "train" if (path / "train").is_dir() else path
+    classes = _classes(root)
+    files = _files(root, classes)
+    test_files: list[tuple[Path, int]] = []
+    if root != path and (path / "test").is_dir():
+        for name in _classes(path / "test", least=1):
+            if name not in classes:
+                raise DataError(
+                    f"{path / 'test' / name}: class '{name}' is not among the classes of training"
+                    f"{nearest(name, classes)}"
+                )
+        test_files = _files(path / "test", classes)
+    if grey is None:
+        grey = all(_open(file).mode in ("1", "L", "LA", "La") for file, _ in files)
+    if size is None:
+        _check_sizes([file for file, _ in (*files, *test_files)])
+
+    def split(part: Sequence[tuple[Path, int]]) -> AnySplit:
+        # The same file gives the same image, so only the size has to be looked at.
+        return as_split(
+            ImageFiles(part, size, bool(grey)),
+            name=path.name,
+            classes=len(classes),
+            in_memory=spec.in_memory,
+            progress=progress,
+        )
+
+    train, test = split(files), split(test_files) if test_files else None
+    whole = isinstance(train, Split) and (test is None or isinstance(test, Split))
+    checksum = content_checksum(train, test) if whole else ""  # pyright: ignore[reportArgumentType] # both are Split
+    return DataSet(path.name, train, test, classes, f"the user's images in {path}", checksum)
+
+
+def _arguments(spec: DataSpec) -> tuple[tuple[int, int] | None, bool | None]:
+    for key in spec.arguments:
+        if key not in _KEYS:
+            raise DataError(f"data.arguments.{key}: unknown key{nearest(key, _KEYS)}")
+    size: Any = spec.arguments.get("size")
+    if size is not None and not (
+        isinstance(size, tuple)
+        and len(size) == 2
+        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
+    ):
+        raise DataError(f"data.arguments.size: expected [height, width], got {size!r}")
+    grey = spec.arguments.get("grey")
+    if grey is not None and not isinstance(grey, bool):
+        raise DataError(f"data.arguments.grey: expected true or false, got {grey!r}")
+    return size, grey
+
+
+def _classes(root: Path, *, least: int = 2) -> tuple[str, ...]:
+    found = (entry.name for entry in root.iterdir() if entry.is_dir())
+    names = tuple(sorted(name for name in found if not name.startswith(".")))
+    if len(names) < least:
+        raise DataError(
+            f"{root}: expected one folder of images a class, and at least {least} of them, got "
+            f"{f'only {names[0]!r}' if names else 'no folder'}"
+        )
+    return names
+
+
+def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    keyed: list[tuple[bytes, Path, int]] = []
+    for label, name in enumerate(classes):
+        folder = root / name
+        if not folder.is_dir():
+            continue
+        files = [p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()]
+        files = [p for p in files if not p.name.startswith(".")]
+        if not files:
+            raise DataError(
+                f"{folder}: expected images of class '{name}' ({', '.join(sorted(ENDINGS))}), got "
+                "none; fill the folder or remove it"
+            )
+        for file in files:
+            relative = file.relative_to(root).as_posix()
+            keyed.append((hashlib.sha256(relative.encode()).digest(), file, label))
+    return [(file, label) for _, file, label in sorted(keyed)]
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: cannot read this image: {error}") from None
+
+
+def _check_sizes(files: Sequence[Path]) -> None:
+    first = _open(files[0]).size
+    for file in files:
+        size = _open(file).size
+        if size != first:
+            raise DataError(
+                f"{file}: expected images of one size, got {size[0]}x{size[1]} here and "
+                f"{first[0]}x{first[1]} in {files[0].name}; resize all of them with "
+                f"data.arguments.size = [{first[1]}, {first[0]}]"
+            )

@@ -1,0 +1,110 @@
+"""Items of map-style data sets, as users and torchvision write them, made into tensors."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from droplab.errors import DataError
+
+
+def as_input(item: Any, index: int) -> Tensor:
+    """Return the input of an item as a tensor: an image as uint8 (C, H, W), floats as float32.
+
+    Raises:
+        DataError: If the item is no pair, or its input no tensor, array or image.
+    """
+    value = _pair(item, index)[0]
+    if isinstance(value, Image.Image):
+        return image_tensor(value, where=f"data: item {index}")
+    if isinstance(value, np.ndarray):
+        return array_tensor(value, where=f"data: item {index}")
+    if isinstance(value, Tensor):
+        return normal_dtype(value.detach())
+    raise DataError(
+        f"data: item {index}: expected a tensor, an array or a PIL image as its input, got "
+        f"{type(value).__name__}"
+    )
+
+
+def as_target(item: Any, index: int, classes: int = 0) -> int:
+    """Return the class number of an item.
+
+    Args:
+        item: What the data set gave.
+        index: Its index, for the message.
+        classes: How many classes there are; 0 if unknown.
+
+    Raises:
+        DataError: If it is no whole number, or lies outside the classes.
+    """
+    value = _pair(item, index)[1]
+    try:
+        plain: Any = value.item() if isinstance(value, (Tensor, np.ndarray)) else value
+        target = operator.index(plain)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"data: item {index}: expected a class number, a whole number from 0, got {value!r}"
+        ) from None
+    if target < 0 or (classes and target >= classes):
+        top = f"from 0 to {classes - 1}" if classes else "from 0"
+        raise DataError(f"data: item {index}: expected a class number {top}, got {target}")
+    return target
+
+
+def image_tensor(image: Image.Image, *, where: str) -> Tensor:
+    """Return an image as uint8 (C, H, W): one channel if it is grey, else red, green, blue."""
+    if image.mode.startswith(("I", "F")):
+        raise DataError(
+            f"{where}: expected an image with 8 bits a channel, got mode {image.mode}; convert it "
+            "first, or return tensors from a function of your own"
+        )
+    grey = image.mode in ("1", "L", "LA", "La")
+    array = np.array(image.convert("L" if grey else "RGB"))
+    return torch.from_numpy(array[None] if grey else array.transpose(2, 0, 1).copy())
+
+
+def array_tensor(array: np.ndarray, *, where: str) -> Tensor:
+    """Return an array as a tensor in one of the dtypes that inputs have."""
+    if array.dtype == object or array.dtype.kind not in "buif":
+        raise DataError(
+            f"{where}: expected an array of numbers, got dtype {array.dtype}; objects are never "
+            "unpickled, since that can run code"
+        )
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if not native.flags.writeable:
+        native = native.copy()
+    return normal_dtype(torch.from_numpy(native))
+
+
+def normal_dtype(tensor: Tensor) -> Tensor:
+    """Return float64 as float32, which models have, and 16- and 32-bit integers as int64."""
+    if tensor.dtype == torch.float64:
+        return tensor.to(torch.float32)
+    if tensor.dtype in (torch.int8, torch.int16, torch.int32):
+        return tensor.to(torch.int64)
+    return tensor
+
+
+def gather(inputs: Sequence[Tensor]) -> Tensor:
+    """Return tensors of one shape as one, with at least two dimensions."""
+    stacked = torch.stack(list(inputs))
+    return stacked[:, None] if stacked.ndim == 1 else stacked
+
+
+def _pair(item: Any, index: int) -> tuple[Any, Any]:
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        length = f" of length {len(item)}" if isinstance(item, (tuple, list)) else ""
+        raise DataError(
+            f"data: item {index}: expected a pair (input, class number), got "
+            f"{type(item).__name__}{length}"
+        )
+    return item[0], item[1]

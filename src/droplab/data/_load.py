@@ -1,0 +1,97 @@
+"""From a recipe's data to a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from droplab.data._catalogue import CATALOGUE
+from droplab.data._digits import load_digits
+from droplab.data._files import IDX_ROLES, load_idx, load_npy, load_npz
+from droplab.data._function import load_function
+from droplab.data._images import load_images
+from droplab.data._progress import Progress, silent
+from droplab.data.dataset import DataSet
+from droplab.errors import DataError, nearest
+from droplab.recipe import FORMATS, DataSpec
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the data sets that droplab knows.
+
+    Example:
+        >>> names()
+        ('digits', 'fashion-mnist', 'mnist')
+    """
+    return tuple(sorted(("digits", *CATALOGUE)))
+
+
+def load(spec: DataSpec | str, *, progress: Progress | None = None) -> DataSet:
+    """Return the data that a recipe names.
+
+    Args:
+        spec: A recipe's data, or just a name of `names()`.
+        progress: Called as progress(what, done, total) while something takes long; None: silence.
+
+    Returns:
+        The data set, in memory in its own dtype (uint8 for images) if it fits there.
+
+    Raises:
+        DataError: If it is unknown, cannot be fetched, verified or read, or is no usable data.
+
+    Randomness: none of its own; torch's default generator is left as it was while a function's
+        items are tried for repeating.
+
+    Example:
+        >>> digits = load("digits")
+        >>> digits.train.inputs.shape, digits.train.inputs.dtype, len(digits.test)
+        (torch.Size([1297, 1, 8, 8]), torch.uint8, 500)
+    """
+    spec = DataSpec(name=spec) if isinstance(spec, str) else spec
+    tell = progress or silent
+    if spec.function is not None:
+        return load_function(spec, tell)
+    if spec.path is not None:
+        return _load_path(Path(spec.path).expanduser(), spec, tell)
+    if spec.name == "digits":
+        return load_digits()
+    if spec.name is not None and spec.name in CATALOGUE:
+        return CATALOGUE[spec.name].load(tell)
+    raise DataError(f"data.name: no data set '{spec.name}'{nearest(spec.source, names())}")
+
+
+def _load_path(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
+    if not path.exists():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, siblings)
+        raise DataError(
+            f"data.path: no file or folder '{path}'{hint if 'did you mean' in hint else ''}; a "
+            "path is relative to the working directory"
+        )
+    form = spec.format or _format(path)
+    if form == "npz":
+        return load_npz(path, spec)
+    if form == "npy":
+        return load_npy(path, spec)
+    if form == "idx":
+        return load_idx(path, spec)
+    if not path.is_dir():
+        raise DataError(f"data.path: expected a folder of class folders of images, got {path}")
+    return load_images(path, spec, progress)
+
+
+def _format(path: Path) -> str:
+    """Return the format that a path speaks of by its ending, or by what lies in it."""
+    if path.is_dir():
+        inside = {entry.name for entry in path.iterdir()}
+        if any(name in inside for name in IDX_ROLES["inputs"]):
+            return "idx"
+        return "npy" if any(name.endswith(".npy") for name in inside) else "images"
+    if path.suffix in (".npz", ".npy"):
+        return path.suffix[1:]
+    with path.open("rb") as file:
+        if "idx" in path.name or file.read(2) == b"\0\0":
+            return "idx"
+    raise DataError(
+        f"data.path: cannot tell the format of {path}; say which in data.format, one of "
+        f"{', '.join(FORMATS)}"
+    )

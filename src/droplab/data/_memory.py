@@ -1,0 +1,78 @@
+"""Deciding whether a map-style data set is kept in memory, and reading it in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from droplab.data._items import as_input, as_target, gather
+from droplab.data._progress import Progress
+from droplab.data.dataset import AnySplit
+from droplab.data.split import Split
+from droplab.data.streamed import StreamedSplit
+from droplab.errors import DataError
+
+PROBES = 64
+"""Items that are asked for twice. If an item comes out different with probability q each time,
+a random data set passes for a fixed one with probability (1 - q) ** 64: 0.1 % at q = 0.1."""
+
+
+def fits(nbytes: int) -> bool:
+    """Return whether `nbytes` are at most half of the memory that is free."""
+    return nbytes <= psutil.virtual_memory().available // 2
+
+
+def as_split(
+    dataset: Any, *, name: str, classes: int, in_memory: bool | str, progress: Progress
+) -> AnySplit:
+    """Return a map-style data set as a split, in memory or streamed.
+
+    Args:
+        dataset: Has `__len__` and `__getitem__`, and at least one item.
+        name: What the progress calls it.
+        classes: How many classes there are; 0 if unknown.
+        in_memory: True, False, or "auto": in memory if it fits and its items repeat.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: If an item is not (input, class number), or items differ in shape.
+    """
+    count = len(dataset)
+    streamed = StreamedSplit(dataset, torch.arange(count), classes)
+    if in_memory == "auto":
+        # Trying items must not shift what the user draws from torch's default generator.
+        with torch.random.fork_rng(devices=[]):
+            first = as_input(dataset[0], 0)
+            in_memory = fits(count * first.nbytes) and _repeats(dataset, count)
+    if not in_memory:
+        return streamed
+    inputs: list[Tensor] = []
+    targets: list[int] = []
+    for i in range(count):
+        item = dataset[i]
+        inputs.append(as_input(item, i))
+        targets.append(as_target(item, i, classes))
+        if inputs[i].shape != inputs[0].shape or inputs[i].dtype != inputs[0].dtype:
+            raise DataError(
+                f"data: expected items of one shape and dtype, got {tuple(inputs[0].shape)} "
+                f"{inputs[0].dtype} at 0 and {tuple(inputs[i].shape)} {inputs[i].dtype} at {i}; "
+                "resize them in the data set"
+            )
+        if i % 256 == 0:
+            progress(f"reading {name}", i, count)
+    progress(f"reading {name}", count, count)
+    return Split(gather(inputs), torch.tensor(targets))
+
+
+def _repeats(dataset: Any, count: int) -> bool:
+    """Return whether items come out equal when they are asked for twice."""
+    step = max(1, count // PROBES)
+    for i in range(0, count, step):
+        one, two = dataset[i], dataset[i]
+        same = as_target(one, i) == as_target(two, i)
+        if not same or not torch.equal(as_input(one, i), as_input(two, i)):
+            return False
+    return True

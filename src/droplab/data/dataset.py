@@ -1,0 +1,57 @@
+"""A data set: its splits, its classes, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from droplab.data.split import Split
+from droplab.data.streamed import StreamedSplit
+
+AnySplit = Split | StreamedSplit
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """What `load` returns.
+
+    Args:
+        name: What reports call it.
+        train: The official training split.
+        test: The official test split, or None.
+        classes: Names of the classes; empty if a streamed data set does not tell.
+        source: One line: where it came from.
+        checksum: SHA-256 over the data, "sha256:..."; empty for a streamed data set.
+    """
+
+    name: str
+    train: AnySplit
+    test: AnySplit | None
+    classes: tuple[str, ...]
+    source: str
+    checksum: str
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """What `carve` returns: the splits of one experiment.
+
+    Args:
+        train: Trained on.
+        validation: Compared on, every epoch.
+        test: Touched once at the end; None if validation is on the test split or there is none.
+    """
+
+    train: AnySplit
+    validation: AnySplit
+    test: AnySplit | None
+
+
+def content_checksum(*splits: Split | None) -> str:
+    """Return the SHA-256 over dtype, shape and bytes of the splits' tensors."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for tensor in (split.inputs, split.targets) if split else ():
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().view(-1).numpy().data)
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,97 @@
+"""Examples that do not fit in memory, or whose items are random and must stay so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from droplab.data._items import as_input, as_target, gather
+from droplab.data.split import Batch, to_float
+from droplab.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedSplit:
+    """Examples of a map-style data set, read batch by batch.
+
+    Args:
+        dataset: Has `__len__` and `__getitem__`; an item is (input, class number).
+        indices: int64 (N,), which items belong to the split.
+        classes: How many classes there are; 0 if unknown.
+        workers: Processes that read ahead; 0 reads in this one.
+
+    Randomness: none of its own. The order is an argument, and the loader's generator is private,
+        so nothing is drawn from torch's default generator except by the items themselves.
+
+    Example:
+        >>> items = [(torch.tensor([float(i)]), i % 2) for i in range(5)]
+        >>> split = StreamedSplit(items, torch.arange(5), classes=2)
+        >>> [y.tolist() for _, y in split.batches(torch.tensor([4, 1, 0]), 2)]
+        [[0, 1], [0]]
+    """
+
+    dataset: Any
+    indices: Tensor
+    classes: int = 0
+    workers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def subset(self, start: int, stop: int) -> StreamedSplit:
+        """Return the examples from `start` up to `stop`."""
+        return StreamedSplit(self.dataset, self.indices[start:stop], self.classes, self.workers)
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Yield float inputs and targets in the given order; the last batch may be smaller.
+
+        Args:
+            order: int64 (M,), which examples of this split, in which order.
+            batch_size: Examples a batch, at least 1.
+
+        Raises:
+            DataError: If an item is not (input, class number), or items differ in shape.
+        """
+        checked: Any = _Checked(self.dataset, self.classes)
+        loader = DataLoader(
+            checked,
+            batch_sampler=[index.tolist() for index in self.indices[order].split(batch_size)],
+            num_workers=self.workers,
+            collate_fn=_collate,
+            # The loader draws a number for its workers; from the default generator that would
+            # shift whatever else the user draws from it.
+            generator=torch.Generator(),
+        )
+        for inputs, targets in loader:
+            yield to_float(inputs), targets
+
+
+class _Checked:
+    """A data set whose items are converted and checked where they are read."""
+
+    def __init__(self, dataset: Any, classes: int) -> None:
+        self.dataset, self.classes = dataset, classes
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor, int]:
+        item = self.dataset[index]
+        return index, as_input(item, index), as_target(item, index, self.classes)
+
+
+def _collate(items: Sequence[tuple[int, Tensor, int]]) -> Batch:
+    first = items[0][1]
+    for index, item, _ in items:
+        if item.shape != first.shape or item.dtype != first.dtype:
+            raise DataError(
+                f"data: expected items of one shape and dtype, got {tuple(first.shape)} "
+                f"{first.dtype} at {items[0][0]} and {tuple(item.shape)} {item.dtype} at {index}; "
+                "resize them in the data set"
+            )
+    return gather([item for _, item, _ in items]), torch.tensor([item[2] for item in items])
