@@ -1,0 +1,29 @@
+"""Rows, the machine they were made on, and the folder that keeps them."""
+
+from __future__ import annotations
+
+from droplab.results._environment import environment
+from droplab.results._load import load
+from droplab.results._preflight import preflight
+from droplab.results._rows import (
+    BatchRow,
+    EpochRow,
+    Member,
+    RunResult,
+    State,
+    TestRow,
+)
+from droplab.results._store import RunStore
+
+__all__ = [
+    "BatchRow",
+    "EpochRow",
+    "Member",
+    "RunResult",
+    "RunStore",
+    "State",
+    "TestRow",
+    "environment",
+    "load",
+    "preflight",
+]

@@ -1,0 +1,51 @@
+"""The driver's two handles on a run: its lock, and its database open for writing."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from droplab.errors import RunError
+from droplab.results import _schema
+
+LOCK = "run.lock"
+
+
+def acquire(folder: Path) -> FileLock:
+    """Take the run's lock, or say who has it."""
+    lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"{folder}: another droplab is writing this run; wait for it to end, or stop it first"
+        ) from None
+    except OSError as error:
+        raise RunError(
+            f"{folder}: the run cannot be locked for writing ({error.strerror or error}); "
+            "check the folder's permissions, or choose another with --out"
+        ) from error
+    return lock
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    """Open a sound run's database for writing."""
+    path = folder / _schema.DATABASE
+    with _schema.plain_errors(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    try:
+        _schema.check(connection, path)
+        with _schema.plain_errors(path):
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: a confirmed row outlives a power cut too, as its checkpoint's successor may
+            # already have taken the place of the checkpoint before.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            # The journal is opened by the first read; without one, close could not fold it in.
+            connection.execute("SELECT count(*) FROM run").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection

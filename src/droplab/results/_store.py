@@ -1,0 +1,355 @@
+"""The writer of a run's folder: one driver, one transaction a row, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sqlite3
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock
+
+from droplab.errors import RunError
+from droplab.results import _schema, _tables
+from droplab.results._create import create_folder
+from droplab.results._driver import acquire, connect
+from droplab.results._preflight import preflight
+from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
+
+
+class RunStore:
+    """Writes one run: its rows, the state of its replicas and the pointers to its checkpoints.
+
+    A run is a folder with `recipe.toml`, `run.sqlite`, `weights/` and `checkpoints/`. Only one
+    process writes it, the driver, and a lock file keeps a second one out. Each method that writes
+    is one transaction: once it has returned, what it wrote outlives `kill -9`; if it raises,
+    nothing of it was written. Use `create` or `open_for_resume`, then `close` (or `with`).
+
+    Example:
+        >>> import tempfile
+        >>> place = tempfile.TemporaryDirectory()
+        >>> with RunStore.create(place.name, "name = 'x'", "abc", {}, [("none", 0)]) as store:
+        ...     row = EpochRow("none", 0, 1, 0.9, 0.7, 0.6, 0.8, 0.7, 0.75, 0.02, 1.5)
+        ...     store.commit_epoch(row), store.members()[0].epochs_done
+        (True, 1)
+        >>> place.cleanup()
+    """
+
+    def __init__(self, folder: Path, lock: FileLock, connection: sqlite3.Connection) -> None:
+        """Use `create` or `open_for_resume` instead."""
+        self.folder = folder
+        self._lock = lock
+        self._connection = connection
+        self._database = folder / _schema.DATABASE
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        recipe_toml: str,
+        digest: str,
+        environment: Mapping[str, Any],
+        members: Sequence[tuple[str, int]],
+    ) -> Self:
+        """Begin a run in an empty or new folder and hold it open for writing.
+
+        Args:
+            folder: The run's folder; made with its parents when missing.
+            recipe_toml: The recipe as text, kept beside the rows and among them.
+            digest: The recipe's digest; resuming under another one is refused.
+            environment: What `environment()` returned, with what the engine knows besides.
+            members: (arm, seed) of every replica, in the order in which results are listed.
+
+        Raises:
+            RunError: The folder holds a run already, another driver is at it, or it cannot be
+                written to.
+        """
+        path = preflight(folder)
+        lock = acquire(path)
+        try:
+            create_folder(path, recipe_toml, digest, environment, members)
+            return cls(path, lock, connect(path))
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open_for_resume(cls, folder: str | os.PathLike[str], *, digest: str | None = None) -> Self:
+        """Open a run that was stopped, to go on writing it.
+
+        Replicas that were running when the last driver ended are waiting again, and checkpoints
+        that it left without a pointer are deleted.
+
+        Args:
+            folder: The run's folder.
+            digest: Digest of the recipe to go on with; None to take the run's own.
+
+        Raises:
+            RunError: There is no run, it is damaged, newer, of another recipe, or another driver
+                is at it.
+        """
+        path = Path(folder).expanduser().absolute()
+        if not (path / _schema.DATABASE).is_file():
+            raise RunError(f"{path}: expected a run to resume, found no {_schema.DATABASE} in it")
+        lock = acquire(path)
+        try:
+            store = cls(path, lock, connect(path))
+            try:
+                store._take_over(digest)
+            except BaseException:
+                store._connection.close()
+                raise
+            return store
+        except BaseException:
+            lock.release()
+            raise
+
+    def _take_over(self, digest: str | None) -> None:
+        own = self.digest
+        if digest is not None and digest != own:
+            raise RunError(
+                f"{self.folder}: was made with another recipe (digest {own[:12]}, given "
+                f"{digest[:12]}); resume it with its own {_schema.RECIPE} or choose a new folder"
+            )
+        for name in ("weights", "checkpoints"):
+            (self.folder / name).mkdir(exist_ok=True)
+        with self._transaction() as sql:
+            sql.execute("UPDATE members SET state = 'waiting' WHERE state = 'running'")
+        self.remove_orphans()
+
+    @property
+    def weights_folder(self) -> Path:
+        """Where the weights of the trained replicas go."""
+        return self.folder / "weights"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where the checkpoints go that a resumed run starts from."""
+        return self.folder / "checkpoints"
+
+    @property
+    def digest(self) -> str:
+        """Digest of the recipe that the run follows."""
+        return self._value("digest")
+
+    @property
+    def recipe_toml(self) -> str:
+        """The recipe that the run follows, as text."""
+        return self._value("recipe")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """The environment in which the run began."""
+        return json.loads(self._value("environment"))
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The execution plan, {} until one was set."""
+        return json.loads(self._value("plan"))
+
+    def set_plan(self, plan: Mapping[str, Any]) -> None:
+        """Keep the execution plan, anything that JSON can hold, to be replayed on resume."""
+        text = json.dumps(dict(plan), allow_nan=False)
+        with self._transaction() as sql:
+            sql.execute("UPDATE run SET value = ? WHERE name = 'plan'", (text,))
+
+    def members(self) -> tuple[Member, ...]:
+        """Return the state of every replica, in the order given at `create`."""
+        with _schema.plain_errors(self._database):
+            return _tables.members(self._connection)
+
+    def rows(self) -> tuple[EpochRow, ...]:
+        """Return every confirmed row, in the order of the members and of time."""
+        with _schema.plain_errors(self._database):
+            return _tables.epochs(self._connection)
+
+    def tests(self) -> tuple[TestRow, ...]:
+        """Return the results on the test split so far."""
+        with _schema.plain_errors(self._database):
+            return _tables.tests(self._connection)
+
+    def checkpoint(self, arm: str, seed: int) -> Path | None:
+        """Return the checkpoint that a replica continues from, None if it has none.
+
+        Raises:
+            RunError: There is no such replica, or the file it points to is gone.
+        """
+        name = self._member(arm, seed, "checkpoint")
+        if name is None:
+            return None
+        path = self.checkpoints_folder / str(name)
+        if not path.is_file():
+            raise RunError(
+                f"{path}: the checkpoint of arm '{arm}', seed {seed} is missing; restore it from "
+                "a copy or start the run again in a new folder"
+            )
+        return path
+
+    def commit_epoch(
+        self,
+        row: EpochRow,
+        checkpoint: str | None = None,
+        batches: Sequence[BatchRow] = (),
+    ) -> bool:
+        """Confirm one row with the pointer to its checkpoint; see `commit_epochs`."""
+        return self.commit_epochs([row], checkpoint, batches) == 1
+
+    def commit_epochs(
+        self,
+        rows: Sequence[EpochRow],
+        checkpoint: str | None = None,
+        batches: Sequence[BatchRow] = (),
+    ) -> int:
+        """Confirm the rows of a group of replicas and the pointer to their checkpoint, at once.
+
+        A row that is there already is not written again: a resumed run may come past it. It must
+        then be the same row to the last bit (its seconds aside), or the call is refused.
+
+        Args:
+            rows: New rows, the next epoch of each of their replicas.
+            checkpoint: Name of a file in `checkpoints/`, written in full and renamed before this
+                call, from which all these replicas can go on; None leaves their pointers alone.
+            batches: Mean losses of mini-batches since the last commit.
+
+        Returns:
+            The number of rows that were new.
+
+        Raises:
+            RunError: Nothing was written: the checkpoint is not there, a row leaves out an epoch
+                or differs from the one confirmed before, or the disk is full.
+        """
+        if checkpoint is not None and not (self.checkpoints_folder / checkpoint).is_file():
+            raise RunError(
+                f"{self.checkpoints_folder / checkpoint}: expected a finished checkpoint file, "
+                "found none; write and rename it before its rows are committed"
+            )
+        with self._transaction() as sql:
+            written = sum(self._put_epoch(sql, row, checkpoint) for row in rows)
+            sql.executemany(
+                "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)",
+                [(b.arm, b.seed, b.step, b.loss) for b in batches],
+            )
+        return written
+
+    def _put_epoch(self, sql: sqlite3.Connection, row: EpochRow, checkpoint: str | None) -> bool:
+        done = int(self._member(row.arm, row.seed, "epochs_done"))
+        where = f"{self.folder}: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}"
+        if row.epoch > done + 1 or row.epoch < 1:
+            raise RunError(f"{where}: expected epoch {done + 1} next; resume from its checkpoint")
+        if new := row.epoch == done + 1:
+            _tables.insert_epoch(sql, row)
+        else:
+            before = _tables.epoch(sql, row.arm, row.seed, row.epoch)
+            for name in _schema.COMPARED:
+                old, now = getattr(before, name), getattr(row, name)
+                if old != now and not (math.isnan(old) and math.isnan(now)):
+                    raise RunError(
+                        f"{where}: the resumed run has {name} = {now!r}, the confirmed row "
+                        f"{old!r}; a run must go on under the machine and plan it began with, "
+                        "start it again in a new folder"
+                    )
+        sql.execute(
+            "UPDATE members SET epochs_done = max(epochs_done, ?),"
+            " checkpoint = coalesce(?, checkpoint) WHERE arm = ? AND seed = ?",
+            (row.epoch, checkpoint, row.arm, row.seed),
+        )
+        return new
+
+    def set_member_state(self, arm: str, seed: int, state: State, message: str = "") -> None:
+        """Say that a replica is waiting, running, done or stopped by a NaN, and why."""
+        self._member(arm, seed, "state")
+        with self._transaction() as sql:
+            sql.execute(
+                "UPDATE members SET state = ?, message = ? WHERE arm = ? AND seed = ?",
+                (state, message, arm, seed),
+            )
+
+    def add_test_row(self, row: TestRow) -> bool:
+        """Confirm a result on the test split; a second one of the same replica is left out.
+
+        Returns:
+            Whether the row was new.
+        """
+        self._member(row.arm, row.seed, "state")
+        with self._transaction() as sql:
+            done = sql.execute(
+                "INSERT OR IGNORE INTO tests VALUES (?, ?, ?, ?, ?)",
+                (row.arm, row.seed, row.loss, row.accuracy, row.ece),
+            )
+        return done.rowcount == 1
+
+    def set_note(self, name: str, text: str) -> None:
+        """Keep a text beside the rows under a name ("patch", "data"); a later one replaces it."""
+        with self._transaction() as sql:
+            sql.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+
+    def remove_orphans(self) -> int:
+        """Delete the files in `checkpoints/` that no replica points to, and return their number."""
+        with _schema.plain_errors(self._database):
+            found = self._connection.execute("SELECT DISTINCT checkpoint FROM members").fetchall()
+        kept = {name for (name,) in found}
+        orphans = [p for p in self.checkpoints_folder.iterdir() if p.name not in kept]
+        for path in orphans:
+            path.unlink()
+        return len(orphans)
+
+    def close(self) -> None:
+        """Fold the journal into run.sqlite, so that the one file can be copied; give the lock back.
+
+        When a reader is in the way, the journal stays beside the file until the next close.
+        """
+        try:
+            with _schema.plain_errors(self._database):
+                try:
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+                finally:
+                    self._connection.close()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the store, whatever happened."""
+        self.close()
+
+    def _value(self, name: str) -> str:
+        with _schema.plain_errors(self._database):
+            return _tables.value(self._connection, name)
+
+    def _member(self, arm: str, seed: int, column: str) -> Any:
+        with _schema.plain_errors(self._database):
+            found = self._connection.execute(
+                f"SELECT {column} FROM members WHERE arm = ? AND seed = ?", (arm, seed)
+            ).fetchone()
+        if found is None:
+            raise RunError(f"{self.folder}: arm '{arm}', seed {seed} is not part of this run")
+        return found[0]
+
+    @contextmanager
+    def _transaction(self) -> Generator[sqlite3.Connection]:
+        with _schema.plain_errors(self._database):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise

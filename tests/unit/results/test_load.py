@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from droplab.errors import RunError
+from droplab.results import load
+
+KILLED = """
+import os, sys
+from droplab.results import EpochRow, RunStore
+from droplab import recipe
+store = RunStore.open_for_resume(sys.argv[1])
+store.commit_epoch(EpochRow("half", 0, 1, *[0.5] * 8))
+os.kill(os.getpid(), 9)
+"""
+
+
+def kill_a_writer(folder) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False)
+    assert done.returncode == -9
+    assert (folder / "run.sqlite-wal").stat().st_size > 0
+
+
+def test_a_live_run_can_be_read(tmp_path, create, row):
+    with create(tmp_path) as store:
+        store.commit_epoch(row())
+        assert load(tmp_path).rows == (row(),)
+        store.commit_epoch(row(epoch=2))
+        assert len(load(tmp_path).rows) == 2
+
+
+def test_a_killed_run_can_be_read(tmp_path, create):
+    create(tmp_path).close()
+    kill_a_writer(tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in ("run.sqlite", "run.sqlite-wal")]
+    assert [(r.arm, r.epoch) for r in load(tmp_path).rows] == [("half", 1)]
+    after = [(tmp_path / name).read_bytes() for name in ("run.sqlite", "run.sqlite-wal")]
+    assert after == before, "reading writes nothing"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_folder_without_write_permission_can_be_read(
+    open_place, create, row, unprivileged, killed
+):
+    folder = open_place / "run"
+    with create(folder) as store:
+        store.commit_epoch(row())
+    if killed:
+        kill_a_writer(folder)
+        (folder / "run.sqlite-shm").unlink()  # as in a copy of the folder
+    before = {p.name: p.stat().st_size for p in folder.iterdir()}
+    for path in folder.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    folder.chmod(0o555)
+    with unprivileged():
+        assert len(load(folder).rows) == (2 if killed else 1)
+    assert {p.name: p.stat().st_size for p in folder.iterdir()} == before
+
+
+def test_a_folder_name_may_hold_anything(tmp_path, create, row):
+    folder = tmp_path / "50% of? #1 é"
+    with create(folder) as store:
+        store.commit_epoch(row())
+    assert load(folder).rows == (row(),)
+    assert load(str(folder / "run.sqlite")).rows == (row(),)
+
+
+def test_what_is_no_run_is_said(tmp_path, create):
+    with pytest.raises(RunError, match="expected the folder of a run"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"found no run\.sqlite"):
+        load(tmp_path)
+    foreign = tmp_path / "foreign.sqlite"
+    with sqlite3.connect(foreign) as sql:
+        sql.execute("CREATE TABLE other (x)")
+    sql.close()
+    with pytest.raises(RunError, match="another SQLite file"):
+        load(foreign)
+    create(tmp_path / "run").close()
+    database = tmp_path / "run" / "run.sqlite"
+    whole = database.read_bytes()
+    database.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="damaged"):
+        load(tmp_path / "run")
+    database.write_bytes(b"nothing" * 1000)
+    with pytest.raises(RunError, match="damaged or foreign"):
+        load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("table", ["run", "members", "epochs", "tests", "notes", "batches"])
+def test_a_missing_table_is_said(tmp_path, create, table):
+    create(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.sqlite") as sql:
+        sql.execute(f"DROP TABLE {table}")
+    sql.close()
+    with pytest.raises(RunError, match="incomplete"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [("recipe", "= no TOML", "recipe in the run"), ("environment", "{", "damaged")],
+)
+def test_unreadable_values_are_said(tmp_path, create, name, text, message):
+    create(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.sqlite") as sql:
+        sql.execute("UPDATE run SET value = ? WHERE name = ?", (text, name))
+    sql.close()
+    with pytest.raises(RunError, match=message):
+        load(tmp_path)
+    with sqlite3.connect(tmp_path / "run.sqlite") as sql:
+        sql.execute("DELETE FROM run WHERE name = ?", (name,))
+    sql.close()
+    with pytest.raises(RunError, match=f"has no '{name}'"):
+        load(tmp_path)
+
+
+def test_a_newer_layout_is_refused(tmp_path, create):
+    create(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.sqlite") as sql:
+        sql.execute("PRAGMA user_version = 2")
+    sql.close()
+    with pytest.raises(RunError, match="update droplab"):
+        load(tmp_path)
+
+
+def test_every_flipped_byte_is_a_clear_error_or_harmless(tmp_path, create, row):
+    """Damage at regular places: never anything but a RunError."""
+    with create(tmp_path / "run") as store:
+        for epoch in range(1, 40):
+            store.commit_epoch(row(epoch=epoch))
+    whole = (tmp_path / "run" / "run.sqlite").read_bytes()
+    target = tmp_path / "broken.sqlite"
+    refused = 0
+    for place in range(0, len(whole), 97):
+        broken = bytearray(whole)
+        broken[place] ^= 0xFF
+        target.write_bytes(broken)
+        try:
+            load(target)
+        except RunError:
+            refused += 1
+    assert refused > 0
+
+
+def test_reading_leaves_nothing_behind(tmp_path, create, row):
+    with create(tmp_path / "run") as store:
+        store.commit_epoch(row())
+    before = sorted((tmp_path / "run").iterdir())
+    load(tmp_path / "run")
+    assert sorted((tmp_path / "run").iterdir()) == before
