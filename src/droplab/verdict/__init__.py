@@ -1,0 +1,51 @@
+"""Paired statistics, and the rules that turn them into words."""
+
+from __future__ import annotations
+
+from droplab.verdict._choose import choose
+from droplab.verdict._judge import duration, judge
+from droplab.verdict._metrics import METRICS, TEST_METRICS, Metric, metric
+from droplab.verdict._pool import pool
+from droplab.verdict._signflip import Comparison, compare, smallest_p
+from droplab.verdict._table import Table
+from droplab.verdict._target import condition_text
+from droplab.verdict._types import (
+    ArmVerdict,
+    Best,
+    ConditionVerdict,
+    Cost,
+    Diagnosis,
+    Difference,
+    Summary,
+    TargetVerdict,
+    TestVerdict,
+    Verdict,
+    Word,
+)
+
+__all__ = [
+    "METRICS",
+    "TEST_METRICS",
+    "ArmVerdict",
+    "Best",
+    "Comparison",
+    "ConditionVerdict",
+    "Cost",
+    "Diagnosis",
+    "Difference",
+    "Metric",
+    "Summary",
+    "Table",
+    "TargetVerdict",
+    "TestVerdict",
+    "Verdict",
+    "Word",
+    "choose",
+    "compare",
+    "condition_text",
+    "duration",
+    "judge",
+    "metric",
+    "pool",
+    "smallest_p",
+]

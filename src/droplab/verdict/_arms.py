@@ -1,0 +1,160 @@
+"""Each arm against the baseline: means, paired differences, and the word for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._signflip import compare, smallest_p
+from droplab.verdict._table import Table
+from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
+
+Floats = NDArray[np.float64]
+
+
+def summary(values: Floats) -> Summary:
+    """Return mean and spread of what is there."""
+    there = values[np.isfinite(values)]
+    n = len(there)
+    return Summary(
+        mean=float(there.mean()) if n else math.nan,
+        sd=float(there.std(ddof=1)) if n > 1 else math.nan,
+        n=n,
+    )
+
+
+def paired(
+    names: Sequence[str], values: Floats, baseline: int, metric: Metric, level: float
+) -> dict[str, Difference]:
+    """Return the difference of every arm but the baseline in one metric.
+
+    Args:
+        names: Names of the arms.
+        values: The metric, shape (arms, seeds), NaN where there is none.
+        baseline: Which of the arms is the baseline.
+        metric: How it is read.
+        level: Coverage of the intervals.
+    """
+    others = [i for i in range(len(names)) if i != baseline]
+    if not others:
+        return {}
+    finite = np.where(np.isfinite(values), values, math.nan)
+    differences = finite[others] - finite[baseline]
+    found: dict[str, Difference] = {}
+    for i, result in zip(others, compare(differences, level=level), strict=True):
+        better = metric.better(result.mean, 0.0) if result.p <= 1 - level else None
+        found[names[i]] = Difference(
+            names[i], metric.name, result.n, result.mean, result.low, result.high, result.p, better
+        )
+    return found
+
+
+def judge_arms(table: Table, primary: Metric, level: float) -> tuple[ArmVerdict, ...]:
+    """Return what is to be said of every arm, in the recipe's order."""
+    done = table.done()
+    baseline = table.arms.index(table.recipe.baseline.name)
+    values = {name: np.where(done, table.values(name), math.nan) for name in METRICS}
+    differences = {
+        name: paired(table.arms, found, baseline, METRICS[name], level)
+        for name, found in values.items()
+    }
+    seconds = table.curves("seconds")
+    verdicts: list[ArmVerdict] = []
+    for i, arm in enumerate(table.recipe.arms):
+        mine = {name: found[arm.name] for name, found in differences.items() if arm.name in found}
+        lost = [seed for seed in table.seeds if (arm.name, seed) in table.diverged]
+        word = _word(mine[primary.name], lost, level) if mine else None
+        verdicts.append(
+            ArmVerdict(
+                name=arm.name,
+                rates=dict(arm.rates),
+                seeds=tuple(s for j, s in enumerate(table.seeds) if done[i, j]),
+                metrics={name: summary(found[i]) for name, found in values.items()},
+                differences=mine,
+                word=word,
+                sentence=_sentence(arm.name, word, mine, primary, lost, level),
+                seconds=_mean_seconds(seconds[i]),
+            )
+        )
+    return tuple(verdicts)
+
+
+def _mean_seconds(seconds: Floats) -> float:
+    """Return the time of a replica, over those that have rows."""
+    begun = seconds[~np.isnan(seconds).all(axis=1)]
+    return float(np.nansum(begun, axis=1).mean()) if len(begun) else math.nan
+
+
+def _word(difference: Difference, lost: list[int], level: float) -> Word:
+    if lost:
+        return "unstable"
+    if smallest_p(difference.n) > 1 - level:
+        return "too few seeds"
+    if difference.better is None:
+        return "no difference"
+    return "helps" if difference.better else "hurts"
+
+
+def _sentence(
+    name: str,
+    word: Word | None,
+    differences: Mapping[str, Difference],
+    primary: Metric,
+    lost: list[int],
+    level: float,
+) -> str:
+    if word is None:
+        return f"'{name}' is the baseline."
+    found = differences[primary.name]
+    if word == "unstable":
+        seeds = "seed" if len(lost) == 1 else "seeds"
+        return (
+            f"'{name}' is unstable: training ended in NaN on {seeds} {', '.join(map(str, lost))}; "
+            "the other seeds alone would flatter it, so no verdict is given."
+        )
+    if word == "too few seeds":
+        return f"'{name}': {too_few(found.n)}."
+    measured = (
+        f"{primary.difference(found.mean)} in {primary.label} "
+        f"({level:.0%} interval {primary.interval(found.low, found.high)}, p = {p_text(found.p)}, "
+        f"{seeds_text(found.n)})"
+    ).replace("%", " %")
+    if word == "no difference":
+        return f"'{name}': {no_difference(found, primary)}: {measured}."
+    return f"'{name}' {word}: {measured}."
+
+
+def no_difference(found: Difference, primary: Metric) -> str:
+    """Say how large a difference could have stayed unseen."""
+    largest = max(abs(found.low), abs(found.high))
+    if math.isinf(largest):
+        return "no difference was found, and these seeds cannot bound it"
+    if largest == 0:
+        return f"no difference at all in {primary.label}"
+    return f"no difference larger than {primary.size(largest)} was found"
+
+
+def too_few(n: int) -> str:
+    """Say why so many seeds cannot carry a verdict."""
+    if n == 0:
+        return "no seed in common with the baseline, so nothing to compare"
+    if n == 1:
+        return "one seed cannot tell a difference from luck; at least 6 are needed"
+    return (
+        f"{n} seeds are too few for a verdict: their smallest possible p is "
+        f"{smallest_p(n):.3g}; at least 6 are needed"
+    )
+
+
+def p_text(p: float) -> str:
+    """Write a p."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def seeds_text(n: int) -> str:
+    """Write a number of seeds."""
+    return "1 seed" if n == 1 else f"{n} seeds"

@@ -1,0 +1,162 @@
+"""What limits the claim."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from droplab.recipe import Recipe
+from droplab.verdict._arms import seeds_text
+from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._signflip import smallest_p
+from droplab.verdict._table import Table
+from droplab.verdict._types import ArmVerdict, Best
+
+FEWEST = 6
+"""Fewer seeds than this cannot reach 5 %: 2 / 2^5 is 6.25 %."""
+
+
+def caveats(
+    table: Table,
+    arms: tuple[ArmVerdict, ...],
+    best: Best | None,
+    primary: Metric,
+    notes: Mapping[str, str],
+    level: float,
+) -> tuple[str, ...]:
+    """Return every limit that holds for this run, the gravest first."""
+    baseline = next(arm for arm in arms if arm.word is None)
+    others = [arm for arm in arms if arm.word is not None]
+    return (
+        *_unfinished(table),
+        *_diverged(table, baseline.name),
+        *_missing(table, arms),
+        *_few(others, primary, level),
+        *_constant(others, primary),
+        *_selection(table.recipe, best, len(others)),
+        *_evaluation_set(table.recipe, baseline, notes),
+        *_several(others, primary),
+    )
+
+
+def _unfinished(table: Table) -> list[str]:
+    if table.epoch == table.recipe.epochs:
+        return []
+    return [
+        f"The run is not finished: arms are judged after epoch {table.epoch} of "
+        f"{table.recipe.epochs}."
+    ]
+
+
+def _diverged(table: Table, baseline: str) -> list[str]:
+    seeds = [str(seed) for arm, seed in sorted(table.diverged) if arm == baseline]
+    if not seeds:
+        return []
+    return [
+        f"The baseline ended in NaN on seed {', '.join(seeds)}; arms are compared on the other "
+        "seeds, which may flatter the baseline."
+    ]
+
+
+def _missing(table: Table, arms: tuple[ArmVerdict, ...]) -> list[str]:
+    found: list[str] = []
+    for arm in arms:
+        missing = [
+            str(seed)
+            for seed in table.seeds
+            if seed not in arm.seeds and (arm.name, seed) not in table.diverged
+        ]
+        if missing and len(missing) < len(table.seeds):
+            seed = "seed" if len(missing) == 1 else "seeds"
+            found.append(
+                f"'{arm.name}' has no result for {seed} {', '.join(missing)}; it is compared on "
+                "the seeds that it shares with the baseline."
+            )
+        elif missing:
+            found.append(f"'{arm.name}' has no result yet.")
+    return found
+
+
+def _few(others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
+    counts = [arm.differences[primary.name].n for arm in others]
+    least = min(counts, default=FEWEST)
+    if not counts or smallest_p(least) <= 1 - level:
+        return []
+    return [
+        f"{seeds_text(least).capitalize()}: the smallest p of an exact test is "
+        f"{smallest_p(least):.3g}, so nothing can be said at {1 - level:.0%}; ".replace("%", " %")
+        + f"run at least {FEWEST} seeds, better 8."
+    ]
+
+
+def _constant(others: list[ArmVerdict], primary: Metric) -> list[str]:
+    found: list[str] = []
+    for arm in others:
+        difference = arm.differences[primary.name]
+        if difference.n < 2 or difference.low != difference.high:
+            continue
+        if difference.mean == 0:
+            found.append(
+                f"'{arm.name}' has exactly the baseline's {primary.label} on every seed: check "
+                "that its dropout does anything."
+            )
+        else:
+            found.append(
+                f"'{arm.name}' differs from the baseline by exactly the same on every seed: check "
+                "that the seeds are different runs."
+            )
+    return found
+
+
+def _selection(recipe: Recipe, best: Best | None, others: int) -> list[str]:
+    if recipe.data.validation == "test":
+        return [
+            "Validated on the official test split, as the tutorial does: arms were chosen by the "
+            "same examples that they are reported on, and no untouched split is left."
+        ]
+    if others > 1 and best is not None:
+        return [
+            "The best of several arms looks a little better on the validation examples that chose "
+            "it than on new ones; the test split shows by how much."
+        ]
+    return []
+
+
+def _evaluation_set(recipe: Recipe, baseline: ArmVerdict, notes: Mapping[str, str]) -> list[str]:
+    size = _validation_size(recipe, notes)
+    accuracy = baseline.metrics["val_accuracy"].mean
+    if size is None or not 0 < accuracy < 1:
+        return []
+    error = math.sqrt(accuracy * (1 - accuracy) / size)
+    return [
+        f"The claim is about these {_count(size)} validation examples. Another {_count(size)} "
+        f"of the same kind would move every accuracy by about {100 * error:.2f} points (one "
+        "standard error), those of all arms in much the same way."
+    ]
+
+
+def _several(others: list[ArmVerdict], primary: Metric) -> list[str]:
+    if not others:
+        return []
+    arms = "" if len(others) == 1 else f" over all {len(others)} arms at once"
+    return [
+        f"Intervals and p hold{arms} for one metric; {primary.label} decides, the other "
+        f"{len(METRICS) - 1} are shown for understanding."
+    ]
+
+
+def _validation_size(recipe: Recipe, notes: Mapping[str, str]) -> int | None:
+    if isinstance(recipe.data.validation, int):
+        return recipe.data.validation
+    try:
+        size = json.loads(notes.get("data", "{}"))["validation"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", " ") if number >= 10_000 else str(np.int64(number))

@@ -1,0 +1,131 @@
+"""What each metric is called, which way is better, and how its numbers are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from droplab.errors import ArgumentError, nearest
+
+MINUS = "−"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How people read one metric.
+
+    Args:
+        name: Its name in recipes and rows.
+        label: Its name in a sentence.
+        higher_is_better: Whether more of it is better.
+        fraction: Whether it is a fraction, shown in per cent, and its differences in points.
+
+    Example:
+        >>> metric("val_accuracy").text(0.8483), metric("val_accuracy").difference(0.0125)
+        ('84.8 %', '+1.25 points')
+        >>> metric("val_loss").text(0.4821), metric("val_loss").difference(-0.341)
+        ('0.482', '−0.341')
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+    fraction: bool
+
+    def text(self, value: float) -> str:
+        """Write a value."""
+        if not math.isfinite(value):
+            return "not a number" if math.isnan(value) else _signed(value, "", plus=False)
+        if self.fraction:
+            unit = "points" if self.name == "gap" else "%"  # a difference of percentages
+            return f"{_fixed(100 * value, 1, plus=False)} {unit}"
+        return _fixed(value, _places(value), plus=False)
+
+    def spread(self, value: float) -> str:
+        """Write a standard deviation, without its unit."""
+        if not math.isfinite(value):
+            return "–"
+        return f"{100 * value:.2f}" if self.fraction else f"{value:.{_places(value)}f}"
+
+    def size(self, value: float) -> str:
+        """Write how large a difference is, without its sign."""
+        if not math.isfinite(value):
+            return "any size"
+        if self.fraction:
+            return f"{abs(100 * value):.2f} points"
+        return f"{abs(value):.{_places(value, least=0.0005)}f}"
+
+    def difference(self, value: float, *, unit: bool = True) -> str:
+        """Write a difference with its sign."""
+        if not math.isfinite(value):
+            return _signed(value, "", plus=True)
+        if self.fraction:
+            return _fixed(100 * value, 2, plus=True) + (" points" if unit else "")
+        return _fixed(value, _places(value, least=0.0005), plus=True)
+
+    def interval(self, low: float, high: float) -> str:
+        """Write an interval of differences."""
+        unit = " points" if self.fraction else ""
+        return f"{self.difference(low, unit=False)} to {self.difference(high, unit=False)}{unit}"
+
+    def better(self, value: float, other: float) -> bool:
+        """Return whether `value` is better than `other`."""
+        return value > other if self.higher_is_better else value < other
+
+
+def _places(value: float, *, least: float = 0.01) -> int:
+    """Return how many places show a number: three below one, four below `least`."""
+    size = abs(value)
+    if size >= 100:
+        return 0
+    if size >= 10:
+        return 1
+    if size >= 1:
+        return 2
+    return 3 if size >= least or size == 0 else 4
+
+
+def _fixed(value: float, places: int, *, plus: bool) -> str:
+    text = f"{abs(value):.{places}f}"
+    if float(text) == 0:
+        return text
+    return _signed(value, text, plus=plus)
+
+
+def _signed(value: float, text: str, *, plus: bool) -> str:
+    if math.isnan(value):
+        return "not a number"
+    sign = MINUS if value < 0 else "+" if plus else ""
+    return sign + (text or "∞")
+
+
+METRICS = {
+    found.name: found
+    for found in (
+        Metric("val_accuracy", "validation accuracy", True, True),
+        Metric("val_loss", "validation loss", False, False),
+        Metric("val_ece", "calibration error", False, True),
+        Metric("gap", "gap", False, True),
+        Metric("train_accuracy_running", "running training accuracy", True, True),
+        Metric("train_accuracy", "training accuracy", True, True),
+        Metric("train_loss_running", "running training loss", False, False),
+        Metric("train_loss", "training loss", False, False),
+    )
+}
+
+TEST_METRICS = {
+    "accuracy": Metric("accuracy", "test accuracy", True, True),
+    "loss": Metric("loss", "test loss", False, False),
+    "ece": Metric("ece", "test calibration error", False, True),
+}
+
+
+def metric(name: str) -> Metric:
+    """Return how the metric called `name` is read.
+
+    Raises:
+        ArgumentError: If there is no such metric.
+    """
+    if name not in METRICS:
+        raise ArgumentError(f"verdict: expected a metric, got '{name}'{nearest(name, METRICS)}")
+    return METRICS[name]

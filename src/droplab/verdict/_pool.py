@@ -1,0 +1,48 @@
+"""Several runs of one recipe under different seeds, as one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from droplab.errors import ArgumentError
+from droplab.results import RunResult
+
+
+def pool(results: Sequence[RunResult]) -> RunResult:
+    """Return the runs of one recipe that differ in nothing but their seeds as one run.
+
+    Args:
+        results: One or more runs; no seed may be in two of them.
+
+    Returns:
+        A run with all rows, whose recipe has all seeds; path, environment, notes and plan are
+        those of the first.
+
+    Raises:
+        ArgumentError: There is no run, their recipes differ, or they share a seed.
+    """
+    if not results:
+        raise ArgumentError("pool: expected at least one run, got none")
+    first, *rest = results
+    for other in rest:
+        if replace(other.recipe, seeds=first.recipe.seeds).digest != first.recipe.digest:
+            raise ArgumentError(
+                f"pool: {other.path} follows another recipe ('{other.recipe.name}') than "
+                f"{first.path} ('{first.recipe.name}'); only their seeds may differ"
+            )
+    seeds = tuple(seed for result in results for seed in result.recipe.seeds)
+    twice = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
+    if twice:
+        raise ArgumentError(
+            f"pool: seed {', '.join(twice)} is in more than one run; a seed counts once"
+        )
+    return replace(
+        first,
+        recipe=replace(first.recipe, seeds=seeds),
+        rows=tuple(row for result in results for row in result.rows),
+        tests=tuple(row for result in results for row in result.tests),
+        members=tuple(row for result in results for row in result.members),
+        batches=tuple(row for result in results for row in result.batches),
+    )

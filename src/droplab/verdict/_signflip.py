@@ -1,0 +1,211 @@
+"""The exact paired test behind every verdict, and the interval that inverts it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from droplab.errors import ArgumentError
+
+EXACT_UP_TO = 16
+RANDOM_FLIPS = 100_000
+LEVEL = 0.95
+_STREAM = 0x64726F706C6162  # the same flips in every process, so that a verdict repeats
+_CLOSE = 1e-9
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What sign flips say about one arm's paired differences.
+
+    Args:
+        n: Number of pairs.
+        mean: Mean difference, NaN without a pair.
+        low: Lower end of the interval, -inf where the pairs are too few for one.
+        high: Upper end of the interval, inf likewise.
+        p: Probability of a difference as clear as this one in any arm, if no arm differed.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def smallest_p(n: int) -> float:
+    """Return the smallest p that `n` pairs can give: 2 / 2^n.
+
+    Example:
+        >>> smallest_p(5), smallest_p(6)
+        (0.0625, 0.03125)
+    """
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def compare(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Comparison, ...]:
+    r"""Test the paired differences of several arms at once and give simultaneous intervals.
+
+    For signs e in {-1, 1}^n, the same for all arms, arm a has the studentised statistic
+    `r_a(e) = |sum_s e_s d_as| / sqrt(n_a sum_s d_as^2)` (a monotone function of |t|), and
+
+        `p_a = #{e : max_b r_b(e) >= r_a(1)} / 2^n`.
+
+    The p of "the effect of arm a is x" is the same with d_a - x in place of d_a, and the interval
+    is the set of all x with p_a(x) > 1 - level: it excludes 0 exactly when p_a <= 1 - level. All
+    sign vectors are used for up to 16 pairs, 100 000 fixed random ones and the identity beyond.
+
+    The other arms enter the maximum twice, as they are and with their mean taken away, and the
+    larger p counts. As they are, the probability of any false alarm is at most 1 - level for all
+    differences that are symmetric under their hypothesis, whichever arms have an effect. Centred,
+    the intervals keep their simultaneous coverage when several arms have an effect: large ones
+    make uncentred arms alike, and the maximum too small (0.91 instead of 0.95 for nine arms).
+
+    Args:
+        differences: Arm minus baseline, shape (arms, seeds); NaN where an arm lacks a seed.
+        level: Coverage of the intervals, over all arms at once.
+
+    Returns:
+        One `Comparison` an arm. Ends are infinite where no p of the pairs is small enough.
+
+    Raises:
+        ArgumentError: If the array has not two dimensions, holds an infinity, or `level` is not
+            between 0 and 1.
+
+    Source:
+        Max-T: Westfall & Young, "Resampling-Based Multiple Testing" (1993), section 2; intervals
+        by inversion: Lehmann & Romano, "Testing Statistical Hypotheses" (2005), sections 5.8, 15.2.
+
+    Example:
+        >>> better, same = compare([[3, 4, 5, 4, 3, 5, 4, 4], [1, -1, 2, -2, 1, -1, 0, 0]])
+        >>> better.p, better.low > 0
+        (0.0078125, True)
+        >>> same.p > 0.05, same.low < 0 < same.high
+        (True, True)
+    """
+    table = np.array(differences, dtype=np.float64)
+    if table.ndim != 2:
+        raise ArgumentError(f"compare: expected shape (arms, seeds), got {table.shape}")
+    if np.isinf(table).any():
+        raise ArgumentError(
+            "compare: expected finite differences, got an infinite one; leave it out"
+        )
+    if not 0 < level < 1:
+        raise ArgumentError(f"compare: level must be between 0 and 1, got {level}")
+    present = ~np.isnan(table)
+    table = table[:, present.any(axis=0)]
+    present = present[:, present.any(axis=0)]
+    arms = [_Arm.of(row, there) for row, there in zip(table, present, strict=True)]
+    signs = sign_vectors(table.shape[1])
+    raw = _Maximum(signs, [(arm.values, arm.n) for arm in arms])
+    centred = _Maximum(signs, [(arm.residuals, arm.n) for arm in arms])
+    return tuple(
+        _one_arm(arm, signs, (raw.without(i), centred.without(i)), 1 - level)
+        for i, arm in enumerate(arms)
+    )
+
+
+@dataclass(frozen=True)
+class _Arm:
+    n: int
+    mean: float
+    values: Floats  # 0 where a seed is missing: no sign of it moves a sum
+    residuals: Floats
+    there: Floats
+
+    @classmethod
+    def of(cls, row: Floats, there: NDArray[np.bool_]) -> _Arm:
+        n = int(there.sum())
+        mean = float(row[there].mean()) if n else 0.0
+        residuals = np.where(there, row - mean, 0.0)
+        if np.abs(residuals).max(initial=0.0) <= _CLOSE * abs(mean):
+            residuals = np.zeros_like(residuals)  # equal differences, up to rounding
+        return cls(n, mean, np.where(there, row, 0.0), residuals, there.astype(np.float64))
+
+
+class _Maximum:
+    """The maximum of r over all arms but one, for every sign vector."""
+
+    def __init__(self, signs: Floats, rows: list[tuple[Floats, int]]) -> None:
+        self._first = np.zeros(len(signs))
+        self._second = np.zeros(len(signs))
+        self._owner = np.full(len(signs), -1)
+        for i, (row, n) in enumerate(rows):
+            norm = math.sqrt(n * float(row @ row))
+            if norm == 0:
+                continue  # an arm that never differs is never the clearest
+            r = np.abs(signs @ row) / norm
+            above = r > self._first
+            self._second = np.where(above, self._first, np.maximum(self._second, r))
+            self._first = np.where(above, r, self._first)
+            self._owner = np.where(above, i, self._owner)
+
+    def without(self, arm: int) -> Floats:
+        return np.where(self._owner == arm, self._second, self._first)
+
+
+def _one_arm(arm: _Arm, signs: Floats, others: tuple[Floats, Floats], alpha: float) -> Comparison:
+    """Invert the test in closed form: every sign vector supports effects up to some distance.
+
+    With the effect x above the mean, sign vector e counts against x when its own sum is as large
+    as the observed one (two straight lines in x, so x up to `own`), or when another arm's r is as
+    large as the observed r, which grows with |x| (so x up to `other`). The end of the interval is
+    an order statistic of the larger of the two.
+    """
+    if arm.n == 0:
+        return Comparison(0, math.nan, -math.inf, math.inf, 1.0)
+    total, spread = len(signs), float(arm.residuals @ arm.residuals)
+    allowed = math.floor(alpha * total + _CLOSE)  # sign vectors that may count at p <= alpha
+    sums, balance = signs @ arm.residuals, signs @ arm.there
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # n + balance = 0 on a side is the identity (or its mirror), which always counts.
+        plus = np.where(arm.n + balance > 0, sums / (arm.n + balance), math.inf)
+        minus = np.where(arm.n - balance > 0, sums / (arm.n - balance), math.inf)
+        identity = np.abs(balance) == arm.n
+        above = np.where(identity, math.inf, np.maximum(plus, -minus))
+        below = np.where(identity, math.inf, np.maximum(minus, -plus))
+        reach = [
+            np.where(r < 1 - _CLOSE, r * np.sqrt(spread / arm.n / (1 - r * r)), math.inf)
+            for r in others
+        ]
+    low, high, p = math.inf, -math.inf, 0.0
+    slack = _CLOSE * (abs(arm.mean) + math.sqrt(spread))
+    for other in reach:
+        up, down = np.maximum(above, other), np.maximum(below, other)
+        high = max(high, arm.mean + _largest(up, allowed))
+        low = min(low, arm.mean - _largest(down, allowed))
+        towards_zero = down if arm.mean > 0 else up
+        p = max(p, float(np.mean(towards_zero >= abs(arm.mean) - slack)))
+    if p > alpha:  # at a tie, rounding must not let the interval say another thing than p
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Comparison(arm.n, arm.mean, low, high, p)
+
+
+def _largest(values: Floats, rank: int) -> float:
+    """Return the value with exactly `rank` others before it in descending order."""
+    place = len(values) - 1 - rank
+    return float(np.partition(values, place)[place])
+
+
+@lru_cache(maxsize=8)
+def sign_vectors(n: int) -> Floats:
+    """Return the sign vectors, one a row, the identity first; e and -e count the same."""
+    if n <= EXACT_UP_TO:
+        free = max(n - 1, 0)
+        flipped = np.zeros((2**free, n))
+        flipped[:, n - free :] = np.arange(2**free)[:, None] >> np.arange(free) & 1
+    else:
+        # Raw words, as numpy may change what its distributions make of them.
+        words = np.random.PCG64(_STREAM).random_raw(RANDOM_FLIPS * -(-n // 64))
+        bits = np.unpackbits(words.astype("<u8").view(np.uint8)).reshape(RANDOM_FLIPS, -1)
+        flipped = np.zeros((RANDOM_FLIPS + 1, n))
+        flipped[1:] = bits[:, :n]
+    signs: Floats = np.subtract(1.0, 2.0 * flipped)
+    signs.setflags(write=False)
+    return signs

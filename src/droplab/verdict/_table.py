@@ -1,0 +1,115 @@
+"""The rows as arrays: arms x seeds x epochs, checked to be of one experiment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.errors import ArgumentError
+from droplab.recipe import Recipe
+from droplab.results import EpochRow, Member, RunResult
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one run, by arm, seed and epoch.
+
+    Args:
+        recipe: The recipe that the rows follow.
+        arms: Names of the arms, in the recipe's order.
+        seeds: Seeds, in the recipe's order.
+        epoch: The epoch at which arms are judged, from 1: the recipe's last one, or as far as all
+            replicas have come if none of some arm has finished. 0 without rows.
+        diverged: (arm, seed) of the replicas that a NaN stopped.
+    """
+
+    recipe: Recipe
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    epoch: int
+    diverged: frozenset[tuple[str, int]]
+    _rows: dict[tuple[str, int, int], EpochRow]
+
+    @classmethod
+    def of(cls, recipe: Recipe, rows: Iterable[EpochRow], members: Iterable[Member] = ()) -> Table:
+        """Sort the rows of one run.
+
+        Raises:
+            ArgumentError: A row is there twice, or of an arm, seed or epoch that the recipe does
+                not have: results of two recipes were mixed.
+        """
+        arms = tuple(arm.name for arm in recipe.arms)
+        known: dict[tuple[str, int, int], EpochRow] = {}
+        for row in rows:
+            place = (row.arm, row.seed, row.epoch)
+            where = f"verdict: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}"
+            if (
+                row.arm not in arms
+                or row.seed not in recipe.seeds
+                or not 1 <= row.epoch <= recipe.epochs
+            ):
+                raise ArgumentError(
+                    f"{where}: is not part of recipe '{recipe.name}' (arms {', '.join(arms)}; "
+                    f"seeds {', '.join(map(str, recipe.seeds))}; {recipe.epochs} epochs); "
+                    "do not mix the results of two recipes"
+                )
+            if place in known:
+                raise ArgumentError(
+                    f"{where}: is there twice; do not mix the results of two runs, pool them"
+                )
+            known[place] = row
+        diverged = {(m.arm, m.seed) for m in members if m.state == "nan"}
+        diverged |= {(r.arm, r.seed) for r in known.values() if math.isnan(r.val_loss)}
+        epoch = _judged_epoch(recipe, known, diverged)
+        return cls(recipe, arms, recipe.seeds, epoch, frozenset(diverged), known)
+
+    @classmethod
+    def of_result(cls, result: RunResult) -> Table:
+        """Sort the rows of a run that was read from disk."""
+        return cls.of(result.recipe, result.rows, result.members)
+
+    def values(self, metric: str) -> Floats:
+        """Return a metric at the judged epoch, shape (arms, seeds); NaN where there is no row."""
+        if not self.epoch:
+            return np.full((len(self.arms), len(self.seeds)), math.nan)
+        return self.curves(metric)[:, :, self.epoch - 1]
+
+    def curves(self, metric: str) -> Floats:
+        """Return a metric over time, shape (arms, seeds, epochs); NaN where there is no row."""
+        found = np.full((len(self.arms), len(self.seeds), self.recipe.epochs), math.nan)
+        at = {name: i for i, name in enumerate(self.arms)}
+        seed_at = {seed: i for i, seed in enumerate(self.seeds)}
+        for (arm, seed, epoch), row in self._rows.items():
+            found[at[arm], seed_at[seed], epoch - 1] = getattr(row, metric)
+        return found
+
+    def done(self) -> NDArray[np.bool_]:
+        """Return which replicas are judged, shape (arms, seeds): those with a sound last row."""
+        there = ~np.isnan(self.values("val_loss"))
+        for i, arm in enumerate(self.arms):
+            for j, seed in enumerate(self.seeds):
+                there[i, j] &= (arm, seed) not in self.diverged
+        return there
+
+
+def _judged_epoch(
+    recipe: Recipe,
+    rows: dict[tuple[str, int, int], EpochRow],
+    diverged: set[tuple[str, int]],
+) -> int:
+    last: dict[tuple[str, int], int] = {}
+    for arm, seed, epoch in rows:
+        if (arm, seed) not in diverged:
+            last[arm, seed] = max(epoch, last.get((arm, seed), 0))
+    if not last:
+        return 0
+    begun = {arm for arm, _ in last}
+    finished = {arm for (arm, _), epoch in last.items() if epoch == recipe.epochs}
+    comparable = recipe.baseline.name in finished and len(finished) > 1
+    return recipe.epochs if comparable or begun == finished else min(last.values())

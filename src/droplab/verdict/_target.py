@@ -1,0 +1,52 @@
+"""Is the target met?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from droplab.recipe import Recipe, Target
+from droplab.verdict._metrics import metric
+from droplab.verdict._types import ArmVerdict, ConditionVerdict, TargetVerdict
+
+_SIGNS = {">=": "≥", "<=": "≤", ">": ">", "<": "<"}
+
+
+def condition_text(name: str, op: str, value: float) -> str:
+    """Write a condition: "validation accuracy ≥ 85.0 %"."""
+    found = metric(name)
+    return f"{found.label} {_SIGNS[op]} {found.text(value)}"
+
+
+def judge_target(
+    recipe: Recipe, arms: Sequence[ArmVerdict], chosen: str | None
+) -> TargetVerdict | None:
+    """Judge every condition for every arm, on the mean over seeds; None without a target.
+
+    The target is met when the chosen arm meets it: another arm that happens to would have to be
+    chosen by looking at the target.
+    """
+    if recipe.target is None:
+        return None
+    found = {arm.name: _conditions(recipe.target, arm) for arm in arms}
+    met_by = tuple(name for name, each in found.items() if all(c.met for c in each))
+    met = chosen in met_by
+    target = " and ".join(condition_text(c.metric, c.op, c.value) for c in recipe.target.conditions)
+    if chosen is None:
+        return TargetVerdict(False, met_by, found, f"Target ({target}): no arm to judge.")
+    reached = ", ".join(
+        f"{metric(c.metric).label} {metric(c.metric).text(c.reached)}" for c in found[chosen]
+    )
+    sentence = f"Target {'met' if met else 'missed'} ({target}): '{chosen}' reaches {reached}."
+    others = [f"'{name}'" for name in met_by if name != chosen]
+    if others:
+        sentence += f" {'Also met' if met else 'Met'} by {', '.join(others)}."
+    return TargetVerdict(met, met_by, found, sentence)
+
+
+def _conditions(target: Target, arm: ArmVerdict) -> tuple[ConditionVerdict, ...]:
+    sound = arm.word != "unstable"
+    return tuple(
+        ConditionVerdict(c.metric, c.op, c.value, mean, sound and c.met(mean))
+        for c in target.conditions
+        for mean in (arm.metrics[c.metric].mean,)
+    )

@@ -1,0 +1,211 @@
+"""Calibrate the verdict on simulated experiments: `python -m droplab.verdict.calibrate`.
+
+Prints the tables of docs/verdict.md, or puts them into that page with `--write docs/verdict.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.errors import ArgumentError
+from droplab.verdict._signflip import LEVEL, compare
+
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
+
+EXPERIMENTS = 2000
+ARMS = (2, 4, 9)
+SEEDS = (6, 8, 12)
+EFFECTS = (0.5, 1.0, 1.5, 2.0, 3.0)
+BEGIN = "<!-- calibration: made by python -m droplab.verdict.calibrate, do not edit -->"
+END = "<!-- end of calibration -->"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How the results of replicas scatter around the mean of their arm.
+
+    Args:
+        name: Its name in the table.
+        draw: Noise of replicas, shape (arms, seeds), with mean 0 and variance 1.
+        mirrored: Whether the baseline's noise enters with the opposite sign. Then differences are
+            as skewed as the noise; otherwise they are symmetric, as they are whenever arm and
+            baseline follow one law.
+    """
+
+    name: str
+    draw: Draw
+    mirrored: bool = False
+
+
+NOISES = (
+    Noise("normal", lambda rng, shape: rng.normal(size=shape)),
+    Noise("heavy-tailed runs", lambda rng, shape: rng.standard_t(3, size=shape) / np.sqrt(3.0)),
+    Noise("skewed runs", lambda rng, shape: rng.exponential(size=shape) - 1.0),
+    Noise("skewed differences", lambda rng, shape: rng.exponential(size=shape) - 1.0, True),
+)
+NORMAL = NOISES[0]
+
+
+def experiments(
+    noise: Noise, arms: int, seeds: int, effects: Floats, count: int
+) -> Iterator[Floats]:
+    """Yield the paired differences of simulated experiments, shape (arms - 1, seeds).
+
+    All differences share the baseline's noise, as in a real run, and have standard deviation 1.
+    The same setting always gives the same experiments.
+    """
+    rng = np.random.default_rng([NOISES.index(noise), arms, seeds])
+    for _ in range(count):
+        runs = noise.draw(rng, (arms, seeds))
+        baseline = -runs[:1] if noise.mirrored else runs[:1]
+        yield (runs[1:] - baseline) / np.sqrt(2.0) + effects[:, None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Shares of experiments.
+
+    Args:
+        alarmed: With "helps" or "hurts" for an arm that has no effect.
+        covered: With every interval over its arm's effect.
+        found: With the right word for the first arm.
+    """
+
+    alarmed: float
+    covered: float
+    found: float
+
+
+def simulate(
+    noise: Noise, arms: int, seeds: int, effects: Sequence[float] = (), count: int = EXPERIMENTS
+) -> Outcome:
+    """Return what the verdict says of simulated experiments.
+
+    Args:
+        noise: How replicas scatter.
+        arms: Number of arms, the baseline among them.
+        seeds: Number of seeds.
+        effects: Effects of the first arms, in standard deviations of the differences; 0 beyond.
+        count: Number of experiments.
+    """
+    true = np.zeros(arms - 1)
+    true[: len(effects)] = effects
+    alarmed = covered = found = 0
+    for differences in experiments(noise, arms, seeds, true, count):
+        results = compare(differences)
+        said = [result.p <= 1 - LEVEL for result in results]
+        alarmed += any(word and effect == 0 for word, effect in zip(said, true, strict=True))
+        covered += all(r.low <= effect <= r.high for r, effect in zip(results, true, strict=True))
+        found += said[0] and results[0].mean * true[0] > 0
+    return Outcome(alarmed / count, covered / count, found / count)
+
+
+def false_alarm_row(noise: Noise, arms: int, count: int = EXPERIMENTS) -> str:
+    """Return a row of the table of false alarms."""
+    found = [simulate(noise, arms, seeds, (), count).alarmed for seeds in SEEDS]
+    return _row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
+
+
+def coverage_row(noise: Noise, arms: int, count: int = EXPERIMENTS) -> str:
+    """Return a row of the table of coverage: the lowest over none, half and all arms different."""
+    others = arms - 1
+    rising = [1.0 + i / max(others - 1, 1) for i in range(others)]
+    patterns: list[list[float]] = [[], [1.5] * ((others + 1) // 2), rising]
+    found = [
+        min(simulate(noise, arms, seeds, effects, count).covered for effects in patterns)
+        for seeds in SEEDS
+    ]
+    return _row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
+
+
+def power_row(arms: int, seeds: int, count: int = EXPERIMENTS) -> str:
+    """Return a row of the table of power."""
+    found = [simulate(NORMAL, arms, seeds, [effect], count).found for effect in EFFECTS]
+    return _row(arms, seeds, *(f"{100 * share:.0f}" for share in found))
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def tables(count: int = EXPERIMENTS, said: Callable[[str], None] = lambda line: None) -> str:
+    """Return the three tables as Markdown."""
+    lines: list[str] = []
+
+    def add(line: str) -> None:
+        said(line)
+        lines.append(line)
+
+    seeds = [f"{n} seeds" for n in SEEDS]
+    add(f"False alarms, in per cent of {count} experiments without any effect:")
+    add("")
+    add(_row("noise", "arms", *seeds))
+    add("|---|---|---|---|---|")
+    for noise in NOISES:
+        for arms in ARMS:
+            add(false_alarm_row(noise, arms, count))
+    add("")
+    add(
+        f"Simultaneous coverage, in per cent of {count} experiments; the lowest of three cases: no "
+        "arm differs, half of them do (1.5 standard deviations), all do (1 to 2):"
+    )
+    add("")
+    add(_row("noise", "arms", *seeds))
+    add("|---|---|---|---|---|")
+    for noise in NOISES:
+        for arms in ARMS:
+            add(coverage_row(noise, arms, count))
+    add("")
+    add(
+        f"Power: how often an effect is found, in per cent of {count} experiments with normal "
+        "noise in which one arm has it. Effects are in standard deviations of the paired "
+        "differences:"
+    )
+    add("")
+    add(_row("arms", "seeds", *EFFECTS))
+    add("|---|---|" + "---|" * len(EFFECTS))
+    for arms in ARMS:
+        for n in SEEDS:
+            add(power_row(arms, n, count))
+    return "\n".join(lines)
+
+
+def written(page: str, text: str) -> str:
+    """Return the page with the text between its marks.
+
+    Raises:
+        ArgumentError: The marks are not there.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ArgumentError("calibrate: expected a page with the marks of the calibration tables")
+    return f"{head}{BEGIN}\n{text}\n{END}{tail}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m droplab.verdict.calibrate", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
+    parser.add_argument("--write", type=Path, metavar="PAGE")
+    options = parser.parse_args(arguments)
+    if options.write is None:
+        print(tables(options.experiments))
+        return
+    page = options.write.read_text(encoding="utf-8")
+    text = tables(options.experiments, lambda line: print(line, file=sys.stderr, flush=True))
+    options.write.write_text(written(page, text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
