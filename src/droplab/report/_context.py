@@ -1,0 +1,253 @@
+"""What the page says in words and tables, from a run and its verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from droplab.report._figures import Source
+from droplab.report._theme import LIGHT
+from droplab.verdict import (
+    METRICS,
+    TEST_METRICS,
+    ArmVerdict,
+    Difference,
+    Metric,
+    Summary,
+    condition_text,
+)
+
+SHOWN = (
+    ("val_loss", "validation loss"),
+    ("val_accuracy", "validation accuracy"),
+    ("train_accuracy", "training accuracy, eval mode"),
+    ("train_accuracy_running", "training accuracy, running"),
+    ("gap", "gap"),
+    ("val_ece", "calibration error"),
+)
+COMPARED = ("val_loss", "val_accuracy", "gap", "val_ece")
+TONES = {"helps": "yes", "hurts": "no", "unstable": "no"}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the chosen arm beside the baseline's."""
+
+    label: str
+    now: str
+    unit: str
+    was: str
+    by: str
+    interval: str
+    tone: str
+
+
+def colour(source: Source, arm: str) -> int:
+    """Return the number of an arm's colour."""
+    place = source.place(arm)
+    return 0 if place == 0 else (place - 1) % (len(LIGHT) - 1) + 1
+
+
+def tone(found: Difference | None) -> str:
+    """Return the class of a difference: good, bad, or nothing where it is none."""
+    if found is None or found.better is None:
+        return ""
+    return "good" if found.better else "bad"
+
+
+def split_headline(headline: str) -> tuple[str, str]:
+    """Return the verdict in a few words and the rest of its sentence."""
+    short, colon, rest = headline.partition(": ")
+    if not colon:
+        return headline, ""
+    return short, rest[:1].upper() + rest[1:]
+
+
+def tiles(source: Source) -> list[Tile]:
+    """Return the chosen arm's four numbers, with the baseline's; the baseline's alone without."""
+    verdict = source.verdict
+    primary = METRICS[verdict.primary]
+    names = list(dict.fromkeys([primary.name, *COMPARED]))[:4]
+    arm = verdict.arm(verdict.chosen or verdict.baseline)
+    base = verdict.arm(verdict.baseline)
+    found: list[Tile] = []
+    for name in names:
+        metric, difference = METRICS[name], arm.differences.get(name)
+        now, _, unit = metric.text(arm.metrics[name].mean).partition(" ")
+        was = by = interval = ""
+        if difference is not None:
+            was = f"{metric.text(base.metrics[name].mean)} without"
+        if difference is not None and math.isfinite(difference.mean):
+            by = metric.difference(difference.mean, unit=False)
+            interval = bare_interval(metric, difference)
+        found.append(
+            Tile(
+                metric.label.capitalize(),
+                now,
+                unit,
+                was,
+                by,
+                interval,
+                tone(difference),
+            )
+        )
+    return found
+
+
+def bare_interval(metric: Metric, found: Difference) -> str:
+    """Write an interval without its unit; "not bounded" where the seeds are too few for one."""
+    if math.isinf(found.low) and math.isinf(found.high):
+        return "not bounded"
+    low, high = (metric.difference(v, unit=False) for v in (found.low, found.high))
+    return f"{low} to {high}"
+
+
+def means(source: Source) -> dict[str, Any]:
+    """Return the table of means and spreads."""
+    verdict = source.verdict
+    seeds = {len(arm.seeds) for arm in verdict.arms}
+    count = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(max(seeds, default=0))
+    spread = ", mean ± standard deviation" if max(seeds, default=0) > 1 else ""
+    word = "seed" if count == "1" else "seeds"
+    return {
+        "caption": f"After epoch {verdict.epoch}, {count} {word}{spread}",
+        "heads": [head for _, head in SHOWN],
+        "rows": [
+            {
+                "name": arm.name,
+                "colour": colour(source, arm.name),
+                "rates": rates_text(arm),
+                "chosen": arm.name == verdict.chosen,
+                "cells": [summary_cell(METRICS[name], arm.metrics[name]) for name, _ in SHOWN],
+            }
+            for arm in verdict.arms
+        ],
+    }
+
+
+def summary_cell(metric: Metric, found: Summary) -> dict[str, str]:
+    """Return a mean and its spread as text."""
+    if found.n == 0:
+        return {"mean": "–", "sd": ""}
+    return {
+        "mean": metric.text(found.mean),
+        "sd": "" if math.isnan(found.sd) else metric.spread(found.sd),
+    }
+
+
+def rates_text(arm: ArmVerdict) -> str:
+    """Write where an arm drops, and at which rate."""
+    used = [f"{site} {rate:g}" for site, rate in arm.rates.items() if rate]
+    return " · ".join(used) or "no dropout"
+
+
+def differences(source: Source) -> dict[str, Any]:
+    """Return the table of paired differences."""
+    verdict = source.verdict
+    names = list(dict.fromkeys([verdict.primary, *COMPARED]))
+    rows: list[dict[str, Any]] = []
+    for arm in verdict.arms:
+        if not arm.differences:
+            continue
+        cells: list[dict[str, str]] = []
+        for name in names:
+            found = arm.differences[name]
+            there = math.isfinite(found.mean)
+            cells.append(
+                {
+                    "mean": METRICS[name].difference(found.mean, unit=False) if there else "–",
+                    "interval": bare_interval(METRICS[name], found) if there else "",
+                    "tone": tone(found),
+                }
+            )
+        p = arm.differences[verdict.primary].p
+        rows.append(
+            {
+                "name": arm.name,
+                "colour": colour(source, arm.name),
+                "chosen": arm.name == verdict.chosen,
+                "cells": cells,
+                "p": "–" if arm.word == "unstable" else "< 0.0001" if p < 1e-4 else f"{p:.2g}",
+                "word": arm.word,
+                "tone": TONES.get(arm.word or "", ""),
+            }
+        )
+    return {
+        "caption": (
+            f"Difference to '{verdict.baseline}', paired by seed, with the "
+            f"{100 * verdict.level:g} % interval over all arms at once; accuracies, gap and "
+            "calibration error in points"
+        ),
+        "heads": [METRICS[name].label for name in names],
+        "primary": METRICS[verdict.primary].label,
+        "rows": rows,
+    }
+
+
+def target(source: Source) -> dict[str, Any] | None:
+    """Return the target, condition by condition."""
+    found = source.verdict.target
+    if found is None or source.result.recipe.target is None:
+        return None
+    return {
+        "met": found.met,
+        "sentence": found.sentence,
+        "heads": [
+            condition_text(c.metric, c.op, c.value) for c in source.result.recipe.target.conditions
+        ],
+        "rows": [
+            {
+                "name": name,
+                "colour": colour(source, name),
+                "met": name in found.met_by,
+                "cells": [
+                    {"reached": METRICS[c.metric].text(c.reached), "met": c.met} for c in each
+                ],
+            }
+            for name, each in found.arms.items()
+        ],
+    }
+
+
+def test_split(source: Source) -> dict[str, Any] | None:
+    """Return the table of the test split."""
+    found = source.verdict.test
+    if found is None:
+        return None
+    rows: list[Mapping[str, Any]] = [
+        {
+            "name": name,
+            "colour": colour(source, name),
+            "cells": [
+                {**cell, "sd": cell["sd"] and f"± {cell['sd']}"}
+                for key in TEST_METRICS
+                for cell in (summary_cell(TEST_METRICS[key], each[key]),)
+            ],
+        }
+        for name, each in found.arms.items()
+    ]
+    if found.differences:
+        rows.append(
+            {
+                "name": "difference",
+                "colour": None,
+                "cells": [
+                    {
+                        "mean": TEST_METRICS[key].difference(each.mean, unit=False),
+                        "sd": bare_interval(TEST_METRICS[key], each),
+                    }
+                    for key, each in found.differences.items()
+                ],
+            }
+        )
+    return {
+        "sentence": found.sentence,
+        "heads": [m.label for m in _ordered(found.differences) or TEST_METRICS.values()],
+        "rows": rows,
+    }
+
+
+def _ordered(found: Mapping[str, Difference]) -> Sequence[Metric]:
+    return [TEST_METRICS[key] for key in found]

@@ -1,0 +1,205 @@
+"""Which charts a report has, drawn from the rows."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from droplab.report._forest import ROW, ForestRow, draw_forest
+from droplab.report._frame import Ids
+from droplab.report._grid import draw_grid, grid_of
+from droplab.report._lines import Curves, Series, Shade, draw_curves, value_range
+from droplab.report._rates import draw_rates, rate_points
+from droplab.results import RunResult
+from droplab.verdict import METRICS, Metric, Table, Verdict
+
+Floats = NDArray[np.float64]
+MOST_NAMED = 6
+"""With more arms than this only the baseline, the chosen arm and the last best ones are named."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The charts of a report, by what they show."""
+
+    curves: tuple[Markup, ...]
+    against: tuple[Markup, ...]
+    gaps: tuple[Markup, ...]
+    differences: tuple[Markup, ...]
+    rates: tuple[Markup, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What charts are drawn from.
+
+    Args:
+        result: The run.
+        verdict: Its verdict.
+        table: Its rows by arm, seed and epoch.
+    """
+
+    result: RunResult
+    verdict: Verdict
+    table: Table
+
+    @classmethod
+    def of(cls, result: RunResult, verdict: Verdict) -> Source:
+        """Sort the rows of a run."""
+        return cls(result, verdict, Table.of_result(result))
+
+    def place(self, arm: str) -> int:
+        """Return the place of an arm's colour: 0 for the baseline."""
+        others = [name for name in self.table.arms if name != self.verdict.baseline]
+        return 0 if arm == self.verdict.baseline else 1 + others.index(arm)
+
+    def curve(self, arm: str, metric: str) -> tuple[Floats, Floats, Floats]:
+        """Return mean, lower and upper edge (one standard deviation) per epoch over seeds."""
+        values = self.table.curves(metric)[self.table.arms.index(arm)]
+        with warnings.catch_warnings():
+            # An epoch that no seed has reached is NaN, and that is what is wanted.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            values = np.where(np.isfinite(values), values, math.nan)
+            mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0, ddof=1)
+        spread = np.where(np.isfinite(spread), spread, 0.0)
+        return mean, mean - spread, mean + spread
+
+    def named(self) -> set[str]:
+        """Return the arms that are drawn in the foreground."""
+        names = list(self.table.arms)
+        if len(names) <= MOST_NAMED:
+            return set(names)
+        primary = METRICS[self.verdict.primary]
+        means = {a.name: a.metrics[primary.name].mean for a in self.verdict.arms}
+        sign = -1.0 if primary.higher_is_better else 1.0
+        order = sorted(names, key=lambda n: sign * means[n] if math.isfinite(means[n]) else 1e300)
+        kept = {self.verdict.baseline, *order[:2], order[-1]}
+        return kept | ({self.verdict.chosen} if self.verdict.chosen else set())
+
+
+def draw(source: Source, ids: Ids) -> Figures:
+    """Return every chart that the run has something to show in."""
+    verdict = source.verdict
+    primary = METRICS[verdict.primary]
+    partner = METRICS["val_loss" if verdict.primary == "val_accuracy" else "val_accuracy"]
+    compared = [a.name for a in verdict.arms if a.differences]
+    metrics = [primary, partner] if primary != partner else [primary]
+    points = [
+        (metric, rate_points(source.result.recipe, verdict, metric, _last(source, metric)))
+        for metric in metrics
+    ]
+    grids = [
+        draw_grid(ids, m, found)
+        for m in metrics
+        if (found := grid_of(source.result.recipe, verdict, m))
+    ]
+    return Figures(
+        curves=tuple(all_arms(source, ids, METRICS[name]) for name in ("val_loss", "val_accuracy")),
+        against=tuple(_against(source, ids)),
+        gaps=tuple(all_arms(source, ids, METRICS[name]) for name in ("gap", "val_ece")),
+        differences=tuple(forest(source, ids, m) for m in metrics) if compared else (),
+        rates=(*(draw_rates(ids, m, found) for m, found in points if found), *grids),
+    )
+
+
+def _last(source: Source, metric: Metric) -> dict[str, Sequence[float]]:
+    values = np.where(source.table.done(), source.table.values(metric.name), math.nan)
+    return {name: row.tolist() for name, row in zip(source.table.arms, values, strict=True)}
+
+
+def all_arms(source: Source, ids: Ids, metric: Metric) -> Markup:
+    """Return the curves of every arm in one metric."""
+    named = source.named()
+    several = len(source.table.seeds) > 1
+    arms = [n for n in source.table.arms if n not in named]
+    arms += [n for n in source.table.arms if n in named]
+    series: list[Series] = []
+    for arm in arms:
+        mean, low, high = source.curve(arm, metric.name)
+        band = several and arm in named
+        series.append(
+            Series(
+                name=arm,
+                place=source.place(arm),
+                mean=mean.tolist(),
+                low=low.tolist() if band else (),
+                high=high.tolist() if band else (),
+                faint=arm not in named,
+            )
+        )
+    note = "mean over seeds, band: one standard deviation" if several else ""
+    if len(named) < len(arms):
+        note = f"mean over seeds; {len(arms) - len(named)} further arms in the background"
+    unit = "points" if metric.name == "gap" else "%"
+    label = metric.label.capitalize() + (f", {unit}" if metric.fraction else "")
+    return draw_curves(ids, Curves(label, series, percent=metric.fraction, note=note))
+
+
+def _against(source: Source, ids: Ids) -> list[Markup]:
+    """Return training against validation, for the baseline and the chosen arm."""
+    arms = [source.verdict.baseline]
+    if source.verdict.chosen:
+        arms.append(source.verdict.chosen)
+    charts: list[Markup] = []
+    for kind, percent in (("loss", False), ("accuracy", True)):
+        drawn = {arm: _train_and_validation(source, arm, kind) for arm in arms}
+        y_range = value_range([s for each in drawn.values() for s in each])
+        for arm, series in drawn.items():
+            found = source.verdict.diagnosis
+            mark = None
+            if kind == "loss" and arm == source.verdict.baseline and found and found.rise > 0.05:
+                mark = (found.best_epoch, "lowest")
+            charts.append(
+                draw_curves(
+                    ids,
+                    Curves(
+                        f"'{arm}': {kind}{', %' if percent else ''}",
+                        series,
+                        percent=percent,
+                        note="without dropout"
+                        if arm == source.verdict.baseline
+                        else "with dropout",
+                        y_range=y_range,
+                        shade=Shade(0, 1, source.place(arm)),
+                        mark=mark,
+                    ),
+                )
+            )
+    return charts
+
+
+def _train_and_validation(source: Source, arm: str, kind: str) -> list[Series]:
+    place = source.place(arm)
+    return [
+        Series("validation", place, source.curve(arm, f"val_{kind}")[0].tolist(), pattern=""),
+        Series("training", place, source.curve(arm, f"train_{kind}")[0].tolist(), pattern="7 3"),
+        Series(
+            "running",
+            place,
+            source.curve(arm, f"train_{kind}_running")[0].tolist(),
+            pattern="1.5 3.5",
+        ),
+    ]
+
+
+def forest(source: Source, ids: Ids, metric: Metric, *, row_height: float = ROW) -> Markup:
+    """Return the paired differences of every arm in one metric."""
+    last = _last(source, metric)
+    base = np.array(last[source.verdict.baseline])
+    rows = [
+        ForestRow(
+            arm.name,
+            source.place(arm.name),
+            arm.differences[metric.name],
+            (np.array(last[arm.name]) - base).tolist(),
+        )
+        for arm in source.verdict.arms
+        if metric.name in arm.differences
+    ]
+    return draw_forest(ids, metric, rows, source.verdict.baseline, row_height=row_height)

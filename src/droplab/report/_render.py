@@ -1,0 +1,126 @@
+"""The report: one HTML file that needs nothing but itself."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from droplab.report import _context as context
+from droplab.report import _facts as facts
+from droplab.report import _theme as theme
+from droplab.report._figures import Source, draw
+from droplab.report._frame import Ids
+from droplab.results import RunResult
+from droplab.verdict import Verdict
+
+
+def render(result: RunResult, verdict: Verdict) -> str:
+    """Return the report of a run as one HTML page.
+
+    The page has its style and its charts (SVG) within, makes no request, runs no script, follows
+    light and dark, fits a phone and prints on A4. Everything that comes from the recipe is
+    escaped. Drawn from the rows alone: torch is not needed.
+
+    Args:
+        result: The run.
+        verdict: Its verdict, as `droplab.verdict.judge` gives it.
+
+    Returns:
+        The HTML text, to be written in UTF-8.
+    """
+    source = Source.of(result, verdict)
+    # Made at each call: an environment kept in the module would be the only state of this room.
+    environment = Environment(
+        loader=PackageLoader("droplab.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_unbroken,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = environment.get_template("report.css").render(
+        light=Markup(theme.variables(theme.GROUND_LIGHT, theme.LIGHT)),
+        dark=Markup(theme.variables(theme.GROUND_DARK, theme.DARK)),
+        charts=Markup(theme.chart_rules()),
+        count=len(theme.LIGHT),
+    )
+    page = environment.get_template("report.html").render(
+        style=Markup(style), **_words(source), **_tables(source), figures=draw(source, Ids())
+    )
+    return page + "\n"
+
+
+def _words(source: Source) -> dict[str, Any]:
+    result, verdict = source.result, source.verdict
+    short, long = context.split_headline(verdict.headline)
+    command, command_note = facts.command(result.recipe)
+    patch = result.notes.get("patch", "")
+    made = f"Made by droplab {metadata.version('droplab')} from the rows of the run"
+    return {
+        "version": metadata.version("droplab"),
+        "recipe": result.recipe,
+        "short": short,
+        "long": long,
+        "also": verdict.also,
+        "percent": f"{100 * verdict.level:g} %",
+        "diagnosis": verdict.diagnosis,
+        "best": verdict.best.sentence if verdict.best else "",
+        "unstable": [arm.sentence for arm in verdict.arms if arm.word == "unstable"],
+        "caveats": verdict.caveats,
+        "story": [part for part in result.recipe.story.split("\n\n") if part.strip()],
+        "kinds": ", ".join(f"{a.name}: {a.kind}" for a in result.recipe.arms if a.kind),
+        "unchanged": facts.unchanged(result),
+        "machine": facts.machine(result, verdict),
+        "command": command,
+        "command_note": command_note,
+        "patch": [_patch_line(line) for line in patch.splitlines()],
+        "recipe_text": _Verbatim(facts.recipe_text(result.recipe)),
+        "footer": made + (f" begun {result.created}." if result.created else "."),
+    }
+
+
+def _tables(source: Source) -> dict[str, Any]:
+    verdict = source.verdict
+    arm = verdict.chosen or verdict.baseline
+    sites = sorted(source.result.recipe.sites)
+    return {
+        "tiles": context.tiles(source) if verdict.arm(arm).seeds else [],
+        "tiles_note": (
+            f"'{arm}' after epoch {verdict.epoch}, mean over seeds; the difference is paired by "
+            f"seed, with its {100 * verdict.level:g} % interval; fractions in points."
+            if verdict.chosen
+            else f"'{arm}' after epoch {verdict.epoch}, mean over seeds."
+        ),
+        "means": context.means(source),
+        "differences": context.differences(source),
+        "target": context.target(source),
+        "test": context.test_split(source),
+        "sites": sites,
+        "plan": [
+            {
+                "name": each.name,
+                "colour": context.colour(source, each.name),
+                "cells": [f"{each.rates.get(site, 0.0):g}" for site in sites],
+            }
+            for each in source.result.recipe.arms
+        ],
+    }
+
+
+class _Verbatim(str):
+    """Text whose every character counts."""
+
+
+def _unbroken(value: object) -> object:
+    """Keep a number and its unit on one line."""
+    if isinstance(value, str) and not isinstance(value, (_Verbatim, Markup)):
+        return value.replace(" %", "\u00a0%").replace(" points", "\u00a0points")
+    return value
+
+
+def _patch_line(line: str) -> dict[str, str]:
+    tones = {"+": "add", "-": "del"}
+    return {"text": _Verbatim(line), "tone": tones.get(line[:1], "")}

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from droplab.recipe import Arm, load
+from droplab.report import _theme as theme
+from droplab.report._figures import Source, all_arms, draw, forest
+from droplab.report._frame import Ids
+from droplab.report._grid import draw_grid, grid_of
+from droplab.report._lines import Curves, Series, draw_curves, kept
+from droplab.report._rates import draw_rates, rate_points, rates_of
+from droplab.verdict import METRICS, judge
+
+
+@pytest.fixture(scope="module")
+def source(fashion) -> Source:
+    return Source.of(fashion, judge(fashion))
+
+
+def paths(svg: str, style: str) -> list[str]:
+    return re.findall(rf'<path d="([^"]*)" class="{style}"', svg)
+
+
+def last_point(path: str) -> tuple[float, float]:
+    x, y = re.findall(r"[ML]([\d.-]+) ([\d.-]+)", path)[-1]
+    return float(x), float(y)
+
+
+def test_a_curve_ends_where_its_last_value_is():
+    svg = draw_curves(
+        Ids(), Curves("t", [Series("a", 1, [0.0, 0.5, 1.0]), Series("b", 2, [0.0] * 3)])
+    )
+    (a,), (b,) = paths(svg, "line c1"), paths(svg, "line c2")
+    xa, ya = last_point(a)
+    xb, yb = last_point(b)
+    assert xa == xb
+    assert ya < yb, "more is higher up"
+    grid = {float(y) for y in re.findall(r'<path d="M44 ([\d.]+)H', svg)}
+    assert min(abs(ya - y) for y in grid) < 0.1, "1.0 lies on a line of the grid"
+    assert "a: 0 to 1, epoch 3; b: 0 to 0, epoch 3" in svg
+
+
+def test_missing_epochs_are_left_out():
+    nan = math.nan
+    svg = draw_curves(
+        Ids(),
+        Curves("t", [Series("a", 1, [1.0, 2.0, nan], [0.9, 1.9, nan], [1.1, 2.1, nan])]),
+    )
+    assert "nan" not in svg
+    assert "a: 1 to 2, epoch 2" in svg
+    empty = draw_curves(Ids(), Curves("t", [Series("a", 1, [nan, nan])]))
+    assert "nan" not in empty
+
+
+def test_points_are_thinned_but_the_last_is_kept():
+    assert kept(50) == list(range(50))
+    assert len(kept(1000)) <= 82
+    assert kept(1000)[-1] == 999
+    assert len(kept(1000, curves=100)) <= 18
+
+
+def test_first_epochs_are_cut_where_they_would_hide_the_rest():
+    steep = [10.0, 6.0, 1.0, *[0.5 + 0.01 * i for i in range(37)]]
+    svg = draw_curves(Ids(), Curves("t", [Series("a", 1, steep)], note="n"))
+    assert "n, first epochs cut" in svg
+    assert "clipPath" in svg
+    assert "10 " not in re.findall(r'class="tick">([^<]*)<', svg)
+    calm = [1.0 - 0.02 * i for i in range(40)]
+    svg = draw_curves(Ids(), Curves("t", [Series("a", 1, calm)]))
+    assert "cut" not in svg
+    assert "clipPath" not in svg
+
+
+def test_the_band_is_one_standard_deviation(source):
+    mean, low, high = source.curve("none", "val_loss")
+    summary = source.verdict.arm("none").metrics["val_loss"]
+    assert mean[-1] == pytest.approx(summary.mean)
+    assert high[-1] - mean[-1] == pytest.approx(summary.sd)
+    assert mean[-1] - low[-1] == pytest.approx(summary.sd)
+
+
+def test_forest_puts_mean_interval_and_seeds_in_place(source):
+    svg = forest(source, Ids(), METRICS["val_loss"])
+    zero = float(re.findall(r'<path d="M([\d.]+) [\d.]+V[\d.]+" class="zero"', svg)[0])
+    bars = re.findall(r'<path d="M([\d.]+) [\d.]+H([\d.]+)" class="bar c\d"', svg)
+    marks = re.findall(r'<circle cx="([\d.]+)" cy="[\d.]+" r="5" class="mark c\d"', svg)
+    dots = re.findall(r'<circle cx="([\d.]+)" cy="[\d.]+" r="2.2" class="dot c\d"', svg)
+    assert len(bars) == len(marks) == 3
+    assert len(dots) == 24
+    for (low, high), mark in zip(bars, marks, strict=True):
+        assert float(low) < float(mark) < float(high) < zero
+    means = [source.verdict.arm(a).differences["val_loss"].mean for a in ("0.3-0.3", "input")]
+    scale = (zero - float(marks[0])) / -means[0]
+    assert zero - float(marks[2]) == pytest.approx(-means[1] * scale, abs=0.2)
+    assert "left of the line is better" in svg
+    assert "right of the line is better" in forest(source, Ids(), METRICS["val_accuracy"])
+
+
+def test_an_unbounded_interval_is_dotted_to_the_edge(fashion):
+    few = tuple(r for r in fashion.rows if r.seed < 3)
+    result = replace(fashion, rows=few, tests=())
+    svg = forest(Source.of(result, judge(result)), Ids(), METRICS["val_loss"])
+    assert svg.count('stroke-dasharray="1 7"') == 3
+    assert "inf" not in svg
+    assert "−∞ to +∞" in svg
+
+
+def test_every_arm_has_its_colour_everywhere(source):
+    assert [source.place(a) for a in ("none", "0.3-0.3", "0.5-0.2", "input")] == [0, 1, 2, 3]
+    svg = all_arms(source, Ids(), METRICS["val_loss"])
+    for place, name in enumerate(("none", "0.3-0.3", "0.5-0.2", "input")):
+        assert re.search(rf'class="label c{place}">{re.escape(name)}<', svg)
+
+
+def test_with_many_arms_the_telling_ones_are_named(sweep):
+    source = Source.of(sweep, judge(sweep))
+    assert source.named() == {"0", "0.4", "0.5"} | {source.verdict.chosen}
+    svg = all_arms(source, Ids(), METRICS["val_loss"])
+    assert svg.count("thin faint") == 9 - len(source.named())
+    assert "further arms in the background" in svg
+
+
+def test_ids_are_unique_over_a_page(source):
+    figures = draw(source, Ids())
+    ids = re.findall(r' id="([^"]+)"', "".join(map(str, (*figures.curves, *figures.against))))
+    assert len(ids) == len(set(ids)) >= 12
+
+
+def recipe(*arms: Arm):
+    return replace(load("digits"), arms=(Arm("none"), *arms))
+
+
+def test_when_arms_form_a_rate_curve():
+    a, b = Arm("a", {"fc2": 0.5}), Arm("b", {"fc2": 0.2})
+    assert rates_of(recipe(a, b)) == {"none": 0.0, "b": 0.2, "a": 0.5}
+    assert rates_of(recipe(a)) is None, "two points are no curve"
+    assert rates_of(recipe(a, Arm("b", {"fc3": 0.2}))) is None, "another site"
+    assert rates_of(recipe(a, Arm("b", {"fc2": 0.2}, "gaussian"))) is None, "another kind"
+    assert rates_of(recipe(a, Arm("b", {"fc2": 0.5}))) is None, "the same rate twice"
+    assert rates_of(recipe(Arm("a", {"fc2": 0.5, "fc3": 0.2}), b)) is None, "two rates in an arm"
+    both = [Arm(f"{p}", {"fc2": p, "fc3": p}) for p in (0.1, 0.2)]
+    assert list(rates_of(recipe(*both)).values()) == [0.0, 0.1, 0.2]
+
+
+def test_the_rate_curve_marks_the_best_rate(sweep):
+    verdict = judge(sweep)
+    seeds = {arm.name: [0.5] * 8 for arm in verdict.arms}
+    points = rate_points(sweep.recipe, verdict, METRICS["val_loss"], seeds)
+    assert [p.rate for p in points] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    found = verdict.arm("0.3")
+    assert points[3].mean == found.metrics["val_loss"].mean
+    width = found.differences["val_loss"].high - found.differences["val_loss"].low
+    assert points[3].high - points[3].low == pytest.approx(width)
+    svg = draw_rates(Ids(), METRICS["val_loss"], points)
+    assert f"best at p = {verdict.chosen}" in svg
+    assert svg.count('class="mark c2"') == 1
+
+
+def test_when_arms_form_a_grid(grid, fashion, sweep):
+    verdict = judge(grid)
+    found = grid_of(grid.recipe, verdict, METRICS["val_loss"])
+    assert found.sites == ("fc2", "fc3")
+    assert found.across == (0.0, 0.2, 0.4)
+    assert found.down == (0.0, 0.25, 0.5)
+    assert found.values[0.2, 0.5] == verdict.arm("0.2-0.5").metrics["val_loss"].mean
+    svg = draw_grid(Ids(), METRICS["val_loss"], found)
+    best = min(found.values, key=lambda place: found.values[place])
+    assert f"best: {best[0]:g} at fc2, {best[1]:g} at fc3" in svg
+    assert svg.count('class="line c2"') == 1
+    assert grid_of(fashion.recipe, judge(fashion), METRICS["val_loss"]) is None
+    assert grid_of(sweep.recipe, judge(sweep), METRICS["val_loss"]) is None
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize(
+    ("ground", "colours"),
+    [(theme.GROUND_LIGHT, theme.LIGHT), (theme.GROUND_DARK, theme.DARK)],
+    ids=["light", "dark"],
+)
+def test_every_text_has_a_contrast_of_at_least_four_and_a_half(ground, colours):
+    for behind in ("bg", "panel"):
+        for colour in (*colours, ground["ink"], ground["soft"], ground["good"], ground["bad"]):
+            assert contrast(colour, ground[behind]) >= 4.5, (colour, behind)
+    assert contrast(ground["good"], ground["goodbg"]) >= 4.5
+    assert contrast(ground["bad"], ground["badbg"]) >= 4.5
+    assert len(set(colours)) == len(colours) == len(theme.LIGHT)
+
+
+def test_beyond_the_last_colour_comes_a_dash():
+    assert theme.colour_class(0) == "c0"
+    assert (theme.colour_class(1), theme.dash(1)) == ("c1", None)
+    assert (theme.colour_class(9), theme.dash(9)) == ("c1", "7 3")

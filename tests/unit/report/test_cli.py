@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from droplab.cli.report import command, write_report
+from droplab.errors import RunError
+from droplab.recipe import dumps, load
+from droplab.results import EpochRow, RunStore
+
+
+@pytest.fixture
+def run(tmp_path):
+    recipe = load("digits")
+    members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
+    with RunStore.create(tmp_path / "run", dumps(recipe), recipe.digest, {}, members) as store:
+        store.commit_epochs([EpochRow(a, s, 1, *[0.5 + s / 50] * 8) for a, s in members])
+    return tmp_path / "run"
+
+
+def test_the_report_lies_in_the_folder_of_the_run(run):
+    done = CliRunner().invoke(command, [str(run)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.output == f"Report: {run / 'report.html'}\n"
+    assert "<h1>" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_other_places_and_a_picture(run, tmp_path):
+    page, figure = tmp_path / "new" / "page.html", tmp_path / "figure.png"
+    done = CliRunner().invoke(
+        command,
+        [str(run / "run.sqlite"), "--out", str(page), "--png", str(figure)],
+        catch_exceptions=False,
+    )
+    assert done.exit_code == 0
+    assert page.exists()
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bad_input(run, tmp_path):
+    with pytest.raises(RunError, match="expected the folder of a run"):
+        write_report(tmp_path / "nowhere", tmp_path / "page.html")
+    with pytest.raises(RunError, match="the report cannot be written"):
+        write_report(run, run / "run.sqlite" / "page.html")
+    recipe = load("digits")
+    empty = tmp_path / "empty"
+    RunStore.create(empty, dumps(recipe), recipe.digest, {}, [("none", 0)]).close()
+    with pytest.raises(RunError, match="no finished epoch yet"):
+        write_report(empty, empty / "report.html")
+
+
+def test_the_command_imports_no_torch(run):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from droplab.cli.report import command\n"
+        "command([sys.argv[1]], standalone_mode=False)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True)
