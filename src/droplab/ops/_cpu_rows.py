@@ -1,0 +1,136 @@
+"""The CPU backend: tensors in, kernels of `_cpu` on their memory, tensors out."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from droplab.errors import ArgumentError
+from droplab.ops._arguments import check_rate_values
+from droplab.ops._cpu import dropout_kernel, words_kernel
+from droplab.ops._cpu_pool import ELEMENTS_PER_THREAD, run_units
+from droplab.ops._layout import BLOCK, WORD_BLOCK
+
+Kernel = Callable[..., int]
+
+_kernels: dict[torch.dtype, Kernel] = {}
+
+_HUGE = 1 << 25
+"""Bytes from which glibc maps fresh memory for each tensor; then huge pages save most faults."""
+
+
+def kernel_for(dtype: torch.dtype) -> Kernel:
+    """Return the kernel for a dtype, compiling it on first use."""
+    kernel = _kernels.get(dtype)
+    if kernel is None:
+        kernel = _kernels[dtype] = dropout_kernel(str(dtype).removeprefix("torch."))
+    return kernel
+
+
+def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
+    """Return the dropout of a contiguous tensor, in its shape.
+
+    The short way for what is called most often; nothing is checked but the values of the rates.
+
+    Args:
+        x: Contiguous, with at least one element if `rows` > 1.
+        key: (2,), (1, 2) or (rows, 2), contiguous, on the CPU.
+        rate: (), (1,) or (rows,), float64, contiguous, on the CPU.
+        rows: Rows that x consists of.
+    """
+    out = torch.empty_like(x)
+    elements = x.numel()
+    n = elements // rows
+    units = rows * ((n + BLOCK - 1) // BLOCK)
+    kernel = _kernels.get(x.dtype) or kernel_for(x.dtype)
+    key_step = 2 if key.numel() > 2 else 0
+    rate_step = 1 if rate.numel() > 1 else 0
+    pointers = (x.data_ptr(), n, out.data_ptr(), rows, n, key.data_ptr(), key_step)
+    pointers += (rate.data_ptr(), rate_step)
+    if elements < 2 * ELEMENTS_PER_THREAD:
+        status = kernel(*pointers, 0, units)
+    else:
+        _use_huge_pages(out)
+        status = run_units(units, elements, lambda first, last: kernel(*pointers, first, last))
+    if status:
+        _refuse(rate)
+    return out
+
+
+def dropout_rows(x: Tensor, key: Tensor, rate: Tensor) -> Tensor:
+    """Return x / (1 - rate) where kept and +0 where dropped, for x of shape (R, N)."""
+    rows, n = x.shape
+    step = n
+    if rows > 1 and x.stride(0) == 0 and x[0].is_contiguous():
+        step = 0  # all rows read the same memory
+    else:
+        x = x.contiguous()
+    out = torch.empty((rows, n), dtype=x.dtype, device=x.device)
+    _use_huge_pages(out)
+    _rows(kernel_for(x.dtype), x, step, out, key, rate)
+    return out
+
+
+def keep_rows(rows: int, n: int, key: Tensor, rate: Tensor, device: torch.device) -> Tensor:
+    """Return the keep mask, bool of shape (rows, n)."""
+    out = torch.empty((rows, n), dtype=torch.bool, device=device)
+    _use_huge_pages(out)
+    _rows(kernel_for(torch.bool), out, n, out, key, rate)
+    return out
+
+
+def word_rows(rows: int, n: int, key: Tensor, device: torch.device) -> Tensor:
+    """Return the 32-bit words as int32 of the same bits, shape (rows, n)."""
+    out = torch.empty((rows, n), dtype=torch.int32, device=device)
+    key = key.cpu().contiguous()
+    kernel = words_kernel()
+    pointers = (out.data_ptr(), rows, n, key.data_ptr(), 0 if len(key) == 1 else 2)
+    units = rows * ((n + WORD_BLOCK - 1) // WORD_BLOCK)
+    run_units(units, rows * n, lambda first, last: kernel(*pointers, first, last))
+    return out
+
+
+def _rows(kernel: Kernel, x: Tensor, step: int, out: Tensor, key: Tensor, rate: Tensor) -> None:
+    rows, n = out.shape
+    key = key.cpu().contiguous()
+    rate = rate.to(device="cpu", dtype=torch.float64).contiguous()
+    key_step = 0 if len(key) == 1 else 2
+    rate_step = 0 if len(rate) == 1 else 1
+    pointers = (x.data_ptr(), step, out.data_ptr(), rows, n, key.data_ptr(), key_step)
+    pointers += (rate.data_ptr(), rate_step)
+    units = rows * ((n + BLOCK - 1) // BLOCK)
+    if run_units(units, rows * n, lambda first, last: kernel(*pointers, first, last)):
+        _refuse(rate)
+
+
+def _refuse(rate: Tensor) -> None:
+    check_rate_values(rate, "dropout")
+    raise ArgumentError(f"dropout: p: expected rates in [0, 1], got {rate.tolist()}")
+
+
+def _find_madvise() -> Callable[[int, int, int], int] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        madvise = ctypes.CDLL(None).madvise
+    except (OSError, AttributeError):
+        return None
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return madvise
+
+
+_madvise = _find_madvise()
+
+
+def _use_huge_pages(out: Tensor) -> None:
+    """Ask for huge pages under a large new tensor; without them, faults take most of the time."""
+    size = out.numel() * out.element_size()
+    if size < _HUGE or _madvise is None:
+        return
+    page, advice = 1 << 21, 14  # 2 MiB, MADV_HUGEPAGE; a refusal changes nothing
+    start = -(-out.data_ptr() // page) * page
+    _madvise(start, (out.data_ptr() + size - start) // page * page, advice)

@@ -1,0 +1,105 @@
+"""Keys for layers, which have state: a call index, and a place of their own in frozen masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from droplab.errors import ArgumentError
+from droplab.ops._frozen import masks_are_frozen
+from droplab.ops._keys import draw_key, make_key
+from droplab.ops._layout import CALL_BITS
+from droplab.ops._rank import rank
+from droplab.ops._transforms import draw_number, is_compiling, is_plain, under_vmap
+
+# What differs between two layers is a tensor here, never a number or a string: the compiler makes
+# one program for all blocks of a model only if they are equal in everything but tensors.
+torch.library.define("droplab::next_key", "(Tensor(a!) stream) -> Tensor")
+torch.library.define(
+    # The number keeps two draws of one program two draws, see draw_number.
+    "droplab::draw_layer_key",
+    "(Tensor site, int number) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+
+
+def next_key(stream: Tensor) -> Tensor:
+    """Return the key of a seeded layer's next call, and count the call.
+
+    Inside `frozen_masks` the index is taken as 0 and nothing is counted.
+
+    Args:
+        stream: int64 tensor (2,), changed in place: stream key and index of the next call.
+
+    Returns:
+        A key as `make_key` gives it, on the device of `stream`.
+
+    Raises:
+        ArgumentError: If a backward pass is running: what calls then is a recomputation
+            (activation checkpointing), and the next index would give it another mask than the
+            forward pass had.
+
+    Example:
+        >>> stream = make_key(seed=7)
+        >>> bool((next_key(stream) == make_key(seed=7, call=0)).all()), int(stream[1])
+        (True, 1)
+    """
+    return _next_key(stream) if is_plain() else torch.ops.droplab.next_key(stream)
+
+
+def draw_layer_key(site: Tensor) -> Tensor:
+    """Return a key from torch's default generator; inside `frozen_masks`, the one of this site.
+
+    Args:
+        site: int64 tensor () on the CPU, another number for every layer.
+
+    Returns:
+        A key as `make_key` gives it, on the CPU.
+    """
+    if is_compiling():
+        if under_vmap():  # whose randomness flag an operator does not see
+            return make_key()
+        return torch.ops.droplab.draw_layer_key(site, draw_number())
+    return make_key(site=_name(site)) if masks_are_frozen() else make_key()
+
+
+def _next_key(stream: Tensor) -> Tensor:
+    key = stream.clone()
+    call = stream.select(-1, 1)
+    if masks_are_frozen():
+        key.select(-1, 1).zero_()
+    else:
+        if torch._C._current_graph_task_id() != -1:
+            raise ArgumentError(
+                "seed: expected a layer with a seed to be called in the forward pass alone, got a "
+                "call from within a backward pass, as activation checkpointing makes; its masks "
+                "would not be those of the forward pass: leave the seed out (checkpointing repeats "
+                "masks drawn from torch's generator), or leave this layer out of the checkpoint"
+            )
+        call.add_(1)
+    number = rank()
+    if number:
+        key.select(-1, 1).add_(number << CALL_BITS)
+    return key
+
+
+def _next_key_vmap(info, in_dims, stream):
+    return _next_key(stream.movedim(in_dims[0], 0)), 0
+
+
+def _draw_layer_key(site: Tensor, number: int) -> Tensor:
+    return draw_key(_name(site) if masks_are_frozen() else "")
+
+
+def _name(site: Tensor) -> str:
+    return f"layer/{int(site)}"
+
+
+torch.library.impl("droplab::next_key", "default", _next_key)
+torch.library.impl("droplab::draw_layer_key", "default", _draw_layer_key)
+torch.library.register_fake("droplab::next_key", torch.empty_like)
+torch.library.register_fake(
+    "droplab::draw_layer_key",
+    lambda site, number: torch.empty(2, dtype=torch.int64, device="cpu"),
+)
+torch.library.register_vmap("droplab::next_key", _next_key_vmap)
