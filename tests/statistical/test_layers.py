@@ -1,0 +1,28 @@
+"""Moments and independence of every layer; `LayerStatistics` states the false-alarm rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from droplab.nn import LAYERS
+from droplab.nn.registry import Layer
+from droplab.testing import LayerStatistics
+
+
+def _case(layer: Layer) -> type[LayerStatistics]:
+    members: dict[str, Any] = {
+        "build": lambda self, p, seed: layer.build(p, seed),
+        "inputs": lambda self: layer.inputs(),
+        "moments": lambda self, module, p, *inputs: layer.moments(module, p, *inputs),
+    }
+    if layer.groups is not None:
+        groups = layer.groups
+        members |= {
+            "groups": lambda self, output, *inputs: groups(output, *inputs),
+            "shares": layer.shares,
+        }
+    return type(f"Test{layer.name}", (LayerStatistics,), members)
+
+
+for _layer in LAYERS.values():
+    globals()[f"Test{_layer.name}"] = _case(_layer)
