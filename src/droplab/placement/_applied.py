@@ -1,0 +1,229 @@
+"""A plan at work in a model: its rates, its keys, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from droplab.errors import ArgumentError, PlacementError, nearest
+from droplab.ops._layout import CALL_BITS, CALL_LIMIT
+from droplab.ops._rank import rank
+from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook
+from droplab.placement._layers import spatial_dims
+from droplab.placement._walk import paths, reset_compiler
+from droplab.rng import check_seed
+
+if TYPE_CHECKING:
+    from droplab.placement._plan import Edit
+
+MAX_STEP = CALL_LIMIT // CALLS_A_STEP - 1
+"""Steps above this would run past the bits that a key has for the call index."""
+
+
+class Applied:
+    """What `Plan.apply` returns: the handle on the sites of one model.
+
+    The tensors are read at every call, so a rate is changed by `applied.p[0] = 0.2` or
+    `applied.p.copy_(...)`, also under `torch.compile`, where it does not compile again.
+
+    Args:
+        model: The user's own module, without wrappers.
+        edits: The sites, in order.
+    """
+
+    def __init__(self, model: nn.Module, edits: tuple[Edit, ...]) -> None:
+        where = paths(model)
+        self._modules = {edit.name: where[edit.name] for edit in edits}
+        self._model = model
+        self._bank = Bank(
+            tuple(self._modules), torch.tensor([edit.p for edit in edits], dtype=torch.float64)
+        )
+        self._calls = self._bank.keys[:, 1]
+        self._rank_bits = 0
+        self._hooks: list[SiteHook] = []
+        self._handles: list[RemovableHandle] = []
+        for index, edit in enumerate(edits):
+            module = self._modules[edit.name]
+            hook = SiteHook(
+                self._bank,
+                index,
+                edit.kind,
+                time=1 if getattr(module, "batch_first", False) else 0,
+                spatial=spatial_dims(module),
+            )
+            self._hooks.append(hook)
+            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        reset_compiler()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The site names, in order."""
+        return self._bank.names
+
+    @property
+    def p(self) -> Tensor:
+        """The rates, float64 of shape (S,); change them in place."""
+        return self._bank.p
+
+    @property
+    def keys(self) -> Tensor:
+        """The rows [stream key, call index], int64 of shape (S, 2), used once seeded."""
+        return self._bank.keys
+
+    @property
+    def seeded(self) -> bool:
+        """Whether masks come from `keys` and not from torch's default generator."""
+        return self._bank.seeded
+
+    @property
+    def fired(self) -> dict[str, int]:
+        """How often each site has dropped something since `apply`.
+
+        A compiled, unseeded model counts one call between two `set_step` at most.
+        """
+        return {hook.name: hook.earlier + hook.count for hook in self._hooks}
+
+    def seed(self, stream_keys: Mapping[str, int] | None) -> None:
+        """Draw the masks from named streams, and begin at step 0.
+
+        Args:
+            stream_keys: A key in [0, 2**63) for every site, as `droplab.rng.stream_key` gives it;
+                None to draw keys from torch's default generator again.
+
+        Raises:
+            PlacementError: If a site has no key, a name is no site, or a key is out of range.
+        """
+        if stream_keys is None:
+            self._bank.seeded = False
+            return
+        for name in stream_keys:
+            if name not in self._modules:
+                raise PlacementError(
+                    f"seed: '{name}' is no site of this plan{nearest(name, self.names)}"
+                )
+        missing = [name for name in self.names if name not in stream_keys]
+        if missing:
+            raise PlacementError(
+                f"seed: expected a stream key for every site, got none for {', '.join(missing)}"
+            )
+        try:
+            keys = [check_seed(stream_keys[name], where=f"seed.{name}") for name in self.names]
+        except ArgumentError as error:
+            raise PlacementError(str(error)) from None
+        self._bank.keys[:, 0] = torch.tensor(keys, dtype=torch.int64)
+        self._bank.seeded = True
+        self._rank_bits = rank() << CALL_BITS
+        self.set_step(0)
+
+    def set_step(self, step: int) -> None:
+        """Begin a training step: the call index of every site becomes `step << 16`.
+
+        Above it the key has the rank of this process, so that data-parallel ranks share no mask. A
+        site that fires again within the step gets the next index. Call this before the forward
+        pass and after the backward pass of the step before.
+
+        Raises:
+            PlacementError: If `step` is negative or too large.
+        """
+        if not 0 <= step <= MAX_STEP:
+            raise PlacementError(f"set_step: expected a step in [0, {MAX_STEP}], got {step}")
+        self._calls.fill_(self._rank_bits + step * CALLS_A_STEP)
+        for hook in self._hooks:
+            if hook.count:
+                hook.earlier += hook.count
+                hook.count = 0
+
+    @contextmanager
+    def substituted(self, p: Tensor, keys: Tensor | None = None) -> Iterator[None]:
+        """Let the sites read other tensors inside, those of a `vmap` for example.
+
+        Args:
+            p: Rates of shape (S,), batched or not.
+            keys: Rows of shape (S, 2), None to go on with `self.keys`.
+        """
+        rates = p.unbind(0)
+        rows = None if keys is None else keys.unbind(0)
+        seeded = self._bank.seeded
+        try:
+            for index, hook in enumerate(self._hooks):
+                hook.p = rates[index]
+                if rows is not None:
+                    hook.key = rows[index]
+            if rows is not None:
+                self._bank.seeded = True
+            yield
+        finally:
+            self._bank.seeded = seeded
+            for hook in self._hooks:
+                hook.bind()
+
+    def check_fired(self) -> None:
+        """Make sure that every site has fired since `apply`.
+
+        Raises:
+            PlacementError: If one has not, with the nearest cause: an arm that silently does
+                nothing would be a false result.
+        """
+        silent = [name for name, count in self.fired.items() if not count]
+        if silent:
+            causes = "; ".join(f"'{name}': {self._cause(name)}" for name in silent)
+            raise PlacementError(
+                f"expected every planned site to fire in the first step, got none from {causes}; "
+                "leave the site out, or plan with an example batch to see which layers are called"
+            )
+
+    def _cause(self, name: str) -> str:
+        module = self._modules[name]
+        if paths(self._model).get(name) is not module:
+            return "its layer was replaced by another one after apply"
+        if not any(hook in self._hooks for hook in module._forward_pre_hooks.values()):
+            return "its hook was removed"
+        if not module.training:
+            return "its layer is in eval mode"
+        parent = paths(self._model).get(name.rpartition(".")[0])
+        if parent is not None and "MultiheadAttention" in type(parent).__name__:
+            return "MultiheadAttention multiplies by its weight directly and never calls it"
+        return (
+            "the model's forward never calls it (unused, or its parent multiplies by its weight "
+            "directly)"
+        )
+
+    def revert(self) -> None:
+        """Take every hook out again; the model is the very same object, bit for bit.
+
+        Raises:
+            PlacementError: If it was reverted before, or if the model has changed since `apply`
+                (everything that is left of the plan is taken out all the same).
+        """
+        if not self._handles:
+            raise PlacementError("revert: expected an applied plan, got one that was reverted")
+        changed = [
+            f"'{hook.name}': {self._cause(hook.name)}"
+            for hook in self._hooks
+            if paths(self._model).get(hook.name) is not self._modules[hook.name]
+            or hook not in self._modules[hook.name]._forward_pre_hooks.values()
+        ]
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        reset_compiler()
+        if changed:
+            raise PlacementError(
+                f"revert: expected the model as it was at apply, got changes at "
+                f"{'; '.join(changed)}; nothing of the plan is left, check that the model is the "
+                "one you want"
+            )
+
+    @property
+    def active(self) -> bool:
+        """Whether the hooks are in place."""
+        return bool(self._handles)
+
+    def __repr__(self) -> str:
+        sites = ", ".join(f"{n}={p:g}" for n, p in zip(self.names, self.p.tolist(), strict=True))
+        return f"Applied({sites})" if self.active else f"Applied({sites}, reverted)"

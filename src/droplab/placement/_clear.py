@@ -1,0 +1,44 @@
+"""Taking droplab's dropout out of a model without its plan."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from droplab.placement._hook import SiteHook
+from droplab.placement._override import restore
+from droplab.placement._walk import inner, reset_compiler
+
+
+def clear(model: nn.Module) -> tuple[str, ...]:
+    """Take out all that droplab placed or replaced in a model, and return the names of its sites.
+
+    For copies: `copy.deepcopy` and `torch.load` give a model with its dropout, but the plan that
+    could revert it belongs to the original. Rates that `set_rate` gave to functions go back to
+    those in the code; rates of modules and attributes stay as they are.
+
+    Args:
+        model: Any module.
+
+    Raises:
+        PlacementError: If `model` is no module that can have hooks.
+
+    Example:
+        >>> import copy
+        >>> from torch import nn
+        >>> from droplab.placement import plan
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> with plan(model, 0.3).applied():
+        ...     twin = copy.deepcopy(model)
+        >>> clear(twin)
+        ('2',)
+    """
+    found: list[str] = []
+    for module in inner(model).modules():
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, SiteHook):
+                found.append(hook.name)
+                del module._forward_pre_hooks[number]
+                module._forward_pre_hooks_with_kwargs.pop(number, None)
+        restore(module)
+    reset_compiler()
+    return tuple(found)

@@ -1,0 +1,172 @@
+"""Other rates for the dropping functions that a module's own `forward` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from droplab.errors import PlacementError
+from droplab.placement._calls import call_name, is_dropout_call, with_rate
+from droplab.placement._walk import reset_compiler
+
+Key = tuple[str, int]
+"""A function and how many calls of it came before in the same `forward`."""
+
+
+class _Rates(TorchFunctionMode):
+    """Replaces rates while one `forward` runs."""
+
+    def __init__(self, rates: dict[Key, float] | None) -> None:
+        super().__init__()
+        self.rates = rates
+        self.seen: dict[str, int] = {}
+        self.paused = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self.paused and is_dropout_call(func):
+            if self.rates is None:
+                args, kwargs = with_rate(func, args, kwargs, 0.0)
+            else:
+                name = call_name(func)
+                index = self.seen.get(name, 0)
+                self.seen[name] = index + 1
+                p = self.rates.get((name, index))
+                if p is not None:
+                    args, kwargs = with_rate(func, args, kwargs, p)
+        return func(*args, **kwargs)
+
+
+class _Enter:
+    """Pre-hook on the owner: starts replacing."""
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.overrides = overrides
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        mode = _Rates(self.overrides.rates)
+        mode.__enter__()
+        self.overrides.running.append(mode)
+
+
+class _Leave:
+    """Hook on the owner, also called when `forward` raises: ends replacing."""
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.overrides = overrides
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.overrides.running.pop().__exit__(None, None, None)
+
+
+class _Pause:
+    """Hook around the modules inside the owner, whose calls are not its own."""
+
+    def __init__(self, overrides: Overrides, step: int) -> None:
+        self.overrides = overrides
+        self.step = step
+
+    def __call__(self, *args: Any) -> None:
+        if self.overrides.running:
+            self.overrides.running[-1].paused += self.step
+
+
+class Overrides:
+    """The replaced rates of one module.
+
+    Args:
+        rates: Rates by function and index; None for 0 at every call inside, also those of modules
+            within the module.
+    """
+
+    def __init__(self, rates: dict[Key, float] | None = None) -> None:
+        self.rates = rates
+        self.running: list[_Rates] = []
+        self._handles: list[RemovableHandle] = []
+
+    def install(self, module: nn.Module) -> None:
+        """Put the hooks in place."""
+        self._handles = [
+            module.register_forward_pre_hook(_Enter(self)),
+            module.register_forward_hook(_Leave(self), always_call=True),
+        ]
+        for inside in module.modules() if self.rates is not None else ():
+            if inside is not module and not isinstance(inside, torch.jit.ScriptModule):
+                self._handles += [
+                    inside.register_forward_pre_hook(_Pause(self, 1), prepend=True),
+                    inside.register_forward_hook(_Pause(self, -1), always_call=True),
+                ]
+        reset_compiler()
+
+    def remove(self) -> None:
+        """Take the hooks out."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        reset_compiler()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "running": []}
+
+
+def overridden(module: nn.Module, key: Key, own: float) -> float:
+    """Return the rate of a call inside `module`, `own` if nothing replaces it."""
+    for found in _all(module):
+        if found.rates is None:
+            return 0.0
+        if key in found.rates:
+            return found.rates[key]
+    return own
+
+
+def override(module: nn.Module, key: Key, p: float, own: float) -> None:
+    """Replace the rate of a call inside `module`; its `own` rate takes the hooks out again."""
+    found = _find(module)
+    if found is None:
+        if p == own:
+            return
+        found = Overrides({})
+        found.install(module)
+    if found.rates is None:
+        raise PlacementError("set_rate: cannot change a function's rate inside disabled(model)")
+    found.rates[key] = p
+    if p == own:
+        del found.rates[key]
+    if not found.rates:
+        found.remove()
+
+
+def restore(module: nn.Module) -> None:
+    """Let the code's own rates through again in `module`, for good."""
+    for found in _all(module):
+        found.remove()
+
+
+@contextmanager
+def suspended(model: nn.Module) -> Iterator[None]:
+    """Let the code's own rates through inside, in the whole model."""
+    held = [(o, o.rates) for m in model.modules() if (o := _find(m)) is not None]
+    try:
+        for overrides, _ in held:
+            overrides.rates = {}
+        yield
+    finally:
+        for overrides, rates in held:
+            overrides.rates = rates
+
+
+def _all(module: nn.Module) -> list[Overrides]:
+    hooks = module._forward_pre_hooks.values()
+    return [hook.overrides for hook in reversed(hooks) if isinstance(hook, _Enter)]
+
+
+def _find(module: nn.Module) -> Overrides | None:
+    return next(iter(_all(module)), None)

@@ -1,0 +1,255 @@
+"""The plan: which sites of a model get dropout, of which kind, at which rate, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from torch import nn
+
+from droplab.errors import PlacementError, nearest
+from droplab.placement._applied import Applied
+from droplab.placement._hook import SiteHook
+from droplab.placement._layers import KINDS, Kind
+from droplab.placement._select import Choice, choose, is_exact, matches, spell
+from droplab.placement._sites import Site, sites
+from droplab.placement._table import as_text, plan_table
+from droplab.placement._toml import save_plan
+from droplab.placement._walk import inner, paths
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One line of a plan.
+
+    Args:
+        name: The site.
+        layer: Class name of the layer whose input is dropped.
+        kind: How elements share masks.
+        p: Drop probability.
+        reason: Why here, and why this kind.
+    """
+
+    name: str
+    layer: str
+    kind: Kind
+    p: float
+    reason: str
+
+
+class Plan:
+    """A dry run: every edit with its path, kind, rate and reason. Print it to read it.
+
+    Args:
+        model: The model it is made for.
+        edits: The sites that get dropout, in order.
+        sites: All sites of the model.
+    """
+
+    def __init__(self, model: nn.Module, edits: tuple[Edit, ...], sites: tuple[Site, ...]) -> None:
+        self.model = model
+        self.edits = edits
+        self.sites = sites
+        self._applied: Applied | None = None
+
+    @property
+    def assumed(self) -> bool:
+        """Whether something was read off the structure, for want of an example."""
+        return any(site.assumed for site in self.sites)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sites that get dropout, in order."""
+        return tuple(edit.name for edit in self.edits)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The rate of every site in the plan."""
+        return {edit.name: edit.p for edit in self.edits}
+
+    @property
+    def left_out(self) -> tuple[tuple[Site, str], ...]:
+        """The sites that get none, each with the reason."""
+        chosen = set(self.names)
+        return tuple(
+            (site, site.refused or site.left_out or "no rate given")
+            for site in self.sites
+            if site.name not in chosen
+        )
+
+    def apply(self) -> Applied:
+        """Place the dropout and return what takes it out again.
+
+        Compiled code is forgotten (for all models of the process), since torch would go on
+        running it without the new hooks.
+
+        Raises:
+            PlacementError: If the plan is applied already, a site has droplab's dropout already,
+                or a layer is no longer there.
+        """
+        if self._applied is not None and self._applied.active:
+            raise PlacementError(
+                "apply: expected a plan that is not applied, got one that is; revert it first"
+            )
+        model = inner(self.model)
+        where = paths(model)
+        for edit in self.edits:
+            module = where.get(edit.name)
+            if module is None or type(module).__name__ != edit.layer:
+                came = "nothing" if module is None else f"a {type(module).__name__}"
+                raise PlacementError(
+                    f"apply: expected a {edit.layer} at '{edit.name}', got {came}; "
+                    "the model has changed, plan again"
+                )
+            taken = [h for h in module._forward_pre_hooks.values() if isinstance(h, SiteHook)]
+            if taken:
+                raise PlacementError(
+                    f"apply: expected no dropout of droplab at '{edit.name}', got "
+                    f"p = {float(taken[0].p):g}; revert it first, or change it with set_rate"
+                )
+        self._applied = Applied(model, self.edits)
+        return self._applied
+
+    def revert(self) -> None:
+        """Take out what `apply` placed.
+
+        Raises:
+            PlacementError: If the plan is not applied, or the model has changed since.
+        """
+        if self._applied is None or not self._applied.active:
+            raise PlacementError("revert: expected an applied plan, got one that is not applied")
+        self._applied.revert()
+
+    @contextmanager
+    def applied(self) -> Iterator[Applied]:
+        """Place the dropout inside a `with` block."""
+        applied = self.apply()
+        try:
+            yield applied
+        finally:
+            if applied.active:
+                applied.revert()
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a TOML file, which `load_plan` reads."""
+        save_plan(self, path)
+
+    def __rich__(self) -> RenderableType:
+        return plan_table(self)
+
+    def __str__(self) -> str:
+        return as_text(plan_table(self))
+
+    def __repr__(self) -> str:
+        edits = ", ".join(f"{edit.name}={edit.p:g}" for edit in self.edits)
+        return f"Plan({type(self.model).__name__}: {edits})"
+
+
+def plan(
+    model: nn.Module,
+    rates: Any,
+    kind: str | Mapping[Any, str] | None = None,
+    example: Any = None,
+) -> Plan:
+    """Return a plan to place dropout in `model`, without touching it.
+
+    Args:
+        model: Any module; wrappers of `torch.compile` and DDP are looked through.
+        rates: A drop probability for every hidden site, or a mapping to drop probabilities from
+            names ("fc2"), globs ("layers.*.fc2"), regular expressions (compiled, or "re:..."), or
+            layer types (`nn.Linear`, or "type:Linear"). A `Ramp(first, last)` in place of a
+            number changes evenly with depth. An exact name wins over patterns.
+        kind: One kind for every site, or a mapping of the same patterns to kinds; None for what
+            suits each site.
+        example: A batch to run once, so that nothing has to be assumed: a tensor, a tuple of
+            arguments or a mapping of keyword arguments.
+
+    Returns:
+        The plan. It never holds the model's output, and holds the model's own input or a site
+        whose layer a BatchNorm follows only if that was asked for by its exact name.
+
+    Raises:
+        PlacementError: If a rate matches no site or two rules mean one site, a rate is no
+            probability, a kind does not fit its site, or the model cannot take hooks.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> plan(model, 0.3).rates
+        {'2': 0.3}
+        >>> plan(model, {"0": 0.2, "2": 0.5}).rates
+        {'0': 0.2, '2': 0.5}
+    """
+    found = sites(model, example)
+    where = paths(model)
+    bases = {site.name: type(where[site.name]).__mro__ for site in found}
+    choices = choose(found, rates, bases)
+    edits = tuple(_edit(choice, *kind_of(choice.site, kind, bases)) for choice in choices)
+    _check_kinds_used(kind, found, bases)
+    return Plan(model, edits, found)
+
+
+def _edit(choice: Choice, kind: Kind, why: str) -> Edit:
+    site = choice.site
+    notes = [why]
+    if site.left_out:
+        notes.append(f"asked for by name (else left out: {site.left_out})")
+    if site.dropped_by:
+        notes.append(f"comes on top of the dropout of '{site.dropped_by}', which is there already")
+    if site.shares:
+        notes.append(f"shares its input with {', '.join(site.shares)}; each has its own mask")
+    if site.calls is not None and site.calls > 1:
+        notes.append(f"called {site.calls} times, each with its own mask")
+    return Edit(site.name, site.layer, kind, choice.p, "; ".join(notes))
+
+
+def kind_of(
+    site: Site, kind: str | Mapping[Any, str] | None, bases: Mapping[str, tuple[type, ...]]
+) -> tuple[Kind, str]:
+    """Return the kind of dropout for a site, and why."""
+    if kind is None:
+        return site.kind, site.why
+    if not isinstance(kind, Mapping):
+        return _checked(site, kind)
+    hits = [key for key in kind if matches(key, site, bases[site.name])]
+    exact = [key for key in hits if is_exact(key, site)]
+    hits = exact or hits
+    if len(hits) > 1:
+        names = " and ".join(f"'{spell(key)}'" for key in hits)
+        raise PlacementError(f"kind: {names} both mean the site '{site.name}'; give one of them")
+    return _checked(site, kind[hits[0]]) if hits else (site.kind, site.why)
+
+
+def _checked(site: Site, kind: Any) -> tuple[Kind, str]:
+    if kind not in KINDS:
+        raise PlacementError(
+            f"kind: expected one of {', '.join(KINDS)}, got {kind!r}{nearest(str(kind), KINDS)}"
+        )
+    if kind == "locked" and site.role != "recurrent":
+        raise PlacementError(
+            f"kind: 'locked' shares masks over time and needs a recurrent layer, but '{site.name}' "
+            f"is a {site.layer}; use 'element' or 'channel'"
+        )
+    if kind == "channel" and site.role in ("recurrent", "cell"):
+        raise PlacementError(
+            f"kind: 'channel' needs a convolution or linear layer, but '{site.name}' is a "
+            f"{site.layer}; use 'locked' or 'element'"
+        )
+    return kind, f"{kind}, as asked"
+
+
+def _check_kinds_used(
+    kind: Any, found: tuple[Site, ...], bases: Mapping[str, tuple[type, ...]]
+) -> None:
+    if not isinstance(kind, Mapping):
+        return
+    for key in kind:
+        if not any(matches(key, site, bases[site.name]) for site in found):
+            raise PlacementError(
+                f"kind: '{spell(key)}' matches no site"
+                f"{nearest(spell(key), [site.name for site in found])}"
+            )

@@ -1,0 +1,180 @@
+"""The rates of whatever drops in a model: read them, change them, silence them."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from rich.console import RenderableType
+from torch import nn
+
+from droplab.errors import ArgumentError, PlacementError, nearest
+from droplab.placement._entries import Entry, entries
+from droplab.placement._override import Overrides, suspended
+from droplab.placement._select import spell
+from droplab.placement._table import as_text, rates_table
+from droplab.placement._walk import inner
+from droplab.probability import check_p
+
+
+class Rates(Mapping[str, float]):
+    """The rates of a model by name; print them to see a table.
+
+    Args:
+        found: The entries, in the order of the model's modules, function calls last.
+    """
+
+    def __init__(self, found: list[Entry]) -> None:
+        self.entries = tuple(found)
+        self._by_name = {entry.name: entry.p for entry in found}
+
+    def __getitem__(self, name: str) -> float:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __rich__(self) -> RenderableType:
+        return rates_table(self.entries)
+
+    def __str__(self) -> str:
+        return as_text(rates_table(self.entries))
+
+    def __repr__(self) -> str:
+        return f"Rates({self._by_name})"
+
+
+def rates(model: nn.Module, example: Any = None) -> Rates:
+    """Return every drop rate of a model: placed sites, modules, float attributes, functions.
+
+    Args:
+        model: Any module; wrappers of `torch.compile` and DDP are looked through.
+        example: A batch to run once, to see functions that drop inside `forward`, such as
+            `F.dropout(x, 0.5)`. What was seen once is remembered for later calls.
+
+    Returns:
+        A mapping of names to rates. A dropout module has its path for a name, an attribute such
+        as that of `nn.LSTM(dropout=)` its path and name ("lstm.dropout"), a function the path of
+        the module whose `forward` calls it ("block.F.dropout", the second one
+        "block.F.dropout#2"). A function whose rate comes from a module or an attribute is not
+        listed a second time.
+
+    Raises:
+        PlacementError: If the model does not run on the example.
+
+    Example:
+        >>> from torch import nn
+        >>> rates(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.LSTM(8, 8)))
+        Rates({'1': 0.1, '2.dropout': 0.0})
+    """
+    return Rates(entries(model, example))
+
+
+def set_rate(model: nn.Module, pattern: Any, p: float, example: Any = None) -> dict[str, float]:
+    """Change the rate of everything that `pattern` means, and return what it was.
+
+    Args:
+        model: Any module.
+        pattern: A name as `rates` lists it, a glob, a regular expression (compiled, or "re:..."),
+            or a type of dropout module (`nn.Dropout`, or "type:Dropout").
+        p: The new drop probability.
+        example: A batch to run once, if a function is meant that `rates` has not seen yet.
+
+    Returns:
+        The rates before, by name.
+
+    Raises:
+        PlacementError: If nothing matches, or `p` is no probability.
+
+    Example:
+        >>> from torch import nn
+        >>> set_rate(nn.Sequential(nn.Dropout(0.1), nn.Dropout(0.2)), "*", 0.3)
+        {'0': 0.1, '1': 0.2}
+    """
+    try:
+        p = check_p(p, where=f"set_rate: {spell(pattern)}")
+    except ArgumentError as error:
+        raise PlacementError(str(error)) from None
+    found = entries(model, example)
+    hits = [entry for entry in found if _means(pattern, entry)]
+    if not hits:
+        raise PlacementError(_no_match(pattern, found))
+    before = {entry.name: entry.p for entry in hits}
+    for entry in hits:
+        entry.write(p)
+    return before
+
+
+@contextmanager
+def disabled(model: nn.Module) -> Iterator[None]:
+    """Let nothing in `model` drop inside the `with` block, in training mode too.
+
+    Every rate is 0 inside and comes back after, that of functions called in `forward` as well.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Dropout(0.5))
+        >>> with disabled(model):
+        ...     model(torch.ones(3))
+        tensor([1., 1., 1.])
+    """
+    model = inner(model)
+    stored = [entry for entry in entries(model) if entry.what != "function"]
+    before = [
+        (entry, entry.p if entry.what == "site" else getattr(entry.module, entry.key))
+        for entry in stored
+    ]
+    silence: list[Overrides] = []
+    with suspended(model):
+        try:
+            for entry, _ in before:
+                entry.write(0.0)
+            for module in model.modules():
+                if not isinstance(module, torch.jit.ScriptModule):
+                    silence.append(Overrides(None))
+                    silence[-1].install(module)
+            yield
+        finally:
+            for overrides in silence:
+                overrides.remove()
+            for entry, p in before:
+                entry.write(p)
+
+
+def _means(pattern: Any, entry: Entry) -> bool:
+    names = (entry.name, *entry.aliases)
+    if isinstance(pattern, type):
+        return entry.what == "module" and isinstance(entry.module, pattern)
+    if isinstance(pattern, re.Pattern):
+        return any(pattern.fullmatch(name) for name in names)
+    if not isinstance(pattern, str):
+        raise PlacementError(f"set_rate: expected a name, a pattern or a type, got {pattern!r}")
+    if pattern.startswith("type:"):
+        return entry.what == "module" and entry.owner == pattern[5:]
+    if pattern.startswith("re:"):
+        return any(re.fullmatch(pattern[3:], name) for name in names)
+    return pattern in names or any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def _no_match(pattern: Any, found: list[Entry]) -> str:
+    text = spell(pattern)
+    if not found:
+        return (
+            f"set_rate: '{text}' matches nothing, the model has no drop rate; place some with "
+            "plan(model, ...), or give an example to find functions that drop in forward"
+        )
+    hint = nearest(text, [entry.name for entry in found])
+    unseen = (
+        ""
+        if any(e.what == "function" for e in found)
+        else ("; functions such as F.dropout have a name once an example has been run")
+    )
+    return f"set_rate: '{text}' matches no rate{hint}{unseen}"

@@ -1,0 +1,195 @@
+"""Sites: the inputs of a model's weight layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from rich.console import RenderableType
+from torch import nn
+
+from droplab.placement._layers import Kind, Role, default_kind, is_batch_norm, is_dropout, role
+from droplab.placement._table import as_text, sites_table
+from droplab.placement._trace import SiteRecord, trace
+from droplab.placement._walk import unique
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place where dropout can go: the input of a weight layer.
+
+    Args:
+        name: The layer's path in the model, "." if the model itself is the layer.
+        layer: Class name of the layer.
+        role: Which kind of weight layer it is.
+        kind: The kind of dropout that suits it.
+        why: The reason for that kind.
+        left_out: Why only its exact name places dropout here; empty if any rule does.
+        refused: Why dropout cannot be placed here at all; empty if it can.
+        assumed: Whether this is read off the model's structure, not recorded from an example.
+        aliases: Other paths under which the same layer is registered.
+        calls: How often the layer was called in the example; None without one.
+        shape: The shape of its input in the example; None without one.
+        dropped_by: The module whose dropout dropped its input already in the example.
+        shares: Other sites whose input was the very same tensor in the example.
+    """
+
+    name: str
+    layer: str
+    role: Role
+    kind: Kind
+    why: str
+    left_out: str = ""
+    refused: str = ""
+    assumed: bool = True
+    aliases: tuple[str, ...] = ()
+    calls: int | None = None
+    shape: tuple[int, ...] | None = None
+    dropped_by: str = ""
+    shares: tuple[str, ...] = ()
+
+
+class Sites(tuple[Site, ...]):
+    """The sites of a model; print them to see a table."""
+
+    __slots__ = ()
+
+    def __rich__(self) -> RenderableType:
+        return sites_table(self)
+
+    def __str__(self) -> str:
+        return as_text(sites_table(self))
+
+
+def sites(model: nn.Module, example: Any = None) -> Sites:
+    """Return the sites of a model in the order of its modules.
+
+    Args:
+        model: Any module; wrappers of `torch.compile` and DDP are looked through.
+        example: A batch to run once: a tensor, a tuple of arguments or a mapping of keyword
+            arguments. Without one, what only running can tell is assumed from the structure.
+
+    Returns:
+        One `Site` for each linear, convolution and recurrent layer.
+
+    Raises:
+        PlacementError: If the model cannot take hooks, or the example does not run.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> [(site.name, site.kind, site.left_out) for site in sites(model)]
+        [('0', 'element', "the model's own input (assumed)"), ('2', 'element', '')]
+    """
+    assumed = _assume(model)
+    if example is None:
+        return Sites(assumed)
+    records = trace(model, example).sites
+    return Sites(_recorded(site, records.get(site.name)) for site in assumed)
+
+
+def _recorded(site: Site, record: SiteRecord | None) -> Site:
+    """Return what the example says in place of what the structure suggests."""
+    if record is None:  # scripted: nothing inside can be watched
+        return replace(site, assumed=False)
+    kind, why = default_kind(site.role, after_selu=record.activation == "selu")
+    refused = site.refused
+    if not record.calls and not refused:
+        refused = "never called in the example"
+    left_out = ""
+    if record.raw:
+        left_out = "the model's own input"
+    elif record.batch_norm_follows:
+        left_out = "a BatchNorm follows the layer: dropout would shift its variance"
+    return replace(
+        site,
+        kind=kind,
+        why=why,
+        left_out=left_out,
+        refused=refused,
+        assumed=False,
+        calls=record.calls,
+        shape=record.shape,
+        dropped_by=record.dropped_by,
+        shares=tuple(sorted(record.shares)),
+    )
+
+
+def _assume(model: nn.Module) -> tuple[Site, ...]:
+    modules = unique(model)
+    leaves = [m for m in modules if _is_leaf(m)]
+    order = {module: at for at, module in enumerate(leaves)}
+    first_weights = next((m for m in leaves if _has_weights(m)), None)
+    heads = {m.out_proj for m in modules if isinstance(m, nn.MultiheadAttention)}
+    found: list[Site] = []
+    for module, names in modules.items():
+        what = role(module)
+        scripted = _scripted_role(module)
+        if what is None and scripted is None:
+            continue
+        at = order[module]
+        kind, why = default_kind(what or "linear", after_selu=_after_selu(leaves, at))
+        refused = left_out = ""
+        if scripted:
+            refused = "inside a scripted module, whose code is fixed and ignores new hooks"
+        elif module in heads:
+            refused = "never called: MultiheadAttention multiplies by its weight directly"
+        elif module is first_weights:
+            left_out = "the model's own input (assumed)"
+        elif _followed_by_batch_norm(leaves, at):
+            left_out = "a BatchNorm follows the layer (assumed): dropout would shift its variance"
+        found.append(
+            Site(
+                name=names[0],
+                layer=scripted or type(module).__name__,
+                role=what or "linear",
+                kind=kind,
+                why=why,
+                left_out=left_out,
+                refused=refused,
+                aliases=tuple(names[1:]),
+            )
+        )
+    return tuple(found)
+
+
+def _is_leaf(module: nn.Module) -> bool:
+    return (
+        role(module) is not None
+        or isinstance(module, nn.MultiheadAttention)
+        or not any(True for _ in module.children())
+    )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _scripted_role(module: nn.Module) -> str | None:
+    if not isinstance(module, torch.jit.ScriptModule):
+        return None
+    name = getattr(module, "original_name", "")
+    cls = getattr(nn, name, None)
+    return name if isinstance(cls, type) and issubclass(cls, _WEIGHT_LAYERS) else None
+
+
+_WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase)
+
+
+def _followed_by_batch_norm(leaves: list[nn.Module], at: int) -> bool:
+    for module in leaves[at + 1 :]:
+        if is_batch_norm(module):
+            return True
+        if _has_weights(module):
+            return False
+    return False
+
+
+def _after_selu(leaves: list[nn.Module], at: int) -> bool:
+    for module in reversed(leaves[:at]):
+        if isinstance(module, nn.SELU):
+            return True
+        if not (is_dropout(module) or isinstance(module, nn.Identity | nn.Flatten)):
+            return False
+    return False

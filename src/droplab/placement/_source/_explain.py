@@ -1,0 +1,154 @@
+"""Where a change belongs that a class's own source cannot take."""
+
+# ruff: noqa: N802 (LibCST calls a visitor's methods by these names)
+
+from __future__ import annotations
+
+import libcst as cst
+
+from droplab.errors import PlacementError, nearest
+from droplab.placement._source._places import Place, sequential_literal
+from droplab.placement._source._view import ClassView
+
+_CONTAINERS = ("ModuleList", "ModuleDict")
+
+
+def explain(view: ClassView, name: str, found: dict[str, Place]) -> PlacementError:
+    """Return why a site that was asked for by its name cannot be patched in this class."""
+    head, _, rest = name.partition(".")
+    source = view.source
+    creations = view.creations.get(head, [])
+    if not creations:
+        inherited = _in_base(view, head)
+        if inherited is not None:
+            return inherited
+        return source.refuse(
+            view.node,
+            f"class {view.name} makes no attribute '{head}' that is a torch layer"
+            f"{nearest(name, found)}",
+        )
+    first = creations[0]
+    if not isinstance(first.value, cst.Call):
+        return source.refuse(
+            first.value,
+            f"'{head}' is not made by a call here, so its layers cannot be told; "
+            "patch the class that makes them, or keep the plan in memory",
+        )
+    made_by = first.made_by or source.code(first.value.func)
+    kind = view.layer(head)
+    if not rest and not kind:
+        return source.refuse(
+            first.value,
+            f"'{head}' is made by {made_by}, which is no linear, convolution or recurrent layer of "
+            f"torch; name a site inside of it, as `droplab sites` lists them",
+        )
+    if kind == "Sequential":
+        if sequential_literal(view, first.value) is None or len(creations) > 1:
+            return source.refuse(
+                first.value,
+                f"the elements of '{head}' do not stand in the source (they are made in a list, a "
+                "loop or under a condition), so there is no line to add; write them out, or keep "
+                "the plan in memory",
+            )
+        names = [place for place in found if place.startswith(f"{head}.")]
+        return _other_class(view, first.value, name, rest) or source.refuse(
+            first.value,
+            f"'{name}' is no linear, convolution or recurrent layer of torch{nearest(name, names)}",
+        )
+    if kind in _CONTAINERS:
+        return _other_class(view, first.value, name, rest) or source.refuse(
+            first.value,
+            f"'{head}' is a {kind}, whose layers are called through an index, so the call of "
+            f"'{name}' cannot be told from the others; keep the plan in memory",
+        )
+    return _other_class(view, first.value, name, rest) or source.refuse(
+        first.value,
+        f"'{name}' belongs to {made_by}, which is defined elsewhere; patch the file that defines "
+        "it, or keep the plan in memory",
+    )
+
+
+def _other_class(view: ClassView, value: cst.Call, name: str, rest: str) -> PlacementError | None:
+    """Return where the change belongs if a class of the same file makes the submodule."""
+    finder = _LocalCalls(view)
+    value.visit(finder)
+    if finder.found is None:
+        return None
+    call, owner = finder.found
+    direct = call is value
+    site = rest if direct else rest.partition(".")[2]
+    node = view.source.find_class(owner)
+    here = f"{view.source.path}:{owner}"
+    return view.source.refuse(
+        call,
+        f"'{name}' belongs to class {owner} (line {view.source.line(node)}), and a change there "
+        f"reaches all its instances; run: droplab patch {here} --rates {site or 'SITE'}=RATE",
+    )
+
+
+class _LocalCalls(cst.CSTVisitor):
+    """Finds the first call of a class that the same file defines."""
+
+    def __init__(self, view: ClassView) -> None:
+        self.view = view
+        self.classes = view.source.classes()
+        self.found: tuple[cst.Call, str] | None = None
+
+    def visit_Call(self, node: cst.Call) -> None:
+        name = self.view.source.full_name(node.func)
+        if (
+            self.found is None
+            and name in self.classes
+            and self.classes[name][0] is not (self.view.node)
+        ):
+            self.found = (node, name)
+
+
+def _in_base(view: ClassView, attribute: str) -> PlacementError | None:
+    """Return where the change belongs if a base class makes the attribute."""
+    source = view.source
+    for base in view.bases():
+        if base in source.classes():
+            node = source.find_class(base)
+            other = ClassView(source, node)
+            if attribute in other.creations:
+                line = source.line(other.creations[attribute][0].value)
+                return source.refuse(
+                    line,
+                    f"'{attribute}' is made by the base class {base}, and a change there reaches "
+                    f"all its children; run: droplab patch {source.path}:{base} "
+                    f"--rates {attribute}=RATE",
+                )
+            deeper = _in_base(other, attribute)
+            if deeper is not None:
+                return deeper
+        elif base not in ("torch.nn.Module", "object"):
+            return source.refuse(
+                view.node,
+                f"class {view.name} makes no '{attribute}' itself; if its base class {base} does, "
+                "patch the file that defines that",
+            )
+    return None
+
+
+def no_call(view: ClassView, attribute: str) -> PlacementError:
+    """Return why a layer that this class makes but never calls cannot be patched."""
+    source = view.source
+    line = source.line(view.creations[attribute][0].value)
+    for base in view.bases():
+        if base in source.classes():
+            other = ClassView(source, source.find_class(base))
+            if other.calls(attribute):
+                at = source.line(other.calls(attribute)[0][0])
+                return source.refuse(
+                    at,
+                    f"'{attribute}' is called in a method that {view.name} inherits from {base}; "
+                    f"the change belongs there and reaches all children of {base}",
+                )
+        elif base != "torch.nn.Module" and "forward" not in view.methods:
+            return source.refuse(
+                view.node,
+                f"class {view.name} inherits its forward from {base}, which another file defines; "
+                "override forward here, or keep the plan in memory",
+            )
+    return source.refuse(line, f"'{attribute}' is made here, but no method of {view.name} calls it")
