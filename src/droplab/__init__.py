@@ -1,5 +1,119 @@
-"""droplab: dropout, done right, for PyTorch."""
+"""droplab: dropout, done right, for PyTorch.
+
+The public names below are loaded when they are first used, so that `import droplab` is instant.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from droplab.errors import nearest
+
+if TYPE_CHECKING:
+    from droplab.doctor import Finding, examine, examine_loop
+    from droplab.ops import frozen_masks, selftest
+    from droplab.placement import (
+        Plan,
+        Ramp,
+        Site,
+        disabled,
+        plan,
+        rates,
+        set_rate,
+        sites,
+        source_patch,
+    )
+    from droplab.recipe import (
+        Arm,
+        DataSpec,
+        ModelSpec,
+        OptimizerSpec,
+        Recipe,
+        Target,
+        load,
+        override,
+    )
+    from droplab.report import render
+    from droplab.results import RunResult
+    from droplab.results import load as load_run
+    from droplab.sweep import run
+    from droplab.verdict import Verdict, judge
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Arm": "recipe",
+    "DataSpec": "recipe",
+    "Finding": "doctor",
+    "ModelSpec": "recipe",
+    "OptimizerSpec": "recipe",
+    "Plan": "placement",
+    "Ramp": "placement",
+    "Recipe": "recipe",
+    "RunResult": "results",
+    "Site": "placement",
+    "Target": "recipe",
+    "Verdict": "verdict",
+    "disabled": "placement",
+    "examine": "doctor",
+    "examine_loop": "doctor",
+    "frozen_masks": "ops",
+    "judge": "verdict",
+    "load": "recipe",
+    "load_run": "results.load",
+    "override": "recipe",
+    "plan": "placement",
+    "rates": "placement",
+    "render": "report",
+    "run": "sweep",
+    "selftest": "ops",
+    "set_rate": "placement",
+    "sites": "placement",
+    "source_patch": "placement",
+}
+
+__all__ = [
+    "Arm",
+    "DataSpec",
+    "Finding",
+    "ModelSpec",
+    "OptimizerSpec",
+    "Plan",
+    "Ramp",
+    "Recipe",
+    "RunResult",
+    "Site",
+    "Target",
+    "Verdict",
+    "disabled",
+    "examine",
+    "examine_loop",
+    "frozen_masks",
+    "judge",
+    "load",
+    "load_run",
+    "override",
+    "plan",
+    "rates",
+    "render",
+    "run",
+    "selftest",
+    "set_rate",
+    "sites",
+    "source_patch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'droplab' has no attribute '{name}'{nearest(name, __all__)}")
+    room, _, other_name = home.partition(".")
+    value = getattr(importlib.import_module(f"droplab.{room}"), other_name or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,6 +17,7 @@ from droplab.ops._layout import BLOCK, WORD_BLOCK
 
 Kernel = Callable[..., int]
 
+_allocate_like = torch.empty_like
 _kernels: dict[torch.dtype, Kernel] = {}
 
 _HUGE = 1 << 25
@@ -42,7 +43,7 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
         rate: (), (1,) or (rows,), float64, contiguous, on the CPU.
         rows: Rows that x consists of.
     """
-    out = torch.empty_like(x)
+    out = _allocate_like(x)
     elements = x.numel()
     n = elements // rows
     units = rows * ((n + BLOCK - 1) // BLOCK)

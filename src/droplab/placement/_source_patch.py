@@ -21,7 +21,7 @@ def patch_file(
     path: str | Path,
     class_name: str,
     rates: Mapping[Any, Any],
-    kind: Kind | Mapping[Any, Kind] | None = None,
+    kind: str | Mapping[Any, str] | None = None,
     *,
     keep_names: bool = False,
 ) -> SourcePatch:
@@ -51,7 +51,7 @@ def patch_file(
 def source_patch(
     model: nn.Module | type[nn.Module],
     rates: Mapping[Any, Any],
-    kind: Kind | Mapping[Any, Kind] | None = None,
+    kind: str | Mapping[Any, str] | None = None,
     *,
     keep_names: bool = False,
 ) -> str:

@@ -147,7 +147,7 @@ class Arm:
     Args:
         name: What reports call it.
         rates: Site -> probability of dropping. Empty, or all 0: the baseline.
-        kind: Which dropout of the layer registry; None: the standard one.
+        kind: "element", "channel", "locked" or "alpha" at every site; None: what suits each site.
 
     Raises:
         RecipeError: If a rate is no probability, or there is any other key.

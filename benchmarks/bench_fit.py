@@ -1,0 +1,171 @@
+"""Training as the tutorials write it against droplab, seconds per epoch.
+
+Both train the same network on the same data, one arm and one seed, and score it on the validation
+images after each epoch. droplab also scores the training images in eval mode and writes row,
+checkpoint and weights to disk, as it does for its users. The two take turns, so that what else the
+machine does hits both. `--quick` trains on a tenth of the images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import resource
+import statistics
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from _harness import Benchmark
+from _tutorials import TUTORIALS, train
+
+from droplab.data import Split, Splits
+from droplab.recipe import Recipe, load
+from droplab.results import EpochRow
+from droplab.sweep import Observer, choose_plan, resolve, run
+from droplab.sweep import _run as driver
+
+TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
+"""The ratio to reach, and the one to aim for."""
+
+
+class Clock(Observer):
+    """Notes when each row was safe on disk, and lets the rival take its turn between rows."""
+
+    def __init__(self, turn: Any) -> None:
+        self.turn = turn
+        self.seconds: list[float] = []
+        self.rows: list[EpochRow] = []
+        self.began = 0.0
+
+    def started(
+        self, recipe: Recipe, folder: Path, plan: Any, steps: int, steps_done: int
+    ) -> None:
+        self.began = perf_counter()
+
+    def epoch_done(self, row: EpochRow) -> None:
+        self.seconds.append(perf_counter() - self.began)
+        self.rows.append(row)
+        self.turn()
+        self.began = perf_counter()
+
+
+def measure(bench: Benchmark, name: str, splits: Splits, epochs: int) -> None:
+    """Train both ways in turns and add a row."""
+    recipe = load(name)
+    arm = recipe.arms[-1]
+    recipe = dataclasses.replace(recipe, epochs=epochs, seeds=recipe.seeds[:1])
+    whole = (splits.train, splits.validation)
+    parts = [(part.inputs, part.targets) for part in whole if isinstance(part, Split)]
+    rival = train(TUTORIALS[name], parts[0], parts[1], recipe.seeds[0])
+    theirs: list[tuple[float, float]] = []
+    clock = Clock(lambda: theirs.append(next(rival)))
+    with _Only(recipe, splits), tempfile.TemporaryDirectory() as folder:
+        plan = choose_plan(driver.resolve(recipe), [arm])
+        run(recipe, Path(folder) / "run", arms=[arm.name], plan=plan, observer=clock)
+    tutorial = TUTORIALS[name]
+    form = f"its loop, num_workers={tutorial.workers}"
+    bench.add(
+        f"{name}, one epoch",
+        f"the tutorial ({form})",
+        clock.seconds,
+        [seconds for seconds, _ in theirs],
+        train_images=len(splits.train),
+        epochs=epochs,
+        ours_accuracy=clock.rows[-1].val_accuracy,
+        theirs_accuracy=theirs[-1][1],
+        plan=plan.to_dict(),
+        reach=TARGETS[name][0],
+        aim=TARGETS[name][1],
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        readme=not bench.quick,
+    )
+    bench.say(
+        f"  validation accuracy after {epochs} epochs: tutorial {theirs[-1][1]:.2%}, "
+        f"droplab {clock.rows[-1].val_accuracy:.2%}"
+    )
+
+
+class _Only:
+    """Lets `run` see only a part of the recipe's data, for `--quick`."""
+
+    def __init__(self, recipe: Recipe, splits: Splits) -> None:
+        self.splits = splits
+
+    def __enter__(self) -> None:
+        self.real = driver.resolve
+        splits = self.splits
+
+        def resolved(*args: Any, **kwargs: Any) -> Any:
+            return dataclasses.replace(self.real(*args, **kwargs), splits=splits)
+
+        driver.resolve = resolved
+
+    def __exit__(self, *_: object) -> None:
+        driver.resolve = self.real
+
+
+def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) -> None:
+    """Train an epoch with dropout at work and one without sites, in turns; add a row."""
+    from droplab.train import fit
+
+    recipe = dataclasses.replace(load(name), epochs=rounds, seeds=load(name).seeds[:1])
+    with _Only(recipe, splits):
+        experiment = driver.resolve(recipe)
+        plan = choose_plan(experiment, recipe.arms[-1:])
+    bare = dataclasses.replace(experiment, rates={arm.name: {} for arm in recipe.arms})
+    runs = {}
+    for label, source in (("with", experiment), ("without", bare)):
+        replica = source.replica(recipe.arms[-1], recipe.seeds[0])
+        runs[label] = fit(
+            replica.model,
+            replica.optimizer,
+            replica.applied,
+            splits.train,
+            splits.validation,
+            seed=recipe.seeds[0],
+            epochs=rounds,
+            batch_size=recipe.batch_size,
+            plan=plan,
+        )
+    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    for label in itertools.islice(itertools.cycle(runs), 2 * rounds):
+        seconds[label].append(next(runs[label]).seconds)
+    extra = statistics.median(
+        a / b - 1 for a, b in zip(seconds["with"], seconds["without"], strict=True)
+    )
+    bench.add(
+        f"{name}, dropout's share",
+        "the same epoch without dropout",
+        seconds["with"],
+        seconds["without"],
+        train_images=len(splits.train),
+        extra=extra,
+        plan=plan.to_dict(),
+    )
+    bench.say(f"  training with dropout costs {extra:+.1%} more")
+
+
+def subset(split: Any, count: int) -> Split:
+    """Return the first examples of a split."""
+    return Split(split.inputs[:count], split.targets[:count])
+
+
+def main() -> None:
+    """Run the benchmark."""
+    bench, _ = Benchmark.from_command_line("bench_fit", __doc__ or "")
+    for name in TUTORIALS:
+        experiment = resolve(load(name))
+        splits = experiment.splits
+        epochs = load(name).epochs
+        if bench.quick:
+            splits = Splits(subset(splits.train, 6000), subset(splits.validation, 1000), None)
+            epochs = 5
+        measure(bench, name, splits, epochs)
+        cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""A population of arms x seeds against other ways to train as many models, seconds a model-epoch.
+
+All train the tutorials' networks on the same data and score validation images after each epoch;
+droplab also scores the training images in eval mode. They take turns, so that what else the machine
+does hits all of them. The rivals: the tutorial's loop once per configuration, the same in two
+processes at once, stock `torch.func.vmap` with `nn.Dropout`, and JAX (`pip install jax`): a vmapped
+population, and its jitted loop for one model. `--quick` trains on a tenth of the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+import torch
+from _harness import Benchmark
+from _populations import Data, jax_population, stock_vmap
+from _tutorials import TUTORIALS, train
+
+from droplab.data import Split, Splits
+from droplab.recipe import Arm, load, override
+from droplab.sweep import Experiment, choose_plan, resolve
+from droplab.sweep._design import sweep_arms
+from droplab.sweep._planning import why_alone
+from droplab.train import ExecutionPlan, fit_population
+
+WIDTHS = {"mnist-mlp": (784, 64, 32, 10), "fashion-tutorial": (784, 256, 128, 10)}
+CASES = (("mnist-mlp", 8, 8, 40.0, 100.0), ("fashion-tutorial", 4, 4, 7.0, 13.0))
+"""Recipe, seeds, arms, and the ratio to the tutorial's loop to reach and to aim for."""
+
+
+def experiment_of(name: str, seeds: int, arms: int, quick: bool) -> Experiment:
+    """The recipe with so many seeds, and so many rates between 0 and 0.8 as arms."""
+    recipe = override(load(name), {"seeds": list(range(seeds))})
+    found = resolve(recipe)
+    rates = [0.8 * i / arms for i in range(1, arms)]
+    chosen = sweep_arms(found.build(), rates) if rates else (Arm("none"),)
+    sites = [site for arm in chosen for site in arm.rates][:2]
+    table = {arm.name: {site: arm.rates.get(site, 0.0) for site in sites} for arm in chosen}
+    recipe = dataclasses.replace(recipe, arms=chosen)
+    splits = found.splits
+    if quick:
+        parts = [(splits.train, 6000), (splits.validation, 1000)]
+        cut = [part.subset(0, count) for part, count in parts]
+        splits = Splits(cut[0], cut[1], None)
+    return dataclasses.replace(found, recipe=recipe, splits=splits, rates=table)
+
+
+def data_of(experiment: Experiment) -> tuple[Data, Data]:
+    """The splits as pairs of tensors."""
+    parts = experiment.splits.train, experiment.splits.validation
+    pairs = [(part.inputs, part.targets) for part in parts if isinstance(part, Split)]
+    return pairs[0], pairs[1]
+
+
+def droplab(experiment: Experiment, plan: ExecutionPlan) -> Iterator[tuple[float, float]]:
+    """All members as one population."""
+    recipe = experiment.recipe
+    population = experiment.population(recipe.arms, recipe.seeds)
+    splits = experiment.splits
+    assert isinstance(splits.train, Split)
+    assert isinstance(splits.validation, Split)
+    began = perf_counter()
+    for epoch in fit_population(
+        population,
+        splits.train,
+        splits.validation,
+        seeds=recipe.seeds,
+        epochs=10_000,
+        batch_size=recipe.batch_size,
+        plan=plan,
+    ):
+        right = [result.validation.accuracy for result in epoch.results if result is not None]
+        yield perf_counter() - began, sum(right) / len(right)
+        began = perf_counter()
+
+
+def two_processes(name: str, quick: bool) -> Iterator[tuple[float, float]]:
+    """The tutorial's loop in two processes at once, each trains one model with one thread."""
+    command = [sys.executable, __file__, "--tutorial", name, *(["--quick"] if quick else [])]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        while True:
+            began = perf_counter()
+            for worker in workers:
+                assert worker.stdin is not None
+                worker.stdin.write("go\n")
+                worker.stdin.flush()
+            found = [float(worker.stdout.readline()) for worker in workers if worker.stdout]
+            yield perf_counter() - began, sum(found) / 2
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+
+
+def be_a_tutorial(name: str, quick: bool) -> None:
+    """Train an epoch for each line that comes in, and write the accuracy."""
+    torch.set_num_threads(1)
+    loop = train(TUTORIALS[name], *data_of(experiment_of(name, 1, 1, quick)), 0)
+    for _ in sys.stdin:
+        print(next(loop)[1], flush=True)
+
+
+def measure(
+    bench: Benchmark, name: str, seeds: int, arms: int, reach: float, aim: float, rounds: int
+) -> None:
+    """Let all train in turns, and add a row for each rival."""
+    experiment = experiment_of(name, seeds, arms, bench.quick)
+    reason = why_alone(experiment, experiment.recipe.arms)
+    if reason:
+        raise SystemExit(f"{name}: the batched step is wrong or impossible: {reason}")
+    members, tutorial = seeds * arms, TUTORIALS[name]
+    plan = choose_plan(experiment)
+    data = data_of(experiment)
+    options = (WIDTHS[name], tutorial.lr, tutorial.batch_size, *data)
+    ways: dict[str, tuple[Iterator[tuple[float, float]], int]] = {
+        "the tutorial's loop": (train(tutorial, *data, 0), 1),
+        "the tutorial's loop in two processes": (two_processes(name, bench.quick), 2),
+        "stock torch.func.vmap": (stock_vmap(*options, seeds, arms), members),
+    }
+    try:
+        import jax  # noqa: F401 # pyright: ignore[reportMissingImports]
+    except ImportError:
+        bench.skip("JAX", "not installed")
+    else:
+        ways["JAX, vmapped population"] = (jax_population(*options, seeds, arms), members)
+        ways["JAX, jitted loop of one model"] = (jax_population(*options, 1, 1), 1)
+    ours_way = droplab(experiment, plan)
+    next(ours_way)  # the first epoch records the step
+    for loop, _ in ways.values():
+        next(loop)
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {rival: [] for rival in ways}
+    accuracies: dict[str, float] = {}
+    accuracy = 0.0
+    for _ in range(rounds):
+        seconds, accuracy = next(ours_way)
+        ours.append(seconds / members)
+        for rival, (loop, models) in ways.items():
+            seconds, accuracies[rival] = next(loop)
+            theirs[rival].append(seconds / models)
+    for rival, seconds_of_rival in theirs.items():
+        first = rival == "the tutorial's loop"
+        bench.add(
+            f"{name}, {members} replicas, a model-epoch",
+            rival,
+            ours,
+            seconds_of_rival,
+            replicas=members,
+            train_images=len(data[0][1]),
+            ours_accuracy=accuracy,
+            theirs_accuracy=accuracies[rival],
+            plan=plan.to_dict(),
+            **({"reach": reach, "aim": aim} if first else {}),
+        )
+    for loop, _ in ways.values():
+        loop.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def grid(members: int) -> tuple[int, int]:
+    """Seeds and arms of a population of so many members: up to eight arms."""
+    arms = min(8, members)
+    return members // arms, arms
+
+
+def be_a_population(name: str, members: int, quick: bool) -> None:
+    """Train a few epochs of a population alone in this process; write its cost and memory."""
+    experiment = experiment_of(name, *grid(members), quick)
+    plan = ExecutionPlan(1, "highest", True, group=members)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loop = droplab(experiment, plan)
+    next(loop)
+    seconds = [next(loop)[0] / members for _ in range(2 if quick else 3)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "bytes": (peak - before) * 1024}))
+
+
+def against_k(bench: Benchmark, name: str, sizes: Sequence[int]) -> None:
+    """Cost and memory against the number of replicas, each in a process of its own."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for members in sizes:
+        command = [sys.executable, __file__, "--population", name, "--members", str(members)]
+        command += ["--quick"] if bench.quick else []
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[members] = json.loads(done.stdout)
+        bench.add(
+            f"{name}, cost against K, K = {members}",
+            "a population of one",
+            found[members]["seconds"],
+            found[sizes[0]]["seconds"],
+            replicas=members,
+            memory_bytes=found[members]["bytes"],
+        )
+
+
+def main() -> None:
+    """Run the benchmark."""
+
+    def extend(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--tutorial", help=argparse.SUPPRESS)
+        parser.add_argument("--population", help=argparse.SUPPRESS)
+        parser.add_argument("--members", type=int, help=argparse.SUPPRESS)
+
+    bench, arguments = Benchmark.from_command_line("bench_sweep", __doc__ or "", extend)
+    if arguments.tutorial:
+        be_a_tutorial(arguments.tutorial, bench.quick)
+        return
+    if arguments.population:
+        be_a_population(arguments.population, arguments.members, bench.quick)
+        return
+    for name, seeds, arms, reach, aim in CASES:
+        measure(bench, name, seeds, arms, reach, aim, 1 if bench.quick else 3)
+    sizes = (1, 16) if bench.quick else (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    for name in ("mnist-mlp",) if bench.quick else WIDTHS:
+        against_k(bench, name, sizes)
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()

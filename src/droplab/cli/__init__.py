@@ -1,0 +1,109 @@
+"""The command line: one file a command, each imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from droplab import __version__
+from droplab.errors import DroplabError
+
+COMMANDS = {
+    "run": "Run a recipe: every arm and seed, then the before/after table.",
+    "sweep": "Try many dropout rates at once, every seed each.",
+    "sweep": "Find the best rate: a recipe's experiment over many rates.",
+    "demo": "Run the main experiment on real data and write its report.",
+    "report": "Write a run's report as one HTML file.",
+    "recipes": "List and show the built-in recipes.",
+    "data": "List, fetch and find the data sets.",
+    "sites": "List where dropout can go in a model.",
+    "patch": "Write dropout into a model's source file.",
+    "check": "Find dropout that is used wrongly.",
+    "practice": "Answer questions about dropout and see each answer run.",
+    "selftest": "Check the masks on this machine.",
+}
+"""Every command with the line that `droplab --help` shows for it."""
+
+BAD_INPUT, INTERRUPTED, BUG = 2, 130, 70
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is called, so that `--help` loads nothing heavy."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"droplab.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from droplab.errors import nearest
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no command '{args[0]}'{nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="droplab")
+def group() -> None:
+    """Dropout, done right: controlled experiments with PyTorch classifiers."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; no traceback reaches the user.
+
+    Exit codes: 0 done, 1 a target was missed or something was found, 2 bad input, 130 interrupted,
+    70 a defect in droplab (its traceback is written to a file that the message names).
+    """
+    try:
+        code = group.main(args=argv, prog_name="droplab", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = BAD_INPUT
+    except DroplabError as error:
+        click.echo(f"error: {error}", err=True)
+        code = BAD_INPUT
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output has gone, as in `droplab ... | head`
+        sys.stderr.close()
+        code = 0
+    except Exception as error:
+        click.echo(
+            f"error: droplab failed with {type(error).__name__}: {error}\n"
+            f"This is a defect in droplab. The traceback is in {_keep_traceback()}; please report "
+            "it with the command that you ran.",
+            err=True,
+        )
+        code = BUG
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _keep_traceback() -> Path:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="droplab-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(traceback.format_exc())
+    return Path(file.name)

@@ -1,0 +1,189 @@
+"""The live table of a run, and its plain form where there is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from droplab.recipe import Recipe
+from droplab.results import EpochRow, TestRow
+from droplab.sweep import Observer
+from droplab.train import ExecutionPlan
+
+
+class Watch(Observer):
+    """Shows a run as it goes: a live table on a terminal, a line a replica elsewhere.
+
+    Args:
+        console: Where it is shown.
+        arms: Names of the arms that are trained.
+        quiet: Show nothing but the lines of `log_every`.
+    """
+
+    def __init__(self, console: Console, arms: Sequence[str], *, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._arms = list(arms)
+        self._newest: dict[str, EpochRow] = {}
+        self._finished: dict[str, int] = dict.fromkeys(arms, 0)
+        self._recipe: Recipe | None = None
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._fetching = False
+        self._task: TaskID | None = None
+        self._live: Live | None = None
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end_live()
+        self._end_bars()
+
+    def data_progress(self, what: str, done: int, total: int | None) -> None:
+        if self._quiet:
+            return
+        if not self._console.is_terminal:
+            if done == 0:
+                self._console.print(f"fetching {what}")
+            return
+        known = {task.description: task.id for task in self._bars.tasks}
+        if what not in known:
+            known[what] = self._bars.add_task(what, total=total)
+            self._bars.start()
+            self._fetching = True
+        self._bars.update(known[what], completed=done, total=total)
+
+    def started(
+        self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
+    ) -> None:
+        self._recipe = recipe
+        self._end_bars()
+        if self._quiet:
+            return
+        form = "recorded and replayed" if plan.captured else "eager"
+        threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
+        how = f"replicas together in groups of up to {plan.group}"
+        if plan.group == 1:
+            alone = "replicas one by one"
+            if plan.workers:
+                alone = f"replicas alone, in {plan.workers} worker processes"
+            how = alone + (f": {plan.reason}" if plan.reason else "")
+        self._console.print(
+            f"[bold]{recipe.title or recipe.name}[/bold]\n"
+            f"{len(self._arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs, "
+            f"steps {form}, {threads}, matmul '{plan.matmul}'\n"
+            f"{how}\n"
+            f"run folder: {folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if self._console.is_terminal:
+            for task in list(self._bars.tasks):
+                self._bars.remove_task(task.id)
+            self._task = self._bars.add_task("training", total=steps, completed=steps_done)
+            self._live = Live(self._view(), console=self._console, refresh_per_second=4)
+            self._live.start()
+
+    def steps_done(self, arm: str, seed: int, steps: int) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, advance=steps, description=f"{arm}, seed {seed}")
+
+    def group_steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
+        if self._task is not None:
+            told = f"{len(members)} replicas together"
+            self._bars.update(self._task, advance=steps * len(members), description=told)
+
+    def group_halved(self, before: int, after: int) -> None:
+        self._console.print(
+            f"not enough memory for {before} replicas together: going on with {after}",
+            highlight=False,
+        )
+
+    def diverged(self, arm: str, seed: int, message: str) -> None:
+        self._console.print(
+            f"arm {arm}, seed {seed} is stopped: {message}", highlight=False, markup=False
+        )
+
+    def batches_logged(self, arm: str, seed: int, step: int, loss: float) -> None:
+        self._console.print(
+            f"arm {arm}, seed {seed}, step {step:>6}: mean loss {loss:.4f}", highlight=False
+        )
+
+    def epoch_done(self, row: EpochRow) -> None:
+        self._newest[row.arm] = row
+        last = self._recipe is not None and row.epoch == self._recipe.epochs
+        self._finished[row.arm] = self._finished.get(row.arm, 0) + last
+        if self._live is not None:
+            self._live.update(self._view())
+        elif last and not self._quiet:
+            self._console.print(
+                f"arm {row.arm}, seed {row.seed}: training {row.train_accuracy:.2%}, "
+                f"validation {row.val_accuracy:.2%}, validation loss {row.val_loss:.3f}",
+                highlight=False,
+            )
+
+    def tested(self, row: TestRow) -> None:
+        self._end_live()
+
+    def _end_live(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _end_bars(self) -> None:
+        if self._fetching:
+            self._bars.stop()
+            self._fetching = False
+
+    def _view(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("arm")
+        for name in ("seeds done", "seed", "epoch", "train (running)", "train", "validation"):
+            table.add_column(name, justify="right")
+        table.add_column("validation loss", justify="right")
+        seeds = len(self._recipe.seeds) if self._recipe else 0
+        for arm in self._arms:
+            row = self._newest.get(arm)
+            done = f"{self._finished.get(arm, 0)}/{seeds}"
+            if row is None:
+                table.add_row(arm, done, *[""] * 6)
+                continue
+            table.add_row(
+                arm,
+                done,
+                str(row.seed),
+                str(row.epoch),
+                f"{row.train_accuracy_running:.1%}",
+                f"{row.train_accuracy:.1%}",
+                f"{row.val_accuracy:.1%}",
+                f"{row.val_loss:.3f}",
+            )
+        return Group(table, self._bars)

@@ -1,0 +1,126 @@
+"""`droplab patch`: dropout in the user's own file, as plain torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from droplab.cli._model_file import TARGET, split_target
+from droplab.errors import PlacementError
+from droplab.placement import KINDS, Kind, patch_file, read_plan
+
+
+@click.command("patch")
+@TARGET
+@click.option("--rates", "text", metavar="SITE=P,...", help="Rates by site, as fc2=0.3,fc3=0.3.")
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take sites, kinds and rates from a plan that was saved.",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path),
+    help="Take the rates of the arm that a run has chosen, from the run's folder.",
+)
+@click.option("--kind", type=click.Choice(KINDS), help="One kind for all sites.")
+@click.option(
+    "--names",
+    is_flag=True,
+    help="Write a Sequential that gets dropout with names, so that state_dict keys stay.",
+)
+@click.option("--write", is_flag=True, help="Change the file, not only print the diff.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def command(
+    target: str,
+    text: str | None,
+    plan: Path | None,
+    run: Path | None,
+    kind: Kind | None,
+    names: bool,
+    write: bool,
+    as_json: bool,
+) -> None:
+    """Print the diff that adds nn.Dropout lines to a class, or apply it.
+
+    The file is read, not run. Dropout that already drops a site's input changes its rate. Exactly
+    one of --rates, --plan and --run says what is wanted.
+    """
+    path, name = split_target(target)
+    given = [flag for flag in (text, plan, run) if flag is not None]
+    if len(given) != 1:
+        raise PlacementError(
+            f"patch: expected one of --rates, --plan and --run, got {len(given) or 'none'}"
+        )
+    rates, kinds = _wanted(text, plan, run)
+    patch = patch_file(path, name, rates, kind or kinds, keep_names=names)
+    if write and patch.diff:
+        patch.write()
+    if as_json:
+        document = {
+            "file": str(patch.path),
+            "class": patch.class_name,
+            "diff": patch.diff,
+            "written": write and bool(patch.diff),
+            "edits": [{"site": e.site, "line": e.line, "what": e.what} for e in patch.edits],
+            "notes": patch.notes,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(patch.diff, nl=False)
+    for note in patch.notes:
+        click.echo(f"note: {note}", err=True)
+    if not patch.diff:
+        click.echo(f"{path}: nothing to change", err=True)
+    elif write:
+        click.echo(f"{path}: written", err=True)
+
+
+def _wanted(
+    text: str | None, plan: Path | None, run: Path | None
+) -> tuple[Mapping[str, float], Mapping[str, Kind] | Kind | None]:
+    if text is not None:
+        return _read_rates(text), None
+    if plan is not None:
+        return read_plan(plan)
+    assert run is not None
+    return _chosen(run)
+
+
+def _read_rates(text: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        site, equals, rate = part.strip().rpartition("=")
+        try:
+            value = float(rate)
+        except ValueError:
+            value = None
+        if not equals or not site or value is None:
+            raise PlacementError(
+                f"--rates: expected SITE=P, as fc2=0.3,fc3=0.3, got '{part.strip()}'"
+            )
+        if site in found:
+            raise PlacementError(f"--rates: '{site}' is given twice; give it once")
+        found[site] = value
+    return found
+
+
+def _chosen(run: Path) -> tuple[Mapping[str, float], Kind | None]:
+    from droplab.results import load
+    from droplab.verdict import judge
+
+    result = load(run)
+    chosen = judge(result).chosen
+    if chosen is None:
+        raise PlacementError(f"{run}: expected a run that has chosen an arm, got one without")
+    arm = next(arm for arm in result.recipe.arms if arm.name == chosen)
+    if arm.kind is not None and arm.kind not in KINDS:
+        raise PlacementError(
+            f"{run}: the chosen arm '{chosen}' uses the kind '{arm.kind}', for which torch has no "
+            "layer"
+        )
+    click.echo(f"{run}: the rates of the arm '{chosen}'", err=True)
+    return arm.rates, arm.kind

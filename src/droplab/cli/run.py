@@ -1,0 +1,191 @@
+"""`droplab run`: an experiment from a recipe to a verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from droplab.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from droplab.recipe import Recipe
+
+TARGET_MISSED = 1
+
+
+@click.command("run")
+@click.argument("recipe")
+@click.option("--arm", "arms", multiple=True, help="Train this arm only; may be repeated.")
+@click.option("--seeds", help="How many seeds ('4': the recipe's first four), or which ('0,1,7').")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the recipe's.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe, e.g. optimizer.lr=0.01; may be repeated.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/NAME-DIGEST]."
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in the run folder.")
+@click.option(
+    "--budget", metavar="TIME", help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h."
+)
+@click.option(
+    "--log-every",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Print the mean loss of every N mini-batches.",
+)
+@click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option("--quiet", is_flag=True, help="Print the result only.")
+def command(
+    recipe: str,
+    arms: tuple[str, ...],
+    seeds: str | None,
+    epochs: int | None,
+    settings: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    budget: str | None,
+    log_every: int | None,
+    require_target: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run RECIPE: a built-in name (see `droplab recipes list`) or a TOML file.
+
+    Trains every arm with every seed, keeps each row on disk as it is measured, and ends with the
+    before/after table, the diagnosis and the verdict. Exit codes: 0 done, 1 the target was missed
+    (with --require-target), 2 bad input, 130 interrupted.
+    """
+    from droplab.recipe import load, override
+
+    spec = load(recipe)
+    changes: dict[str, Any] = dict(_setting(text) for text in settings)
+    if epochs is not None:
+        changes["epochs"] = epochs
+    if seeds is not None:
+        changes["seeds"] = parse_seeds(seeds, spec.seeds)
+    if changes:
+        spec = override(spec, changes)
+    met = run_and_show(
+        spec,
+        arms=arms,
+        out=out,
+        resume=resume,
+        budget=parse_time(budget) if budget else None,
+        log_every=log_every or 0,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    if require_target and met is False:
+        sys.exit(TARGET_MISSED)
+
+
+def run_and_show(
+    recipe: Recipe,
+    *,
+    arms: tuple[str, ...] = (),
+    out: Path | None = None,
+    resume: bool = False,
+    budget: float | None = None,
+    log_every: int = 0,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> bool | None:
+    """Run a recipe and print what came out; return whether its target was met, None without one."""
+    from rich.console import Console
+
+    from droplab.cli._outcome import outcome, show
+    from droplab.cli._watch import Watch
+    from droplab.sweep import default_folder, run
+
+    if out is None:
+        # chosen here so that an interrupted run can be named
+        out = default_folder(recipe, existing=resume)
+    console = Console(stderr=as_json)
+    names = [arm.name for arm in recipe.arms if not arms or arm.name in arms]
+    try:
+        with Watch(console, names, quiet=quiet or as_json) as watch:
+            result = run(
+                recipe,
+                out,
+                arms=arms,
+                resume=resume,
+                budget=budget,
+                log_every=log_every,
+                observer=watch,
+            )
+    except KeyboardInterrupt:
+        click.echo(
+            f"interrupted; every finished epoch is kept in {out}. To go on, run the same command "
+            f"with --out {out} --resume",
+            err=True,
+        )
+        sys.exit(130)
+    found = outcome(result)
+    if as_json:
+        json.dump(found.to_dict(), sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        show(found, console)
+    return found.target_met
+
+
+def parse_seeds(text: str, own: tuple[int, ...]) -> list[int]:
+    """Return the seeds that `--seeds` means.
+
+    Args:
+        text: A count, or seeds separated by commas.
+        own: The recipe's seeds. A larger count goes on with the smallest integers not in them.
+
+    Example:
+        >>> parse_seeds("3", (42,)), parse_seeds("5,7", (0, 1))
+        ([42, 0, 1], [5, 7])
+    """
+    try:
+        numbers = [int(part) for part in text.strip().strip(",").split(",")]
+    except ValueError:
+        raise ArgumentError(
+            f"--seeds: expected a count such as 8, or seeds such as 0,1,2, got {text!r}"
+        ) from None
+    if "," in text:
+        return numbers
+    count = numbers[0]
+    if not 1 <= count <= 10_000:
+        raise ArgumentError(
+            f"--seeds: expected a count between 1 and 10000, got {count}; write '{count},' to "
+            "name a single seed"
+        )
+    more = (seed for seed in range(count + len(own)) if seed not in own)
+    return [*own, *more][:count]
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds that a time such as 90s, 5m or 2h means; a bare number is seconds.
+
+    Example:
+        >>> parse_time("1.5m")
+        90.0
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not match or float(match[1]) <= 0:
+        raise ArgumentError(f"--budget: expected a time such as 90s, 5m or 2h, got {text!r}")
+    factor: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600}
+    return float(match[1]) * factor[match[2]]
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ArgumentError(f"--set: expected KEY=VALUE, got {text!r}; e.g. optimizer.lr=0.01")
+    return key.strip(), value.strip()

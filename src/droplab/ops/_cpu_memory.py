@@ -1,0 +1,111 @@
+"""Memory for large outputs, used again when the tensor before is gone.
+
+Fresh memory costs more than the masks: the system hands it out page by page, at the first touch,
+which takes five to ten times as long as filling it. The C library keeps small blocks and gives large
+ones back at once, so without this every large output would pay that again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SMALLEST = 1 << 20
+"""Bytes from which memory is kept; the C library does well below."""
+
+LARGEST = 1 << 27
+"""Bytes up to which memory is kept."""
+
+IDLE_LIMIT = 1 << 28
+"""Bytes that are kept for later use at most."""
+
+_ALIGNMENT = 64
+_GRAIN = 1 << 16
+
+_lock = threading.RLock()  # the garbage collector may call _give_back inside _take
+_idle: dict[int, list[np.ndarray]] = {}
+_idle_bytes = 0
+
+
+class _Lease(np.ndarray):
+    """A view of a block that gives the block back when the last tensor on it is gone."""
+
+    block: np.ndarray | None
+
+    def __del__(self) -> None:
+        block = getattr(self, "block", None)  # a view of this view has none
+        if block is not None and _give_back is not None:
+            _give_back(block)
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return an uninitialised contiguous CPU tensor, an ordinary one but for where it comes from.
+
+    Its storage cannot be resized, like that of a tensor from a NumPy array.
+    """
+    size = prod(shape) * dtype.itemsize
+    if not SMALLEST <= size <= LARGEST:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    return torch.empty(0, dtype=dtype, device="cpu").set_(_storage(size), 0, tuple(shape))
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """Return an uninitialised tensor with the size and strides of a contiguous CPU tensor."""
+    size = x.nbytes
+    if not SMALLEST <= size <= LARGEST:
+        return torch.empty_like(x)
+    out = torch.empty(0, dtype=x.dtype, device="cpu")
+    return out.set_(_storage(size), 0, x.shape, x.stride())
+
+
+def release() -> None:
+    """Give all memory that is kept for later back to the system."""
+    global _idle_bytes
+    with _lock:
+        _idle.clear()
+        _idle_bytes = 0
+
+
+def _storage(size: int) -> Any:
+    room = -(-size // _GRAIN) * _GRAIN
+    block = _take(room)
+    start = -block.__array_interface__["data"][0] % _ALIGNMENT
+    lease = np.ndarray.__new__(_Lease, (size,), np.uint8, block, start)  # pyright: ignore[reportArgumentType]
+    lease.block = block
+    return torch.from_numpy(lease).untyped_storage()
+
+
+def _take(room: int) -> np.ndarray:
+    global _idle_bytes
+    with _lock:
+        blocks = _idle.get(room)
+        if blocks:
+            _idle_bytes -= room
+            return blocks.pop()
+    return np.empty(room + _ALIGNMENT, np.uint8)
+
+
+def _give_back(block: np.ndarray) -> None:
+    global _idle_bytes
+    room = block.size - _ALIGNMENT
+    with _lock:
+        if _idle_bytes + room <= IDLE_LIMIT:
+            _idle.setdefault(room, []).append(block)
+            _idle_bytes += room
+
+
+def _forget() -> None:
+    """Make a new lock in a forked child: another thread may have held it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

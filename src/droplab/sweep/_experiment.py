@@ -1,0 +1,232 @@
+"""A recipe with its names resolved: data in memory, a model to build, sites that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from droplab import data, models, placement
+from droplab.data import Splits
+from droplab.errors import ArgumentError, RecipeError, nearest
+from droplab.placement import Applied, Plan
+from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
+from droplab.train import (
+    Population,
+    build_optimizer,
+    can_capture,
+    check_factory,
+    check_model,
+    initial_model,
+    mask_key,
+)
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildModel:
+    """Makes the model of a recipe; an object rather than a function, so that it can be pickled."""
+
+    spec: ModelSpec
+
+    def __call__(self) -> nn.Module:
+        """Return a new model."""
+        return models.build(self.spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildOptimizer:
+    """Makes the optimizer of a recipe."""
+
+    spec: OptimizerSpec
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return a new optimizer over `parameters`."""
+        return build_optimizer(self.spec.name, self.spec.arguments, parameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class Replica:
+    """One model of the experiment, ready to be trained.
+
+    Attributes:
+        model: With the initial weights of its seed, its sites applied and seeded.
+        optimizer: Over its parameters.
+        applied: The sites at work.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    applied: Applied
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a recipe means on this machine.
+
+    Attributes:
+        recipe: The recipe.
+        splits: Training, validation and, if it is kept for the end, test examples.
+        dataset: Name, source and checksum of the data.
+        classes: Names of the classes.
+        rates: For each arm, the rate at every site that any arm uses.
+        build: Makes a new model, with weights from the global generators.
+        make_optimizer: Makes an optimizer over some parameters.
+    """
+
+    recipe: Recipe
+    splits: Splits
+    dataset: Mapping[str, str]
+    classes: tuple[str, ...]
+    rates: Mapping[str, Mapping[str, float]]
+    build: Callable[[], nn.Module]
+    make_optimizer: MakeOptimizer
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return -(-len(self.splits.train) // self.recipe.batch_size)
+
+    def replica(self, arm: Arm, seed: int) -> Replica:
+        """Return the replica of `arm` and `seed` as it is before its first step.
+
+        Every arm carries the same sites, at p = 0 where it has none, so that all arms run the
+        same code. Keys depend on seed and site alone.
+        """
+        model = initial_model(self.build, seed)
+        applied = placement.plan(model, self.rates[arm.name], kind=arm.kind).apply()
+        applied.seed({name: mask_key(seed, name) for name in applied.names})
+        return Replica(model, self.make_optimizer(model.parameters()), applied)
+
+    def population(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Population:
+        """Return the replicas of `arms` x `seeds` as one population, before their first step.
+
+        Raises:
+            ArgumentError: If the model's factory returns the same object twice, or another
+                architecture per call; or the optimizer cannot be stacked.
+        """
+        models_of_seeds = [initial_model(self.build, seed) for seed in seeds]
+        check_factory(models_of_seeds)
+        kind = next((arm.kind for arm in arms if not arm.is_baseline), None)
+        template = models_of_seeds[0]
+        applied = placement.plan(template, self.rates[arms[0].name], kind=kind).apply()
+        applied.seed({name: mask_key(seeds[0], name) for name in applied.names})
+        rates = [[self.rates[arm.name][name] for name in applied.names] for arm in arms]
+        keys = [[mask_key(seed, name) for name in applied.names] for seed in seeds]
+        return Population(
+            models_of_seeds,
+            applied,
+            torch.tensor(rates, dtype=torch.float64),
+            torch.tensor(keys, dtype=torch.int64),
+            self.make_optimizer,
+        )
+
+    @property
+    def capturable(self) -> bool:
+        """Whether the step of these replicas may be recorded and replayed."""
+        replica = self.replica(self.recipe.baseline, self.recipe.seeds[0])
+        return can_capture(replica.model, replica.optimizer)
+
+
+def resolve(
+    recipe: Recipe, *, progress: Callable[[str, int, int | None], None] | None = None
+) -> Experiment:
+    """Resolve the names in a recipe, load its data, and check that everything fits.
+
+    Args:
+        recipe: The recipe.
+        progress: Called with (what, bytes done, bytes in all or None) while data is fetched.
+
+    Returns:
+        The experiment, of which nothing has been trained.
+
+    Raises:
+        ArgumentError: If the optimizer or the model is unknown or refuses its arguments, a rate
+            matches no site, the batch is larger than the data, or the model does not take the
+            data.
+        DataError: If the data cannot be had.
+
+    Example:
+        >>> from droplab.recipe import load
+        >>> experiment = resolve(load("digits"))
+        >>> experiment.steps_an_epoch > 0
+        True
+    """
+    build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
+    make_optimizer([nn.Parameter(torch.ones(1))])
+    rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
+    dataset = data.load(recipe.data, progress=progress)
+    splits = data.carve(dataset, recipe.data)
+    about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
+    found = Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
+    _check_data(found)
+    return found
+
+
+def assemble(
+    recipe: Recipe,
+    splits: Splits,
+    about: Mapping[str, str],
+    classes: tuple[str, ...],
+    build: Callable[[], nn.Module],
+    make_optimizer: MakeOptimizer,
+) -> Experiment:
+    """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
+    rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
+    found = Experiment(recipe, splits, about, classes, rates, build, make_optimizer)
+    _check_data(found)
+    return found
+
+
+def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    model = initial_model(build, seed)
+    check_factory([model, initial_model(build, seed)])
+    return model
+
+
+def _check_data(experiment: Experiment) -> None:
+    recipe, train = experiment.recipe, experiment.splits.train
+    if recipe.batch_size > len(train):
+        raise RecipeError(
+            f"batch_size: expected at most the {len(train)} training examples, got "
+            f"{recipe.batch_size}"
+        )
+    model = initial_model(experiment.build, recipe.seeds[0])
+    check_model(model, train, classes=len(experiment.classes))
+
+
+def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:
+    """The rates of every arm at every site that some arm uses, in the order of the model."""
+    chosen: dict[str, dict[str, float]] = {}
+    for arm in recipe.arms:
+        if not arm.rates:
+            chosen[arm.name] = {}
+            continue
+        try:
+            plan: Plan = placement.plan(model, dict(arm.rates), kind=arm.kind)
+        except ArgumentError as error:
+            raise type(error)(f"arms.{arm.name}: {error}") from error
+        chosen[arm.name] = dict(plan.rates)
+    used = {site for rates in chosen.values() for site in rates}
+    order = [site.name for site in placement.sites(model) if site.name in used]
+    return {arm: {site: own.get(site, 0.0) for site in order} for arm, own in chosen.items()}
+
+
+def select(recipe: Recipe, arms: Sequence[str] | None) -> tuple[Arm, ...]:
+    """Return the arms of a recipe that were asked for by name, in the recipe's order.
+
+    Raises:
+        RecipeError: If a name is not an arm.
+    """
+    if not arms:
+        return recipe.arms
+    names = [arm.name for arm in recipe.arms]
+    for name in arms:
+        if name not in names:
+            raise RecipeError(
+                f"arm: expected an arm of {recipe.name}, got {name!r}{nearest(name, names)}"
+            )
+    return tuple(arm for arm in recipe.arms if arm.name in arms)

@@ -1,0 +1,49 @@
+"""What a run tells whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from droplab.recipe import Recipe
+from droplab.results import EpochRow, TestRow
+from droplab.train import ExecutionPlan
+
+
+class Observer:
+    """Does nothing at every event of a run; override what you want to see.
+
+    Example:
+        >>> class Printer(Observer):
+        ...     def epoch_done(self, row):
+        ...         print(row.arm, row.epoch, row.val_accuracy)
+    """
+
+    def data_progress(self, what: str, done: int, total: int | None) -> None:
+        """Data is being fetched: `done` of `total` bytes of `what` (None: not known)."""
+
+    def started(
+        self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
+    ) -> None:
+        """Training begins: `steps` optimizer steps over all replicas, `steps_done` before."""
+
+    def steps_done(self, arm: str, seed: int, steps: int) -> None:
+        """`steps` more optimizer steps were taken."""
+
+    def group_steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
+        """`steps` more batched steps were taken by replicas (arm, seed) that train together."""
+
+    def group_halved(self, before: int, after: int) -> None:
+        """Memory did not suffice for `before` replicas together; `after` are tried."""
+
+    def diverged(self, arm: str, seed: int, message: str) -> None:
+        """The loss of a replica became NaN; it is stopped, and the others go on."""
+
+    def batches_logged(self, arm: str, seed: int, step: int, loss: float) -> None:
+        """The mean loss of the mini-batches up to `step`, every `log_every` of them."""
+
+    def epoch_done(self, row: EpochRow) -> None:
+        """A row was measured and is safe on disk."""
+
+    def tested(self, row: TestRow) -> None:
+        """A replica was measured on the official test split."""

@@ -1,0 +1,225 @@
+"""Choosing how a run is executed, by measuring a few steps on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from droplab.data import Split
+from droplab.errors import DroplabError
+from droplab.recipe import Arm, Recipe
+from droplab.sweep._experiment import Experiment
+from droplab.sweep._grouping import make_groups
+from droplab.sweep._worker_session import can_send
+from droplab.train import (
+    CapturedStep,
+    EagerStep,
+    ExecutionPlan,
+    Population,
+    PopulationEvaluation,
+    PopulationStep,
+    available_bytes,
+    batch_order,
+    can_capture_population,
+    evaluate,
+    is_elementwise,
+    is_out_of_memory,
+    member_bytes,
+    population_gradients,
+    time_plans,
+    usable_threads,
+)
+
+_LARGEST = 128
+"""Replicas in a group at most: beyond, weights that fall out of the caches cost what is saved."""
+
+_GAIN = 0.95
+"""What training together must save at least."""
+
+
+def choose_plan(experiment: Experiment, arms: Sequence[Arm] = ()) -> ExecutionPlan:
+    """Return the fastest execution plan for an experiment on this machine.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms that are trained; all of them if empty.
+    """
+    recipe = experiment.recipe
+    arms = arms or recipe.arms
+
+    def alone(plan: ExecutionPlan) -> Callable[[], object]:
+        return _Alone(experiment, plan).step
+
+    single, seconds = time_plans(alone, captured=experiment.capturable, seconds=0.6)
+    count = len(arms) * len(recipe.seeds)
+    if count == 1:
+        return single
+    reason = why_alone(experiment, arms)
+    if reason:
+        cores = min(usable_threads(), count)
+        if cores > 1 and can_send(experiment):
+            return dataclasses.replace(single, reason=reason, threads=1, workers=cores)
+        return dataclasses.replace(single, reason=reason)
+    best, cost = single, seconds
+    for size in _sizes(experiment, count):
+        try:
+            trial = _Together(experiment, arms, size)
+            plan, seconds = time_plans(
+                lambda _, step=trial.step: step, captured=trial.captured, seconds=0.5
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            continue
+        if seconds / trial.members < _GAIN * cost:
+            best, cost = dataclasses.replace(plan, group=size), seconds / trial.members
+    if best.group == 1:
+        best = dataclasses.replace(best, reason="training them together was measured to be slower")
+    return best
+
+
+def _sizes(experiment: Experiment, count: int) -> list[int]:
+    """Group sizes to measure, the largest that memory allows first."""
+    model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
+    inputs, targets = _first_batch(experiment)
+    room = available_bytes(torch.device("cpu")) // max(1, member_bytes(model, inputs, targets))
+    largest = max(1, min(count, _LARGEST, room))
+    sizes = [largest, largest // 2, largest // 4] if largest >= 32 else [largest]
+    return [size for size in sizes if size > 1]
+
+
+def _first_batch(experiment: Experiment) -> tuple[Tensor, Tensor]:
+    recipe, train = experiment.recipe, experiment.splits.train
+    order = batch_order(recipe.seeds[0], 1, len(train))
+    return next(train.batches(order, recipe.batch_size))
+
+
+def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
+    """Return why replicas cannot be trained together; empty if they can.
+
+    One batched step of one seed is compared with the direct one: gradients of a member must be
+    those that its model has alone.
+    """
+    recipe = experiment.recipe
+    if not isinstance(experiment.splits.train, Split):
+        return "the data is streamed"
+    arm, seed = arms[-1], recipe.seeds[0]
+    replica = experiment.replica(arm, seed)
+    if not is_elementwise(replica.optimizer):
+        return f"{type(replica.optimizer).__name__} looks at whole tensors, not at each number"
+    if len(recipe.seeds) > 1:
+        experiment.population([arm], recipe.seeds[:2])  # checks what the factory returns
+    inputs, targets = _first_batch(experiment)
+    replica.applied.set_step(0)
+    trained = [p for group in replica.optimizer.param_groups for p in group["params"]]
+    with torch.random.fork_rng():
+        loss = F.cross_entropy(replica.model.train()(inputs), targets)
+        expected = torch.autograd.grad(loss, trained, allow_unused=True)
+    try:
+        population = experiment.population([arm], [seed])
+        population.template.train()
+        population.set_step(0)
+        _, gradients = population_gradients(population, inputs[None], targets[None])
+    except DroplabError:
+        raise
+    except Exception as error:  # whatever somebody's forward does when its tensors are batched
+        return f"torch.func.vmap refuses the model: {_first_sentence(error)}"
+    for one, two in zip(expected, gradients, strict=True):
+        if one is not None and (two is None or not _close(two[0], one)):
+            return "its batched step does not have the gradients of the single one"
+    return ""
+
+
+def _first_sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0].rstrip(".")[:200]
+
+
+def _close(one: Tensor, two: Tensor) -> bool:
+    both_broken = not bool(two.isfinite().all()) and not bool(one.isfinite().all())
+    return both_broken or torch.allclose(one, two, rtol=1e-2, atol=1e-3 * two.abs().max().item())
+
+
+class _Alone:
+    """Steps of a throw-away replica, for timing."""
+
+    def __init__(self, experiment: Experiment, plan: ExecutionPlan) -> None:
+        recipe, train = experiment.recipe, experiment.splits.train
+        replica = experiment.replica(recipe.arms[-1], recipe.seeds[0])
+        order = batch_order(recipe.seeds[0], 1, len(train))[: 64 * recipe.batch_size]
+        size = min(recipe.batch_size, len(order))
+        self._batches = [b for b in train.batches(order, size) if len(b[1]) == size]
+        self._experiment = experiment
+        self._replica = replica
+        self._run = (CapturedStep if plan.captured else EagerStep)(replica.model, replica.optimizer)
+        self._number = 0
+        self.members = 1
+        replica.model.train()
+
+    def step(self) -> None:
+        self._replica.applied.set_step(self._number)
+        self._run(*self._batches[self._number % len(self._batches)])
+        self._number += 1
+
+    def score(self) -> None:
+        splits = self._experiment.splits
+        evaluate(self._replica.model, splits.train)
+        evaluate(self._replica.model, splits.validation)
+
+
+class _Together:
+    """Batched steps of a throw-away group, for timing."""
+
+    def __init__(self, experiment: Experiment, arms: Sequence[Arm], size: int) -> None:
+        group = make_groups(arms, experiment.recipe.seeds, size)[0]
+        chosen = [arm for arm in arms if arm.name in group.arms]
+        self._population: Population = experiment.population(chosen, group.seeds)
+        self._experiment = experiment
+        self.members = self._population.members
+        self.captured = can_capture_population(self._population.template)
+        self._run = PopulationStep(self._population, captured=self.captured)
+        inputs, targets = _first_batch(experiment)
+        seeds = self._population.seeds
+        self._batch = torch.stack([inputs] * seeds), torch.stack([targets] * seeds)
+        self._number = 0
+        self._population.template.train()
+
+    def step(self) -> None:
+        self._population.set_step(self._number)
+        self._run(*self._batch)
+        self._number += 1
+
+    def score(self) -> None:
+        evaluation = PopulationEvaluation(self._population, captured=self.captured)
+        train, validation = self._experiment.splits.train, self._experiment.splits.validation
+        if isinstance(train, Split) and isinstance(validation, Split):
+            evaluation(train)
+            evaluation(validation)
+
+
+def fit_budget(
+    experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan, budget: float
+) -> Recipe:
+    """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
+    recipe = experiment.recipe
+    with plan.active():
+        trial = _Together(experiment, arms, plan.group) if plan.group > 1 else None
+        trial = trial or _Alone(experiment, plan)
+        for _ in range(5):
+            trial.step()
+        began = perf_counter()
+        steps = max(1, min(200, max(20, experiment.steps_an_epoch)) // trial.members)
+        for _ in range(steps):
+            trial.step()
+        training = (perf_counter() - began) / steps * experiment.steps_an_epoch
+        began = perf_counter()
+        trial.score()
+        epoch = (training + perf_counter() - began) / trial.members
+    epoch /= max(1, plan.workers)
+    fitting = int(budget / (epoch * recipe.epochs * len(arms)))
+    return dataclasses.replace(recipe, seeds=recipe.seeds[: max(1, fitting)])

@@ -1,0 +1,75 @@
+"""Training: the specification of the step, its executors, and what they measure."""
+
+from __future__ import annotations
+
+from droplab.train._capture import CapturedStep, can_capture
+from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate
+from droplab.train._execution import ExecutionPlan, measure_plan, time_plans, usable_threads
+from droplab.train._fit import Diverged, EpochResult, check_model, fit
+from droplab.train._meter import ECE_BINS, Meter, Score
+from droplab.train._optimizer import build_optimizer, optimizer_names
+from droplab.train._population import (
+    Population,
+    PopulationStep,
+    can_capture_population,
+    check_factory,
+    is_elementwise,
+    population_gradients,
+)
+from droplab.train._population_checkpoint import load_population, save_population
+from droplab.train._population_fit import PopulationEpoch, fit_population
+from droplab.train._population_memory import available_bytes, is_out_of_memory, member_bytes
+from droplab.train._population_meter import PopulationEvaluation, PopulationMeter
+from droplab.train._step import EagerStep, Step
+from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
+from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
+
+__all__ = [
+    "ECE_BINS",
+    "EVAL_BATCH",
+    "Batches",
+    "CapturedStep",
+    "Diverged",
+    "EagerStep",
+    "EpochResult",
+    "ExecutionPlan",
+    "Meter",
+    "Population",
+    "PopulationEpoch",
+    "PopulationEvaluation",
+    "PopulationMeter",
+    "PopulationStep",
+    "RateSchedule",
+    "Score",
+    "Step",
+    "available_bytes",
+    "batch_order",
+    "build_optimizer",
+    "can_capture",
+    "can_capture_population",
+    "check_factory",
+    "check_model",
+    "evaluate",
+    "fit",
+    "fit_population",
+    "global_generators",
+    "hugging_face_callback",
+    "initial_model",
+    "is_elementwise",
+    "is_out_of_memory",
+    "lightning_callback",
+    "load_checkpoint",
+    "load_population",
+    "load_weights",
+    "mask_key",
+    "measure_plan",
+    "member_bytes",
+    "optimizer_names",
+    "population_gradients",
+    "save_checkpoint",
+    "save_population",
+    "save_weights",
+    "time_plans",
+    "usable_threads",
+]

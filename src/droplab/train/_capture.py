@@ -1,0 +1,80 @@
+"""A training step recorded once as a flat list of tensor operations, and replayed.
+
+A small network spends most of a step in Python: modules, autograd's bookkeeping, the optimizer's
+loops. Here the whole step (forward, backward, optimizer) is recorded once for each batch shape, and
+replayed as a straight-line function over the real parameters. It runs the same operations in the
+same order, so its bits are those of the eager step.
+
+What Python does besides tensor operations is not repeated: a model whose forward branches on
+Python state may only be captured by its owner's wish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from droplab.train._record import record
+from droplab.train._step import EagerStep, gradients_of
+
+
+class CapturedStep:
+    """Replays the recorded step; records anew for every batch shape it has not seen.
+
+    The first step of each shape runs eagerly, which also creates the optimizer's state; the second
+    one is recorded, after the caller has told the sites of a new step.
+
+    Args:
+        model: The model, in train mode when called.
+        optimizer: Its optimizer, one that `can_capture` accepts.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._eager = EagerStep(model, optimizer)
+        self._seen: set[torch.Size] = set()
+        self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        replay = self._replays.get(inputs.shape)
+        if replay is None:
+            if inputs.shape not in self._seen:
+                self._seen.add(inputs.shape)
+                return self._eager(inputs, targets)
+            self._optimizer.zero_grad(set_to_none=True)
+            replay = record(_step, (self._model, self._optimizer), inputs, targets)
+            self._replays[inputs.shape] = replay
+        with torch.inference_mode():
+            return replay(inputs, targets)
+
+
+def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the step of this model and optimizer may be recorded without asking.
+
+    True for droplab's own networks and for `nn.Sequential` trees of torch's own layers, whose
+    forward has no Python state, with an optimizer that has one fused operation for its update.
+    """
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return fused and all(is_stateless(module) for module in model.modules())
+
+
+def is_stateless(module: nn.Module) -> bool:
+    """Whether this is a layer of torch or a network of droplab: its forward has no Python state."""
+    home = type(module).__module__
+    return home.startswith(("torch.nn.modules.", "droplab.models."))
+
+
+def _step(twin: tuple[nn.Module, torch.optim.Optimizer], inputs: Tensor, targets: Tensor) -> Tensor:
+    """The step as `EagerStep` does it, with the gradients taken without accumulation."""
+    model, optimizer = twin
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    logits = model(inputs)
+    loss = F.cross_entropy(logits, targets)
+    for parameter, gradient in zip(parameters, gradients_of(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    return logits

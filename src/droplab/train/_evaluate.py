@@ -1,0 +1,49 @@
+"""Scores of a model over a whole split, in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from droplab.train._meter import Meter, Score
+
+EVAL_BATCH = 2000
+"""Examples per forward pass; fixed, because the grouping of a product can change its last bits."""
+
+
+class Batches(Protocol):
+    """What the engine needs of a split: its length, and its examples in a given order."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, targets) for `order` in groups of `batch_size`, the last one shorter."""
+        ...
+
+
+def evaluate(model: nn.Module, split: Batches) -> Score:
+    """Return loss, accuracy and calibration error of `model` over `split`, in eval mode.
+
+    The model's training flags are given back afterwards, module by module.
+
+    Args:
+        model: Maps (B, ...) inputs to logits of shape (B, C).
+        split: The examples.
+
+    Returns:
+        The `Score` over all examples of the split.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    meter = Meter()
+    try:
+        with torch.inference_mode():
+            for inputs, targets in split.batches(torch.arange(len(split)), EVAL_BATCH):
+                meter.add(model(inputs), targets)
+    finally:
+        for module, flag in flags:
+            module.training = flag
+    return meter.score()

@@ -1,0 +1,158 @@
+"""The execution plan: what the bits of a run depend on besides its recipe."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from droplab.errors import ArgumentError
+
+_PATHS = ("highest", "medium")
+_TIE = 0.95
+"""A plan with more threads or another matmul path must be at least 5 % faster to be chosen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExecutionPlan:
+    """How the steps of a run are executed. Equality of bits is a claim under one plan.
+
+    Attributes:
+        threads: Threads that torch uses inside one operation.
+        matmul: Precision setting of float32 products on the CPU, "highest" or "medium". On some
+            processors "medium" selects faster kernels of the same accuracy; it is only ever used
+            where the error was measured not to grow.
+        captured: Whether the step is recorded once and replayed, or runs through autograd.
+        group: How many replicas are trained together at most, in one batched step; 1: each by
+            itself.
+        workers: Processes that train beside each other, each with one thread; 0: none, the driver
+            trains.
+        reason: Why replicas are not trained together, if they are not.
+
+    Example:
+        >>> plan = ExecutionPlan(threads=1)
+        >>> ExecutionPlan.from_dict(plan.to_dict()) == plan
+        True
+    """
+
+    threads: int
+    matmul: str = "highest"
+    captured: bool = False
+    group: int = 1
+    workers: int = 0
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ArgumentError(f"ExecutionPlan.threads: expected at least 1, got {self.threads}")
+        if self.group < 1 or self.workers < 0:
+            raise ArgumentError(
+                "ExecutionPlan: expected a group of at least 1 and at least 0 workers, got "
+                f"{self.group} and {self.workers}"
+            )
+        if self.matmul not in _PATHS:
+            raise ArgumentError(
+                f"ExecutionPlan.matmul: expected one of {', '.join(_PATHS)}, got {self.matmul!r}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data, to be stored with the run."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ExecutionPlan:
+        """Return the plan that `to_dict` wrote."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in names})
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Apply the process-wide settings of the plan, and give the old ones back after."""
+        threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        torch.set_num_threads(self.threads)
+        torch.set_float32_matmul_precision(self.matmul)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(matmul)
+
+
+def measure_plan(
+    make_step: Callable[[ExecutionPlan], Callable[[], object]],
+    *,
+    captured: bool,
+    seconds: float = 0.6,
+) -> ExecutionPlan:
+    """Return the fastest plan for a step on this machine, by timing a few steps of each.
+
+    Args:
+        make_step: Builds, under a plan, a function that runs one training step on throw-away
+            copies.
+        captured: Whether the plans to compare replay a recorded step.
+        seconds: About how long the measurement may take in all.
+
+    Returns:
+        The fastest candidate. Where two are within 5 %, the one with fewer threads and the plain
+        matmul path is taken, so that noise does not decide.
+    """
+    return time_plans(make_step, captured=captured, seconds=seconds)[0]
+
+
+def time_plans(
+    make_step: Callable[[ExecutionPlan], Callable[[], object]],
+    *,
+    captured: bool,
+    seconds: float,
+) -> tuple[ExecutionPlan, float]:
+    """Return what `measure_plan` returns, and the seconds that a step took under it."""
+    counts = sorted({1, usable_threads()})
+    paths = _PATHS if medium_is_accurate() else _PATHS[:1]
+    plans = [ExecutionPlan(threads, path, captured) for threads in counts for path in paths]
+    best: tuple[ExecutionPlan, float] | None = None
+    for plan in plans:
+        with plan.active():
+            step = make_step(plan)
+            for _ in range(3):
+                step()
+            fastest, until = float("inf"), perf_counter() + seconds / len(plans)
+            while True:
+                start = perf_counter()
+                for _ in range(5):
+                    step()
+                fastest = min(fastest, (perf_counter() - start) / 5)
+                if perf_counter() >= until:
+                    break
+        if best is None or fastest < _TIE * best[1]:
+            best = (plan, fastest)
+    assert best is not None  # there is always the plan with one thread
+    return best
+
+
+def usable_threads() -> int:
+    """Return how many cores this process may use, as its CPU affinity says where there is one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def medium_is_accurate() -> bool:
+    """Whether "medium" products have no larger error on this CPU than twice that of "highest".
+
+    On processors with bfloat16 matrix units "medium" really rounds to bfloat16 (relative error
+    about 3e-3) and is refused; elsewhere it only selects other float32 kernels.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(64, 256, generator=generator)
+    b = torch.randn(256, 128, generator=generator)
+    exact = a.double() @ b.double()
+    errors: list[float] = []
+    for path in _PATHS:
+        with ExecutionPlan(torch.get_num_threads(), path).active():
+            errors.append(((a @ b).double() - exact).norm().item())
+    return errors[1] <= 2 * errors[0]

@@ -1,0 +1,81 @@
+"""Optimizers by their torch name, in the fastest form that torch has for them."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from droplab.errors import ArgumentError, nearest
+
+
+def optimizer_names() -> list[str]:
+    """Return the names of torch's optimizers that a plain training step can use.
+
+    `LBFGS` needs a closure and `SparseAdam` sparse gradients; neither fits the step.
+
+    Example:
+        >>> "AdamW" in optimizer_names(), "LBFGS" in optimizer_names()
+        (True, False)
+    """
+    return sorted(
+        name
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value)
+        and issubclass(value, torch.optim.Optimizer)
+        and name not in ("Optimizer", "LBFGS", "SparseAdam")
+    )
+
+
+def build_optimizer(
+    name: str, arguments: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Return `torch.optim.<name>(parameters, **arguments)`, fused where torch can.
+
+    Args:
+        name: Class name in `torch.optim`, for example "Adam".
+        arguments: Its keyword arguments.
+        parameters: What it updates.
+
+    Returns:
+        The optimizer. `fused=True` is added if its class knows it and `arguments` choose no
+        implementation themselves.
+
+    Raises:
+        ArgumentError: If torch has no such optimizer, it needs more than gradients, it does not
+            know an argument, or it refuses a value.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> build_optimizer("Adam", {"lr": 1e-3}, layer.parameters()).defaults["fused"]
+        True
+    """
+    names = optimizer_names()
+    if name not in names:
+        raise ArgumentError(
+            f"optimizer.name: expected an optimizer of torch.optim that needs gradients only, "
+            f"got {name!r}{nearest(name, names)}"
+        )
+    factory = getattr(torch.optim, name)
+    known = [key for key in inspect.signature(factory).parameters if key != "params"]
+    for key in arguments:
+        if key not in known:
+            raise ArgumentError(
+                f"optimizer.{key}: torch.optim.{name} has no such argument{nearest(key, known)}"
+            )
+    # TOML has no tuples, and Adam's betas want one
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    chosen = {"fused", "foreach", "differentiable", "capturable"} & set(values)
+    parameters = list(parameters)
+    if "fused" in known and not chosen:
+        # where this class or dtype has no fused form on this device, torch says so
+        with contextlib.suppress(RuntimeError, ValueError, TypeError):
+            return factory(parameters, **values, fused=True)
+    try:
+        return factory(parameters, **values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"optimizer: torch.optim.{name} refused {values}: {error}") from error

@@ -1,0 +1,285 @@
+"""Many replicas of one network, stacked: the batched executor of the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from droplab.errors import ArgumentError
+from droplab.placement import Applied
+from droplab.train._batching import BatchingRules
+from droplab.train._capture import is_stateless
+from droplab.train._record import record
+from droplab.train._step import gradients_of
+
+ELEMENTWISE = frozenset(
+    [
+        "Adadelta",
+        "Adagrad",
+        "Adam",
+        "Adamax",
+        "AdamW",
+        "ASGD",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    ]
+)
+"""Optimizers of torch that treat every number by itself, so that stacking changes nothing."""
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Population:
+    """K = S seeds x A arms replicas of one network, with a leading axis K on all that they own.
+
+    Member k = s * A + a has the weights of seed s and the rates of arm a. Members of one seed begin
+    with the same weights, see the same batches and have masks from the same keys.
+
+    Args:
+        models: One model for each seed, with its initial weights. The first one also serves as the
+            template that all members run through; its own tensors are not changed.
+        applied: The sites at work in `models[0]`.
+        rates: Of shape (A, sites), the rate of every arm at every site of `applied`.
+        keys: Of shape (S, sites), the stream key of every seed at every site.
+        make_optimizer: Returns the optimizer over the stacked parameters.
+        device: Where the replicas live; None: where the models are.
+
+    Raises:
+        ArgumentError: If two seeds have the same model object, or models of another architecture,
+            or the optimizer does not treat every number by itself.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        applied: Applied,
+        rates: Tensor,
+        keys: Tensor,
+        make_optimizer: MakeOptimizer,
+        *,
+        device: torch.device | None = None,
+    ) -> None:
+        check_factory(models)
+        self.template = models[0]
+        self.applied = applied
+        self.seeds, self.arms = len(models), len(rates)
+        self.p = rates.to(torch.float64)
+        self.keys = torch.stack((keys, torch.zeros_like(keys)), dim=-1)
+        self.alive = [True] * self.members
+        self.device = device or next(iter(models[0].parameters())).device
+        trained = {name for name, p in models[0].named_parameters() if p.requires_grad}
+        own = [dict(model.named_parameters()) for model in models]
+        self.parameters = {
+            name: nn.Parameter(self._stacked([each[name] for each in own]), name in trained)
+            for name in own[0]
+        }
+        held = [dict(model.named_buffers()) for model in models]
+        self.buffers = {name: self._stacked([each[name] for each in held]) for name in held[0]}
+        self.optimizer = make_optimizer([self.parameters[name] for name in trained_order(own[0])])
+        if not is_elementwise(self.optimizer):
+            raise ArgumentError(
+                f"optimizer: {type(self.optimizer).__name__} looks at whole tensors, so replicas "
+                "cannot be stacked; train them one by one"
+            )
+
+    @property
+    def members(self) -> int:
+        """How many replicas there are, K."""
+        return self.seeds * self.arms
+
+    def _stacked(self, tensors: Sequence[Tensor]) -> Tensor:
+        per_seed = torch.stack([tensor.detach() for tensor in tensors]).to(self.device)
+        return per_seed.repeat_interleave(self.arms, dim=0)
+
+    def set_step(self, step: int) -> None:
+        """Begin the step with this index: see `Applied.set_step`."""
+        self.applied.set_step(step)
+        if self.applied.names:
+            self.keys[:, :, 1] = self.applied.keys[0, 1]
+
+    def logits(self, inputs: Tensor, *, shared: bool = False) -> Tensor:
+        """Return the logits of every member, (S, A, B, C).
+
+        Args:
+            inputs: (S, B, ...), a batch for each seed; with `shared`, (B, ...), one for all.
+            shared: Whether all seeds read the same batch.
+        """
+
+        def member(parameters: Any, buffers: Any, x: Tensor, p: Tensor, keys: Tensor) -> Tensor:
+            with self.applied.substituted(p, keys):
+                return functional_call(self.template, (parameters, buffers), (x,))
+
+        arms = vmap(member, in_dims=(0, 0, None, 0, None))
+        seeds = vmap(arms, in_dims=(0, 0, None if shared else 0, None, 0))
+        # torch has no batching rule for its fused attention on the CPU, and loops over members
+        with BatchingRules(), sdpa_kernel(SDPBackend.MATH):
+            return seeds(
+                self._grid(self.parameters), self._grid(self.buffers), inputs, self.p, self.keys
+            )
+
+    def _grid(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: t.view(self.seeds, self.arms, *t.shape[1:]) for name, t in tensors.items()}
+
+    def state_dict(
+        self, member: int, tensors: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weights of one replica, as its model alone would have them.
+
+        Args:
+            member: Number of the replica.
+            tensors: Stacked tensors to take them from; None for the present ones.
+        """
+        own = {**self.parameters, **self.buffers} if tensors is None else tensors
+        tied = _same_tensors(self.template)
+        return {name: own[tied.get(name, name)][member] for name in self.template.state_dict()}
+
+    def freeze(self, member: int) -> None:
+        """Take a replica out: it is computed along, as zeros, and nobody looks at it again."""
+        self.alive[member] = False
+        with torch.no_grad():
+            for tensor in self.tensors():
+                if tensor.dim() and len(tensor) == self.members:
+                    tensor[member] = 0
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors that training changes."""
+        state = [
+            value
+            for entries in self.optimizer.state.values()
+            for value in entries.values()
+            if isinstance(value, Tensor)
+        ]
+        return [*self.parameters.values(), *self.buffers.values(), *state]
+
+
+class PopulationStep:
+    """One batched step of a population: (S, B, ...) inputs and (S, B) targets -> logits.
+
+    The first step of each batch shape runs as it is. If `captured`, the second is recorded and all
+    later ones replay the record.
+
+    Args:
+        population: The replicas.
+        captured: Whether to record steps.
+    """
+
+    def __init__(self, population: Population, *, captured: bool) -> None:
+        self._population = population
+        self._captured = captured
+        self._fused = all(g.get("fused") for g in population.optimizer.param_groups)
+        self._seen: set[torch.Size] = set()
+        self._replays: dict[torch.Size, Callable[..., Any]] = {}
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        if not self._captured:
+            return _step(self._population, inputs, targets).detach()
+        replay = self._replays.get(inputs.shape)
+        if replay is None:
+            if inputs.shape not in self._seen:
+                self._seen.add(inputs.shape)
+                return _step(self._population, inputs, targets).detach()
+            self._population.optimizer.zero_grad(set_to_none=True)
+            function = _step if self._fused else population_gradients
+            replay = record(function, self._population, inputs, targets)
+            self._replays[inputs.shape] = replay
+        if self._fused:
+            with torch.inference_mode():
+                return replay(inputs, targets)
+        with torch.no_grad():
+            logits, gradients = replay(inputs, targets)
+        _update(self._population, gradients)
+        return logits
+
+
+def population_gradients(
+    population: Population, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Return the logits, (S, A, B, C), and the gradients of every member for its own mean loss."""
+    logits = population.logits(inputs)
+    flat = targets[:, None].expand(logits.shape[:-1]).reshape(-1)
+    losses = F.cross_entropy(logits.flatten(0, 2), flat, reduction="none")
+    # each parameter belongs to one member, so what flows back is the gradient of that one's mean
+    weights = torch.full_like(losses, 1 / targets.shape[1])
+    trained = [p for group in population.optimizer.param_groups for p in group["params"]]
+    return logits, gradients_of(losses, trained, weights)
+
+
+def _update(population: Population, gradients: Sequence[Tensor | None]) -> None:
+    trained = [p for group in population.optimizer.param_groups for p in group["params"]]
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        parameter.grad = gradient
+    population.optimizer.step()
+
+
+def _step(population: Population, inputs: Tensor, targets: Tensor) -> Tensor:
+    logits, gradients = population_gradients(population, inputs, targets)
+    _update(population, gradients)
+    return logits
+
+
+def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether stacked parameters are updated as each replica's own would be."""
+    kind = type(optimizer)
+    return kind.__name__ in ELEMENTWISE and kind.__module__.startswith("torch.optim")
+
+
+def can_capture_population(model: nn.Module) -> bool:
+    """Whether the batched step may be recorded unasked: the forward has no Python state."""
+    return all(is_stateless(module) for module in model.modules())
+
+
+def check_factory(models: Sequence[nn.Module]) -> None:
+    """Check that the models are different objects of one architecture.
+
+    Raises:
+        ArgumentError: If they are not.
+    """
+    if len({id(model) for model in models}) < len(models):
+        raise ArgumentError(
+            "model: expected a new model from each call of the factory, got the same object twice; "
+            "build the model inside the factory"
+        )
+    first = _architecture(models[0])
+    for model in models[1:]:
+        other = _architecture(model)
+        for name in {**first, **other}:
+            one, two = first.get(name, "nothing"), other.get(name, "nothing")
+            if one != two:
+                raise ArgumentError(
+                    "model: expected the same architecture from each call of the factory, got "
+                    f"{one} and {two} at '{name}'; only initial weights may differ"
+                )
+        owned = {id(t) for t in models[0].parameters()} & {id(t) for t in model.parameters()}
+        if owned:
+            raise ArgumentError(
+                "model: expected models without common parameters, got some that two of them "
+                "share; build every layer inside the factory"
+            )
+
+
+def _architecture(model: nn.Module) -> dict[str, str]:
+    kinds = {name or "the model": type(module).__name__ for name, module in model.named_modules()}
+    shapes = {name: f"shape {tuple(t.shape)}" for name, t in model.named_parameters()}
+    return {**kinds, **shapes}
+
+
+def trained_order(parameters: Mapping[str, nn.Parameter]) -> list[str]:
+    """Return the names of the parameters that are trained, in the order of the model."""
+    return [name for name, parameter in parameters.items() if parameter.requires_grad]
+
+
+def _same_tensors(model: nn.Module) -> dict[str, str]:
+    """For every name of the state, the name under which its tensor is listed first."""
+    first: dict[int, str] = {}
+    pairs = [*model.named_parameters(remove_duplicate=False)]
+    pairs += [*model.named_buffers(remove_duplicate=False)]
+    return {name: first.setdefault(id(tensor), name) for name, tensor in pairs}

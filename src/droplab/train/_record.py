@@ -1,0 +1,268 @@
+"""A function over tensors recorded once, and written out as straight-line code.
+
+The function is traced with `make_fx` on a throw-away copy of what it works on, and replayed on the
+real thing: the same operations in the same order, without modules, autograd or transforms.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from droplab.ops._dispatch import backend_for, run_dropout
+
+T = TypeVar("T")
+_aten = torch.ops.aten
+
+
+def _dropout(
+    x: Tensor,
+    key: Tensor,
+    rate: Tensor | None,
+    p: float,
+    noise_shape: Sequence[int] | None,
+    backend: str | None,
+    batched: bool,
+) -> Tensor:
+    """Rows without the checks, which were made when the step was recorded."""
+    plain = batched and noise_shape is None and backend is None and x.is_cpu
+    if plain and rate is not None and rate.dim() == 1 and x.is_contiguous() and x.numel():
+        engine = backend_for(x.device, None, "dropout")
+        return engine.dropout_rows(x.view(len(x), -1), key.view(-1, 2), rate).view(x.shape)
+    return run_dropout(x, key, rate, p, noise_shape, backend, batched)
+
+
+# Python bindings parse their arguments faster than the generic operator call.
+_FASTER: dict[Any, Callable[..., Any]] = {
+    _aten.addmm.default: torch.addmm,
+    _aten.mm.default: torch.mm,
+    _aten.bmm.default: torch.bmm,
+    _aten.baddbmm.default: torch.baddbmm,
+    _aten.t.default: torch.t,
+    _aten.relu.default: torch.relu,
+    _aten.add.Tensor: torch.add,
+    _aten.mul.Tensor: torch.mul,
+    _aten._foreach_add_.Scalar: torch._foreach_add_,
+    _aten._fused_adam_.default: torch._fused_adam_,
+    _aten._fused_adamw_.default: torch._fused_adamw_,
+    _aten._fused_sgd_.default: torch._fused_sgd_,
+    _aten.sum.dim_IntList: torch.sum,
+    _aten.clone.default: torch.clone,
+    _aten._log_softmax.default: torch._log_softmax,
+    torch.ops.droplab.dropout.default: _dropout,
+}
+_SAME_START = frozenset(
+    {
+        _aten.detach.default,
+        _aten.alias.default,
+        _aten.t.default,
+        _aten.view.default,
+        _aten._unsafe_view.default,
+        _aten.transpose.int,
+        _aten.permute.default,
+        _aten.unsqueeze.default,
+        _aten.squeeze.dim,
+        _aten.squeeze.dims,
+        _aten.expand.default,
+    }
+)
+"""Views that begin at the first element of what they look at."""
+
+_VIEWS = _SAME_START | {_aten.select.int, _aten.unbind.int, operator.getitem}
+
+
+def record(function: Callable[..., Any], subject: T, *inputs: Tensor) -> Callable[..., Any]:
+    """Return `function(subject, *inputs)` as straight-line code over the tensors of `subject`.
+
+    Args:
+        function: Called once, with a deep copy of `subject`, which it may change.
+        subject: Anything that `copy.deepcopy` copies. Tensors that the code reads and changes are
+            those that it holds now: they must be changed in place, never replaced.
+        *inputs: Tensors of the shapes that the code is to take.
+
+    Returns:
+        A function of inputs of the same shapes, to be called in `torch.inference_mode`.
+    """
+    memo: dict[int, Any] = {}
+    twin = copy.deepcopy(subject, memo)
+    with torch.random.fork_rng():  # a model's own random layers draw while they are traced
+        graph = make_fx(lambda *values: function(twin, *values))(
+            *[x.contiguous().clone() for x in inputs]
+        )
+    # deepcopy keeps every original that it copied alive in memo[id(memo)]
+    kept = [item for item in memo.get(id(memo), []) if isinstance(item, Tensor)]
+    originals = {_storage(memo[id(tensor)]): tensor for tensor in kept if id(tensor) in memo}
+    return _compile(graph, originals)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _original(twin: Tensor, originals: dict[int, Tensor]) -> Tensor:
+    """The real tensor behind a constant of the trace, which may be a view of a copy."""
+    original = originals.get(_storage(twin))
+    if original is None or twin.numel() == 0:
+        return twin  # not copied: the real one already
+    return original.detach().as_strided(twin.size(), twin.stride(), twin.storage_offset())
+
+
+def _compile(graph: fx.GraphModule, originals: dict[int, Tensor]) -> Callable[..., Any]:
+    """Write the graph as one function whose constants are the original tensors."""
+    writer = _Writer()
+    live = _live_nodes(graph)
+    with torch.inference_mode():
+        for node in graph.graph.nodes:
+            if node.op == "placeholder":
+                writer.argument(node)
+            elif node.op == "get_attr":
+                writer.constant(node, _original(getattr(graph, node.target), originals))
+            elif node.op == "output":
+                writer.give_back(node)
+            elif node in live:
+                writer.call(node)
+    return writer.function()
+
+
+class _Writer:
+    """Source of a function, line by line.
+
+    Chains of views are written as one `as_strided` where they are used; on constants they are
+    carried out once and for all.
+    """
+
+    def __init__(self) -> None:
+        self.result = "None"
+        self._names: dict[fx.Node, str] = {}
+        self._roots: dict[fx.Node, fx.Node] = {}
+        self._constants: dict[str, Any] = {}
+        self._by_identity: dict[int, str] = {}
+        self._arguments: list[str] = []
+        self._lines: list[str] = []
+        self._last_use: dict[str, int] = {}
+
+    def argument(self, node: fx.Node) -> None:
+        """Take an argument of the function."""
+        name = f"x{len(self._arguments)}"
+        self._arguments.append(name)
+        self._names[node] = name
+        # the strides of all that follows are those that were recorded
+        self._lines.append(f"    {name} = {name}.contiguous()")
+
+    def constant(self, node: fx.Node, value: Any) -> None:
+        """Give a node a value that never changes place."""
+        self._names[node] = self._constant(value)
+
+    def _constant(self, value: Any) -> str:
+        name = self._by_identity.get(id(value))
+        if name is None:
+            name = self._by_identity[id(value)] = f"c{len(self._constants)}"
+            self._constants[name] = value
+        return name
+
+    def call(self, node: fx.Node) -> None:
+        """Write a call, unless it is a view that can wait or be carried out now."""
+        source = node.args[0] if node.args else None
+        if isinstance(source, fx.Node) and node.target in _VIEWS:
+            name = self._names.get(source)
+            if name in self._constants:
+                value = self._constants[name]
+                if isinstance(value, (Tensor, list, tuple)):
+                    self.constant(node, _carry_out(node, value))
+                    return
+            elif node.target in _SAME_START and "val" in node.meta and "val" in source.meta:
+                self._roots[node] = self._roots.get(source, source)
+                return
+        self._finish_views(node)
+        target = _FASTER.get(node.target, node.target)
+        call = [self.write(value) for value in node.args]
+        call += [f"{key}={self.write(value)}" for key, value in node.kwargs.items()]
+        self._line(node, f"{self._constant(target)}({', '.join(call)})")
+
+    def _line(self, node: fx.Node, expression: str) -> None:
+        name = self._names[node] = f"v{len(self._lines)}"
+        self._last_use[name] = len(self._lines)
+        self._lines.append(f"    {name} = {expression}")
+
+    def give_back(self, node: fx.Node) -> None:
+        """Write what the function returns."""
+        self._finish_views(node)
+        self.result = self.write(node.args[0])
+
+    def _finish_views(self, node: fx.Node) -> None:
+        for needed in node.all_input_nodes:
+            if needed not in self._names:
+                self._view(needed)
+
+    def write(self, value: Any) -> str:
+        """Return the source of an argument."""
+        if isinstance(value, fx.Node):
+            name = self._names[value]
+            self._last_use[name] = len(self._lines)
+            return name
+        if isinstance(value, (list, tuple)):
+            inner = "".join(f"{self.write(item)}, " for item in value)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        if value is None or isinstance(value, (bool, int, str)):
+            return repr(value)
+        return self._constant(value)
+
+    def _view(self, node: fx.Node) -> None:
+        """Write a chain of views down to `node` in one go."""
+        root = self._roots[node]
+        want, have = node.meta["val"], root.meta["val"]
+        size, stride = tuple(want.size()), tuple(want.stride())
+        if size == tuple(have.size()) and stride == tuple(have.stride()):
+            self._names[node] = self._names[root]
+            return
+        source = self._names[root]
+        self._last_use[source] = len(self._lines)
+        self._line(node, f"{self._constant(torch.as_strided)}({source}, {size}, {stride})")
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function."""
+        for name, index in self._last_use.items():  # memory is given back as early as it can be
+            if name.startswith("v") and index < len(self._lines):
+                self._lines[index] += f"; del {name}"
+        bound = "".join(f", {name}={name}" for name in self._constants)
+        head = f"def replay({', '.join(self._arguments)}{bound}):"
+        source = "\n".join([head, *self._lines, f"    return {self.result}"])
+        scope: dict[str, Any] = dict(self._constants)
+        exec(source, scope)
+        scope["replay"].source = source
+        return scope["replay"]
+
+
+def _carry_out(node: fx.Node, value: Any) -> Any:
+    return node.target(value, *node.args[1:], **node.kwargs)  # pyright: ignore[reportCallIssue]
+
+
+def _live_nodes(graph: fx.GraphModule) -> set[fx.Node]:
+    """The calls that the output or a change of some tensor depends on."""
+    live: set[fx.Node] = set()
+    for node in reversed(list(graph.graph.nodes)):
+        if node.op != "call_function":
+            if node.op == "output":
+                live.update(node.all_input_nodes)
+            continue
+        if node in live or _has_effect(node.target):
+            live.add(node)
+            live.update(node.all_input_nodes)
+    return live
+
+
+def _has_effect(target: Any) -> bool:
+    if target is operator.getitem:
+        return False
+    if getattr(target, "namespace", "") == "profiler":
+        return False
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        return True
+    return schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags

@@ -1,0 +1,64 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch._dynamo", "torch._inductor", "numba", "matplotlib", "starlette", "optuna", "triton")
+
+
+def code_files():
+    for folder in ("src", "tests", "benchmarks"):
+        yield from (ROOT / folder).rglob("*.py")
+
+
+def test_no_file_passes_400_lines():
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in code_files()
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long
+
+
+def test_there_is_no_drawer_for_everything():
+    names = {path.stem for path in code_files()}
+    assert not names & {"utils", "util", "helpers", "misc", "common"}
+
+
+def loaded_after(code):
+    """Return the modules that a fresh interpreter has loaded after running `code`."""
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import droplab", ("torch", *HEAVY)),
+        ("import droplab.ops, droplab.nn, droplab.placement, droplab.train", HEAVY),
+        ("import droplab.recipe, droplab.results, droplab.verdict, droplab.report", ("torch",)),
+        ("import droplab.cli", ("torch", "numpy", "rich")),
+    ],
+)
+def test_imports_stay_light(code, absent):
+    modules = loaded_after(code)
+    assert not [name for name in absent if name in modules]
+
+
+def test_every_public_name_of_the_package_is_there():
+    import droplab
+
+    assert set(droplab.__all__) <= set(dir(droplab))
+    for name in droplab.__all__:
+        assert getattr(droplab, name) is not None
+    with pytest.raises(AttributeError, match=r"plam.*did you mean 'plan'"):
+        droplab.plam  # noqa: B018

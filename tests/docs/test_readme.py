@@ -1,0 +1,80 @@
+"""Every command and every piece of Python in the README runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def shell_lines():
+    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def run(arguments, cwd, **kwargs):
+    done = subprocess.run(
+        arguments,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **kwargs,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_droplab_commands_run_in_this_order(tmp_path):
+    commands = [shlex.split(line) for line in shell_lines() if line.startswith("droplab ")]
+    assert len(commands) >= 5
+    for command in commands:
+        assert run([sys.executable, "-m", *command], tmp_path)
+
+
+def test_the_other_commands_do_what_they_say():
+    others = [line for line in shell_lines() if not line.startswith("droplab ")]
+    assert others == ["pip install -e .", "make demo", "make test"]
+    # make test is what runs this test; -n shows what the two would do
+    assert "droplab demo" in run(["make", "-n", "demo"], ROOT)
+    assert "pytest" in run(["make", "-n", "test"], ROOT)
+    pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "-e", "."]
+    run(pip, ROOT)
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_the_python_runs(number, tmp_path):
+    printed = run([sys.executable, "-c", blocks("python")[number]], tmp_path)
+    assert printed.strip()
+
+
+def test_python_in_eight_lines():
+    code = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(code) <= 8
+
+
+def test_every_link_leads_somewhere():
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)", TEXT)
+    assert targets
+    assert not [target for target in targets if not (ROOT / target).exists()]
+
+
+def test_its_figures_are_generated():
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import update_readme
+    finally:
+        sys.path.pop(0)
+    assert update_readme.filled(TEXT) == TEXT

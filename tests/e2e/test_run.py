@@ -1,0 +1,166 @@
+"""`droplab run` from the outside: output, exit codes, interruption, kill -9, resumption."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from droplab import results
+from droplab.recipe import load, override
+from droplab.sweep import run
+from droplab.train import ExecutionPlan
+
+SMALL = ("--seeds", "2", "--epochs", "3")
+
+
+def test_json_is_one_document_and_nothing_else(droplab, tmp_path):
+    done = droplab("run", "digits", *SMALL, "--json", "--out", "run")
+    document = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert document["verdict"]["headline"]
+    assert len(document["rows"]) == 4 * 2 * 3
+    stored = results.load(tmp_path / "run").rows
+    assert [row["val_loss"] for row in document["rows"]] == [row.val_loss for row in stored]
+
+
+def test_the_table_and_the_words(droplab):
+    done = droplab("run", "digits", *SMALL, "--out", "run")
+    for text in ("Handwritten digits", "calibration", "none", "input", "droplab report"):
+        assert text in done.stdout
+    assert "too few" in done.stdout  # two seeds cannot give a 5 % verdict, and it says so
+
+
+def test_quiet_and_log_every(droplab):
+    done = droplab("run", "digits", "--seeds", "1", "--epochs", "2", "--log-every", "5", "--quiet")
+    assert "arm none, seed 0, step      5: mean loss" in done.stdout
+    assert "Handwritten digits" not in done.stdout
+
+
+def test_set_changes_the_recipe(droplab, tmp_path):
+    droplab("run", "digits", *SMALL, "--set", "optimizer.lr=0.01", "--out", "run", "--quiet")
+    assert results.load(tmp_path / "run").recipe.optimizer.arguments["lr"] == 0.01
+
+
+def test_a_recipe_file_with_a_model_of_ones_own(droplab, tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, width):\n"
+        "        super().__init__()\n"
+        "        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU())\n"
+        "        self.head = nn.Linear(width, 10)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.body(x))\n"
+    )
+    (tmp_path / "mine.toml").write_text(
+        'epochs = 2\nbatch_size = 20\nseeds = [0, 1]\n[data]\nname = "digits"\ntrain = 200\n'
+        'validation = 300\n[model]\npath = "nets:Net"\nwidth = 32\n[optimizer]\nname = "SGD"\n'
+        'lr = 0.1\n[[arms]]\nname = "none"\n[[arms]]\nname = "half"\nrates = { head = 0.5 }\n'
+    )
+    done = droplab("run", "mine.toml", "--json")
+    document = json.loads(done.stdout)
+    assert document["plan"]["captured"] is False  # the user's own forward may have Python state
+    assert {row["arm"] for row in document["rows"]} == {"none", "half"}
+
+
+def test_bad_input_is_one_error_and_exit_2(droplab):
+    done = droplab("run", "digit", check=False)
+    assert done.returncode == 2
+    assert "did you mean 'digits'" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_corrupt_run_folder(droplab, tmp_path):
+    droplab("run", "digits", *SMALL, "--quiet", "--out", "run")
+    (tmp_path / "run" / "run.sqlite").write_bytes(b"not a database at all" * 1000)
+    done = droplab("run", "digits", *SMALL, "--resume", "--out", "run", check=False)
+    assert done.returncode == 2
+    assert "run.sqlite" in done.stderr
+    done = droplab("report", "run", check=False)
+    assert done.returncode == 2
+    assert "run.sqlite" in done.stderr
+
+
+def test_require_target(droplab, tmp_path):
+    target = ("--set", 'target={val_accuracy=">= 0.999"}', "--require-target", "--quiet")
+    assert droplab("run", "digits", *SMALL, *target, check=False).returncode == 1
+    easy = ("--set", 'target={val_accuracy=">= 0.01"}', "--require-target", "--quiet")
+    assert droplab("run", "digits", *SMALL, *easy).returncode == 0
+
+
+def wait_for_rows(folder, count, process):
+    """Wait until a run has so many rows, reading its file as anybody may; False if it ended."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            return False
+        try:
+            with sqlite3.connect(f"file:{folder}/run.sqlite?mode=ro", uri=True) as sql:
+                if sql.execute("SELECT count(*) FROM epochs").fetchone()[0] >= count:
+                    return True
+        except sqlite3.Error:
+            pass
+        time.sleep(0.005)
+    raise AssertionError("no rows came")
+
+
+def content(folder):
+    return [dataclasses.replace(row, seconds=0.0) for row in results.load(folder).rows]
+
+
+EPOCHS = 40
+LONG = ("digits", "--seeds", "2", "--epochs", str(EPOCHS), "--quiet")
+
+
+def whole(folder, plan):
+    """The rows of the same run under the same plan, without interruption."""
+    recipe = override(load("digits"), {"seeds": [0, 1], "epochs": EPOCHS})
+    run(recipe, folder, plan=ExecutionPlan.from_dict(plan))
+    return content(folder)
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_resume(droplab, start_droplab, tmp_path):
+    process = start_droplab("run", *LONG, "--out", "run")
+    assert wait_for_rows(tmp_path / "run", 5, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    kept = content(tmp_path / "run")
+    droplab("run", *LONG, "--out", "run", "--resume")
+    assert content(tmp_path / "run")[: len(kept)] != []
+    assert len(content(tmp_path / "run")) == 4 * 2 * EPOCHS
+
+
+def test_kill_9_at_any_moment_and_resume_to_the_same_bits(start_droplab, tmp_path):
+    """Killed again and again at random moments, the run still ends with the rows of a whole one."""
+    rng = random.Random(0)
+    seen = []
+    folder = tmp_path / "run"
+    for kill in range(6):
+        resume = ("--resume",) if (folder / "run.sqlite").exists() else ()
+        process = start_droplab("run", *LONG, "--out", "run", *resume)
+        if not wait_for_rows(folder, len(seen) + 1, process):
+            break
+        time.sleep(rng.uniform(0, 0.2))
+        process.kill()
+        process.communicate()
+        rows = content(folder)
+        assert set(seen) <= set(rows), f"kill {kill} lost or changed a row"
+        assert len({(row.arm, row.seed, row.epoch) for row in rows}) == len(rows)
+        seen = rows
+    assert kill >= 2, "the run ended before it was killed twice; make it longer"
+    process = start_droplab("run", *LONG, "--out", "run", "--resume")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    rows = content(folder)
+    assert set(seen) <= set(rows)
+    assert len(rows) == 4 * 2 * EPOCHS
+    assert rows == whole(tmp_path / "whole", results.load(folder).plan)
