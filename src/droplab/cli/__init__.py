@@ -17,7 +17,6 @@ from droplab.errors import DroplabError
 COMMANDS = {
     "run": "Run a recipe: every arm and seed, then the before/after table.",
     "sweep": "Try many dropout rates at once, every seed each.",
-    "sweep": "Find the best rate: a recipe's experiment over many rates.",
     "demo": "Run the main experiment on real data and write its report.",
     "report": "Write a run's report as one HTML file.",
     "recipes": "List and show the built-in recipes.",

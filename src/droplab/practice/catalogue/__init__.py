@@ -1,0 +1,1 @@
+"""The exercises, one a file; each file defines `EXERCISE` and is found by being here."""
