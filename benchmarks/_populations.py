@@ -6,6 +6,7 @@ order of that seed. Each generator yields (seconds, mean validation accuracy) af
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any
@@ -24,7 +25,7 @@ class Net(nn.Module):
 
     def __init__(self, widths: Sequence[int], p: float) -> None:
         super().__init__()
-        pairs = zip(widths, widths[1:], strict=False)
+        pairs = itertools.pairwise(widths)
         self.layers = nn.ModuleList(nn.Linear(wide, narrow) for wide, narrow in pairs)
         self.dropout = nn.Dropout(p)
 
@@ -79,12 +80,12 @@ def jax_population(
     Raises:
         ImportError: If JAX is not installed.
     """
-    import jax
-    import jax.numpy as jnp
+    import jax  # pyright: ignore[reportMissingImports]
+    import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 
     images, labels = jnp.asarray(train[0].flatten(1).numpy()), jnp.asarray(train[1].numpy())
     tests, answers = jnp.asarray(test[0].flatten(1).numpy()), jnp.asarray(test[1].numpy())
-    pairs = list(zip(widths, widths[1:], strict=False))
+    pairs = list(itertools.pairwise(widths))
 
     def initial(key: Any) -> Any:
         keys = jax.random.split(key, len(pairs))
@@ -117,7 +118,7 @@ def jax_population(
         return moved, m, v
 
     over_arms = jax.vmap(member, in_axes=(0, 0, 0, None, None, 0, None, 0))
-    over_seeds = jax.vmap(over_arms, in_axes=(0, 0, 0, 0, 0, None, None, 0))
+    over_seeds: Any = jax.vmap(over_arms, in_axes=(0, 0, 0, 0, 0, None, None, 0))
 
     @jax.jit
     def epoch(state: Any, orders: Any, rates: Any, first: Any, key: Any) -> Any:

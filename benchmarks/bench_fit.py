@@ -39,9 +39,7 @@ class Clock(Observer):
         self.rows: list[EpochRow] = []
         self.began = 0.0
 
-    def started(
-        self, recipe: Recipe, folder: Path, plan: Any, steps: int, steps_done: int
-    ) -> None:
+    def started(self, recipe: Recipe, folder: Path, plan: Any, steps: int, steps_done: int) -> None:
         self.began = perf_counter()
 
     def epoch_done(self, row: EpochRow) -> None:

@@ -161,7 +161,8 @@ def measure(
             ours_accuracy=accuracy,
             theirs_accuracy=accuracies[rival],
             plan=plan.to_dict(),
-            **({"reach": reach, "aim": aim} if first else {}),
+            reach=reach if first else None,
+            aim=aim if first else None,
         )
     for loop, _ in ways.values():
         loop.close()  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,8 +9,6 @@ import signal
 import sqlite3
 import time
 
-import pytest
-
 from droplab import results
 from droplab.recipe import load, override
 from droplab.sweep import run

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import one_hot
+
 from droplab import placement
 from droplab.data import Split
 from droplab.models import MLP
@@ -19,8 +22,6 @@ from droplab.train import (
     initial_model,
     mask_key,
 )
-from torch import nn
-from torch.nn.functional import one_hot
 
 SEEDS = (0, 5)
 

@@ -1,8 +1,8 @@
 """Memory for large outputs, used again when the tensor before is gone.
 
 Fresh memory costs more than the masks: the system hands it out page by page, at the first touch,
-which takes five to ten times as long as filling it. The C library keeps small blocks and gives large
-ones back at once, so without this every large output would pay that again.
+which takes five to ten times as long as filling it. The C library keeps small blocks and gives
+large ones back at once, so without this every large output would pay that again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Lease(np.ndarray):
 
     def __del__(self) -> None:
         block = getattr(self, "block", None)  # a view of this view has none
-        if block is not None and _give_back is not None:
+        if block is not None:
             _give_back(block)
 
 
@@ -53,7 +53,8 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     size = prod(shape) * dtype.itemsize
     if not SMALLEST <= size <= LARGEST:
         return torch.empty(shape, dtype=dtype, device="cpu")
-    return torch.empty(0, dtype=dtype, device="cpu").set_(_storage(size), 0, tuple(shape))
+    out: Any = torch.empty(0, dtype=dtype, device="cpu")
+    return out.set_(_storage(size), 0, tuple(shape))
 
 
 def empty_like(x: Tensor) -> Tensor:

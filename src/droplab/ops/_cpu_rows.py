@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable
 
 import torch
@@ -12,16 +10,13 @@ from torch import Tensor
 from droplab.errors import ArgumentError
 from droplab.ops._arguments import check_rate_values
 from droplab.ops._cpu import dropout_kernel, words_kernel
+from droplab.ops._cpu_memory import empty, empty_like
 from droplab.ops._cpu_pool import ELEMENTS_PER_THREAD, run_units
 from droplab.ops._layout import BLOCK, WORD_BLOCK
 
 Kernel = Callable[..., int]
 
-_allocate_like = torch.empty_like
 _kernels: dict[torch.dtype, Kernel] = {}
-
-_HUGE = 1 << 25
-"""Bytes from which glibc maps fresh memory for each tensor; then huge pages save most faults."""
 
 
 def kernel_for(dtype: torch.dtype) -> Kernel:
@@ -43,8 +38,8 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
         rate: (), (1,) or (rows,), float64, contiguous, on the CPU.
         rows: Rows that x consists of.
     """
-    out = _allocate_like(x)
     elements = x.numel()
+    out = torch.empty_like(x) if elements < ELEMENTS_PER_THREAD else empty_like(x)
     n = elements // rows
     units = rows * ((n + BLOCK - 1) // BLOCK)
     kernel = _kernels.get(x.dtype) or kernel_for(x.dtype)
@@ -55,7 +50,6 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
     if elements < 2 * ELEMENTS_PER_THREAD:
         status = kernel(*pointers, 0, units)
     else:
-        _use_huge_pages(out)
         status = run_units(units, elements, lambda first, last: kernel(*pointers, first, last))
     if status:
         _refuse(rate)
@@ -70,23 +64,21 @@ def dropout_rows(x: Tensor, key: Tensor, rate: Tensor) -> Tensor:
         step = 0  # all rows read the same memory
     else:
         x = x.contiguous()
-    out = torch.empty((rows, n), dtype=x.dtype, device=x.device)
-    _use_huge_pages(out)
+    out = empty((rows, n), x.dtype)
     _rows(kernel_for(x.dtype), x, step, out, key, rate)
     return out
 
 
 def keep_rows(rows: int, n: int, key: Tensor, rate: Tensor, device: torch.device) -> Tensor:
     """Return the keep mask, bool of shape (rows, n)."""
-    out = torch.empty((rows, n), dtype=torch.bool, device=device)
-    _use_huge_pages(out)
+    out = empty((rows, n), torch.bool)
     _rows(kernel_for(torch.bool), out, n, out, key, rate)
     return out
 
 
 def word_rows(rows: int, n: int, key: Tensor, device: torch.device) -> Tensor:
     """Return the 32-bit words as int32 of the same bits, shape (rows, n)."""
-    out = torch.empty((rows, n), dtype=torch.int32, device=device)
+    out = empty((rows, n), torch.int32)
     key = key.cpu().contiguous()
     kernel = words_kernel()
     pointers = (out.data_ptr(), rows, n, key.data_ptr(), 0 if len(key) == 1 else 2)
@@ -111,27 +103,3 @@ def _rows(kernel: Kernel, x: Tensor, step: int, out: Tensor, key: Tensor, rate: 
 def _refuse(rate: Tensor) -> None:
     check_rate_values(rate, "dropout")
     raise ArgumentError(f"dropout: p: expected rates in [0, 1], got {rate.tolist()}")
-
-
-def _find_madvise() -> Callable[[int, int, int], int] | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        madvise = ctypes.CDLL(None).madvise
-    except (OSError, AttributeError):
-        return None
-    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return madvise
-
-
-_madvise = _find_madvise()
-
-
-def _use_huge_pages(out: Tensor) -> None:
-    """Ask for huge pages under a large new tensor; without them, faults take most of the time."""
-    size = out.numel() * out.element_size()
-    if size < _HUGE or _madvise is None:
-        return
-    page, advice = 1 << 21, 14  # 2 MiB, MADV_HUGEPAGE; a refusal changes nothing
-    start = -(-out.data_ptr() // page) * page
-    _madvise(start, (out.data_ptr() + size - start) // page * page, advice)

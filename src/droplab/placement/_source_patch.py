@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from droplab.errors import PlacementError
-from droplab.placement._layers import Kind
 from droplab.placement._walk import inner
 
 if TYPE_CHECKING:

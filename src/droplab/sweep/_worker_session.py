@@ -81,7 +81,7 @@ class WorkerSession:
         self._observer = observer
         methods = multiprocessing.get_all_start_methods()
         method = "forkserver" if "forkserver" in methods else "spawn"
-        self._context = multiprocessing.get_context(method)
+        self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(["droplab.sweep._worker"])
         self._running: list[_Running] = []

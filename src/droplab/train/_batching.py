@@ -75,7 +75,7 @@ class Linear(Function):
         )
 
     @staticmethod
-    def vmap(
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride] # torch names no arguments
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Any, int]:
         size = info.batch_size
@@ -124,7 +124,7 @@ class Wide(Function):
         return grad_x, grad_weight, grad.sum(2) if ctx.needs_input_grad[2] else None
 
     @staticmethod
-    def vmap(
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride] # torch names no arguments
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Any, int]:
         # Wide is entered with one seed; here are the others
@@ -171,7 +171,7 @@ class Own(Function):
         return grad_x, grad_weight, grad.sum(1) if ctx.needs_input_grad[2] else None
 
     @staticmethod
-    def vmap(
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride] # torch names no arguments
         info: Any, in_dims: tuple[int | None, ...], x: Tensor, weight: Tensor, bias: Tensor | None
     ) -> tuple[Any, int]:
         size = info.batch_size

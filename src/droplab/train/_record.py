@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -17,7 +17,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from droplab.ops._dispatch import backend_for, run_dropout
 
-T = TypeVar("T")
 _aten = torch.ops.aten
 
 
@@ -48,13 +47,13 @@ _FASTER: dict[Any, Callable[..., Any]] = {
     _aten.relu.default: torch.relu,
     _aten.add.Tensor: torch.add,
     _aten.mul.Tensor: torch.mul,
-    _aten._foreach_add_.Scalar: torch._foreach_add_,
-    _aten._fused_adam_.default: torch._fused_adam_,
-    _aten._fused_adamw_.default: torch._fused_adamw_,
-    _aten._fused_sgd_.default: torch._fused_sgd_,
+    _aten._foreach_add_.Scalar: torch._foreach_add_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adam_.default: torch._fused_adam_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adamw_.default: torch._fused_adamw_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_sgd_.default: torch._fused_sgd_,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _aten.sum.dim_IntList: torch.sum,
     _aten.clone.default: torch.clone,
-    _aten._log_softmax.default: torch._log_softmax,
+    _aten._log_softmax.default: torch._log_softmax,  # pyright: ignore[reportPrivateImportUsage] # no public name
     torch.ops.droplab.dropout.default: _dropout,
 }
 _SAME_START = frozenset(
@@ -77,7 +76,7 @@ _SAME_START = frozenset(
 _VIEWS = _SAME_START | {_aten.select.int, _aten.unbind.int, operator.getitem}
 
 
-def record(function: Callable[..., Any], subject: T, *inputs: Tensor) -> Callable[..., Any]:
+def record(function: Callable[..., Any], subject: Any, *inputs: Tensor) -> Callable[..., Any]:
     """Return `function(subject, *inputs)` as straight-line code over the tensors of `subject`.
 
     Args:

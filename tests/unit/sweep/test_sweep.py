@@ -119,7 +119,7 @@ def test_what_is_no_factory(factory):
 
 
 def test_a_factory_of_something_else():
-    with pytest.raises(ArgumentError, match="expected a torch.nn.Module from it, got int"):
+    with pytest.raises(ArgumentError, match=r"expected a torch\.nn\.Module from it, got int"):
         small(lambda: 3)
 
 

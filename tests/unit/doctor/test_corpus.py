@@ -1,0 +1,56 @@
+"""Every check against at least ten true and ten near-miss snippets."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+from droplab.doctor import check_text
+from droplab.doctor._source import Source
+from droplab.doctor.reading import fix_source
+from droplab.doctor.settings import Settings
+from droplab.doctor.static import CHECKS
+
+
+def found(snippet):
+    ast.parse(snippet.text)
+    return [finding for finding in check_text(snippet.text) if finding.code == snippet.code]
+
+
+def test_true(true_snippet):
+    """The check reports exactly the marked lines."""
+    assert true_snippet.lines
+    assert tuple(sorted(f.line for f in found(true_snippet))) == true_snippet.lines
+
+
+def test_near(near_snippet):
+    """The check reports nothing, however near it comes."""
+    assert not near_snippet.lines
+    assert found(near_snippet) == []
+
+
+def test_a_fix_parses_mends_and_is_idempotent(true_snippet):
+    """After --fix no fixable finding of the check is left, and a second run changes nothing."""
+    settings = Settings(select=frozenset({true_snippet.code}))
+    source = Source(true_snippet.text)
+    before = check_text(source.text, settings=settings)
+    mended, done = fix_source(source, settings)
+    ast.parse(mended.text)
+    after = check_text(mended.text, settings=settings)
+    assert not any(finding.fixable for finding in after)
+    assert len(done) == sum(finding.fixable for finding in before)
+    assert len(after) == len(before) - len(done)
+    again, none = fix_source(mended, settings)
+    assert (again.text, none) == (mended.text, [])
+
+
+def test_the_corpus_is_large_enough(corpus):
+    """Ten and ten for every check that reads source."""
+    counts = Counter((snippet.code, snippet.kind) for snippet in corpus)
+    short = {
+        (code, kind): counts[code, kind]
+        for code in CHECKS
+        for kind in ("true", "near")
+        if counts[code, kind] < 10
+    }
+    assert short == {}
