@@ -138,7 +138,9 @@ def other_libraries(bench: Benchmark, case: Case) -> dict[str, Function]:
         return jax.numpy.where(keep, x / (1 - P), 0)
 
     jitted = jax.jit(bernoulli)
-    found["jax.random.bernoulli, jitted"] = lambda: jitted(key, array).block_until_ready()
+    found["jax.random.bernoulli, jitted, all cores"] = lambda: jitted(
+        key, array
+    ).block_until_ready()
     try:
         keras = importlib.import_module("keras")
     except ImportError:
@@ -147,7 +149,9 @@ def other_libraries(bench: Benchmark, case: Case) -> dict[str, Function]:
         seed = keras.random.SeedGenerator(0)
         call = jax.jit(lambda state, x: keras.random.dropout(x, P, seed=state))
         state = seed.state.value
-        found["keras.random.dropout, jitted"] = lambda: call(state, array).block_until_ready()
+        found["keras.random.dropout, jitted, all cores"] = lambda: call(
+            state, array
+        ).block_until_ready()
     return found
 
 

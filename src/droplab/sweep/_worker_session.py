@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Any
 
 import torch.multiprocessing  # noqa: F401 # teaches pickle to send tensors as shared memory
 

@@ -117,9 +117,9 @@ def test_comments_silence_their_line(comment, silent):
 def test_the_comment_may_stand_in_the_last_line_of_a_call():
     text = "from torch import nn\nd = nn.Dropout(\n    50\n    + 0  # droplab: ignore\n)\n"
     assert check_text(text) == []
-    text = "import torch.nn.functional as F\ndef f(x):\n    return F.dropout(\n        x,\n    )"
-    assert codes(check_text(text)) == ["DRP001"]
-    assert check_text(text + "  # droplab: ignore[DRP001]\n") == []
+    text = "from torch import nn\nnet = nn.Sequential(nn.SELU(), nn.Dropout(\n    0.5,\n))"
+    assert codes(check_text(text)) == ["DRP035"]
+    assert check_text(text + "  # droplab: ignore[DRP035]\n") == []
 
 
 def test_a_string_is_no_comment():

@@ -36,6 +36,6 @@ def test_drp042_ranks(how, expected, unused_port):
         )
         for rank in range(2)
     ]
-    for process in processes:
-        out, err = process.communicate(timeout=120)
+    results = [process.communicate(timeout=300) for process in processes]
+    for process, (out, err) in zip(processes, results, strict=True):
         assert (out.strip(), process.returncode) == (expected, 0), err

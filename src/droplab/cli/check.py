@@ -1,0 +1,160 @@
+"""`droplab check`: find dropout that is used wrongly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from droplab import __version__
+
+if TYPE_CHECKING:
+    from droplab.doctor import Finding
+
+CLEAN, FINDINGS = 0, 1
+
+
+@click.command("check", short_help="Find dropout that is used wrongly.")
+@click.argument("paths", nargs=-1, metavar="[PATH | FILE.py:NAME]...")
+@click.option(
+    "--example",
+    multiple=True,
+    metavar="SHAPE",
+    help="Run FILE.py:NAME on random input of this shape, such as 64x1x28x28 or "
+    "64x128:int64<1000; once for each argument of forward.",
+)
+@click.option("--arguments", metavar="JSON", help="Keyword arguments to build NAME with.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "github"]),
+    default="text",
+    show_default=True,
+    help="How to print the findings.",
+)
+@click.option("--select", multiple=True, metavar="CODES", help="Only these checks.")
+@click.option("--ignore", multiple=True, metavar="CODES", help="Not these checks.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Files and folders to leave out.")
+@click.option("--fix", is_flag=True, help="Mend what can be mended safely, in place.")
+@click.option("--list", "listing", is_flag=True, help="List the checks and exit.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    example: tuple[str, ...],
+    arguments: str | None,
+    form: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    exclude: tuple[str, ...],
+    fix: bool,
+    listing: bool,
+) -> None:
+    """Find dropout that is used wrongly, in source or in a live model.
+
+    Files, folders and notebooks are read, never imported; without a path, the current folder.
+    FILE.py:NAME with --example imports the file, builds the model NAME and runs it.
+
+    Codes are "DRP001", prefixes ("DRP03") or names ("on-logits"), separated by commas. Settings are
+    read from [tool.droplab.check] in pyproject.toml.
+
+    Exit code: 0 nothing found, 1 findings, 2 bad input.
+    """
+    from droplab.doctor.settings import load
+    from droplab.errors import ArgumentError
+
+    if listing:
+        _list()
+        return
+    settings = load(_home(paths)).override(
+        select=_split(select), ignore=_split(ignore), exclude=exclude
+    )
+    targets = [path for path in paths if _is_target(path)]
+    if targets and not example:
+        raise ArgumentError(
+            f"{targets[0]}: expected --example with the shape of its input, such as "
+            "--example 64x1x28x28, got none; a model is run, not read"
+        )
+    if (example or arguments) and (len(targets) != 1 or len(paths) != 1):
+        raise ArgumentError(
+            "--example: expected exactly one model, as FILE.py:NAME, got "
+            f"{' '.join(paths) or 'no path'}"
+        )
+    if targets:
+        if fix:
+            raise ArgumentError("--fix: expected files to mend, got a model that is run")
+        from droplab.doctor.live.target import examine_target
+
+        found = examine_target(targets[0], example, arguments)
+        found = [finding for finding in found if settings.wants(finding.code, finding.path)]
+        _print(found, form, what=f"{targets[0]}", files=None, fixed=[])
+    else:
+        from droplab.doctor.reading import check
+
+        report = check(
+            paths or (".",), settings=settings, fix=fix, jobs=min(os.cpu_count() or 1, 8)
+        )
+        found = list(report.findings)
+        noun = "file" if report.files == 1 else "files"
+        _print(
+            found, form, what=f"{report.files} {noun}", files=report.files, fixed=[*report.fixed]
+        )
+    ctx.exit(FINDINGS if found else CLEAN)
+
+
+def _home(paths: tuple[str, ...]) -> Path:
+    """Return the folder whose pyproject.toml counts: that of the first path."""
+    first = Path(
+        paths[0].rpartition(":")[0] if paths and _is_target(paths[0]) else (*paths, ".")[0]
+    )
+    return first if first.is_dir() else first.parent
+
+
+def _is_target(path: str) -> bool:
+    file, colon, name = path.rpartition(":")
+    return bool(colon) and file.endswith(".py") and bool(name) and not Path(path).exists()
+
+
+def _split(values: tuple[str, ...]) -> list[str]:
+    return [item for value in values for item in value.split(",") if item.strip()]
+
+
+def _print(
+    found: list[Finding], form: str, *, what: str, files: int | None, fixed: list[Finding]
+) -> None:
+    from droplab.doctor import formats
+
+    if form == "json":
+        more: dict[str, Any] = {"files": files} if files is not None else {"model": what}
+        click.echo(formats.json_document(found, fixed=[f.to_dict() for f in fixed], **more))
+    elif form == "sarif":
+        click.echo(formats.sarif(found, version=__version__))
+    elif form == "github":
+        if found:
+            click.echo(formats.github(found))
+    else:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        if found:
+            console.print(formats.text(found), soft_wrap=True)
+        console.print(_summary(found, what, len(fixed)), soft_wrap=True, markup=False)
+
+
+def _summary(found: list[Finding], what: str, fixed: int) -> str:
+    mended = f"{fixed} fixed. " if fixed else ""
+    if not found:
+        return f"{mended}Nothing found in {what}."
+    easy = sum(finding.fixable for finding in found)
+    noun = "finding" if len(found) == 1 else "findings"
+    tail = f", {easy} of them with a safe fix (--fix)" if easy else ""
+    return f"{mended}{len(found)} {noun} in {what}{tail}."
+
+
+def _list() -> None:
+    from droplab.doctor.codes import CODES
+
+    for code in CODES.values():
+        click.echo(f"{code.code} {code.name:<26}{code.title} ({code.severity})")

@@ -1,0 +1,41 @@
+"""The doctor: prove that dropout is used wrongly.
+
+Reading (`check`, `check_text`) imports neither torch nor the code that it reads. Running
+(`examine`) and watching (`examine_loop`) need torch, so they are imported when first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from droplab.doctor.codes import CODES, Code
+from droplab.doctor.finding import Edit, Finding
+from droplab.doctor.reading import Report, check, check_text
+from droplab.doctor.settings import Settings
+
+if TYPE_CHECKING:
+    from droplab.doctor.live import Watch, examine, examine_loop
+
+_LIVE = ("Watch", "examine", "examine_loop")
+
+__all__ = [
+    "CODES",
+    "Code",
+    "Edit",
+    "Finding",
+    "Report",
+    "Settings",
+    "Watch",
+    "check",
+    "check_text",
+    "examine",
+    "examine_loop",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LIVE:
+        from droplab.doctor import live
+
+        return getattr(live, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,205 @@
+"""A small data-flow graph of modules: which operation feeds which.
+
+Two things become graphs: the literal chain of an `nn.Sequential` (or of a list that is filled layer
+by layer), and the statements of a `forward`. Checks about the place of a dropout read both alike.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from droplab.doctor import _names
+from droplab.doctor._classes import ClassInfo, Function
+from droplab.doctor._module import Module
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation of a graph.
+
+    `kind` is a full torch name ("torch.nn.Linear", "torch.nn.functional.relu"), a method (".view"),
+    an operator ("add"), or one of "input", "phi" (one of several values), "return", "?".
+    """
+
+    kind: str
+    node: ast.AST
+    make: ast.Call | None = None
+    inputs: list[Op] = field(default_factory=list["Op"])
+    users: list[Op] = field(default_factory=list["Op"])
+    name: str = ""
+    order: int = 0
+
+    @property
+    def first(self) -> Op | None:
+        """The main input."""
+        return self.inputs[0] if self.inputs else None
+
+
+class Graph:
+    """The operations of one chain or one forward, in the order in which they run."""
+
+    def __init__(self, module: Module, owner: ClassInfo | None = None) -> None:
+        self.module = module
+        self.owner = owner
+        self.ops: list[Op] = []
+        self.name = ""
+
+    def add(self, kind: str, node: ast.AST, inputs: list[Op], **more: object) -> Op:
+        """Append an operation and tell its inputs."""
+        op = Op(kind, node, inputs=inputs, order=len(self.ops), **more)  # pyright: ignore[reportArgumentType]
+        for source in inputs:
+            source.users.append(op)
+        self.ops.append(op)
+        return op
+
+    def extend(self, items: list[ast.expr], start: Op) -> Op:
+        """Append a chain of layer expressions after `start`; returns the last operation."""
+        at = start
+        for item in items:
+            kind, make = layer(self.module, item)
+            if kind == "torch.nn.Sequential" and make is not None:
+                at = self.extend(sequential_items(make), at)
+            elif kind == "torch.nn.Identity":
+                continue
+            else:
+                at = self.add(kind, item, [at], make=make)
+        return at
+
+
+def layer(module: Module, value: ast.expr) -> tuple[str, ast.Call | None]:
+    """Return (kind, constructor call) of an expression that builds a layer."""
+    if isinstance(value, ast.IfExp):
+        # `Dropout(p) if p else Identity()`: the one that does something.
+        kind, make = layer(module, value.body)
+        if kind in ("?", "torch.nn.Identity"):
+            return layer(module, value.orelse)
+        return kind, make
+    if isinstance(value, ast.Call):
+        kind = module.resolve(value.func)
+        if kind.startswith(("torch.nn.", "torch.")) and kind.rpartition(".")[2][:1].isupper():
+            return kind, value
+    return "?", None
+
+
+def sequential_items(call: ast.Call) -> list[ast.expr]:
+    """Return the layer expressions of a `Sequential(...)`, also of an OrderedDict inside it."""
+    if len(call.args) == 1 and isinstance(call.args[0], ast.Call):
+        inner = call.args[0]
+        pairs: list[ast.expr] = []
+        if inner.args and isinstance(inner.args[0], ast.List | ast.Tuple):
+            pairs = inner.args[0].elts
+        values = [
+            pair.elts[1] for pair in pairs if isinstance(pair, ast.Tuple) and len(pair.elts) == 2
+        ]
+        if values and len(values) == len(pairs):
+            return values
+    items: list[ast.expr] = []
+    for argument in call.args:
+        if isinstance(argument, ast.Starred) and isinstance(argument.value, ast.List):
+            items.extend(argument.value.elts)
+        else:
+            items.append(argument)
+    return items
+
+
+def graphs(module: Module) -> list[Graph]:
+    """Return every chain and every forward of a file as a graph; computed once a file."""
+    if "graphs" not in module.cache:
+        module.cache["graphs"] = list(_graphs(module))
+    return module.cache["graphs"]
+
+
+def _graphs(module: Module) -> Iterator[Graph]:
+    from droplab.doctor._forward import Forward
+
+    for call in module.calls:
+        if module.resolve(call.func) == "torch.nn.Sequential":
+            yield _chain(module, sequential_items(call), call)
+    for function in module.functions:
+        for name, items in _filled_lists(function):
+            if any(layer(module, item)[0] != "?" for item in items):
+                yield _chain(module, items, function, name)
+    for info in module.classes:
+        if not info.is_module:
+            continue
+        for name, method in info.methods.items():
+            if name == "forward" or name.startswith(("forward_", "_forward")):
+                yield Forward(module, info, method).graph
+
+
+def _chain(module: Module, items: list[ast.expr], node: ast.AST, name: str = "") -> Graph:
+    owner = module.method(node)
+    graph = Graph(module, owner[0] if owner else None)
+    graph.name = name or _assigned_name(module, node)
+    end = graph.extend(items, graph.add("input", node, []))
+    graph.add("end", node, [end])
+    return graph
+
+
+def _assigned_name(module: Module, node: ast.AST) -> str:
+    parent = module.parents.get(node)
+    if isinstance(parent, ast.Assign):
+        target = parent.targets[0]
+        if isinstance(target, ast.Attribute):
+            return target.attr
+        if isinstance(target, ast.Name):
+            return target.id
+    return ""
+
+
+def _filled_lists(function: Function) -> Iterator[tuple[str, list[ast.expr]]]:
+    """Yield (name, items) for lists filled by append, extend or += within one block."""
+    stack: list[list[ast.stmt]] = [function.body]
+    while stack:
+        block = stack.pop()
+        filled: dict[str, list[ast.expr]] = {}
+        for statement in block:
+            for attribute in ("body", "orelse", "finalbody"):
+                inner = getattr(statement, attribute, None)
+                if isinstance(inner, list) and not isinstance(statement, ast.ClassDef):
+                    stack.append(inner)
+            name, items, fresh = _filling(statement)
+            if name and fresh:
+                yield from ((n, i) for n, i in filled.items() if n == name and len(i) > 1)
+                filled[name] = []
+            if name:
+                filled.setdefault(name, []).extend(items)
+            elif hasattr(statement, "body"):
+                # A branch may add layers of its own: what is known ends here.
+                yield from ((n, i) for n, i in filled.items() if len(i) > 1)
+                filled = {}
+        yield from ((n, i) for n, i in filled.items() if len(i) > 1)
+
+
+def _filling(statement: ast.stmt) -> tuple[str, list[ast.expr], bool]:
+    if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.List):
+        target = statement.targets[0]
+        return (target.id if isinstance(target, ast.Name) else ""), statement.value.elts, True
+    if isinstance(statement, ast.AugAssign) and isinstance(statement.value, ast.List):
+        target = statement.target
+        return (target.id if isinstance(target, ast.Name) else ""), statement.value.elts, False
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        call = statement.value
+        if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            name = call.func.value.id
+            if call.func.attr == "append" and len(call.args) == 1:
+                return name, [call.args[0]], False
+            if call.func.attr == "extend" and call.args and isinstance(call.args[0], ast.List):
+                return name, call.args[0].elts, False
+    return "", [], False
+
+
+def rate(op: Op) -> float | None:
+    """Return the literal rate of a dropout operation; None if it is not a literal."""
+    if op.kind in _names.MODULES:
+        if op.make is None:
+            return None
+        given = _names.argument(op.make, "p", 0)
+        return 0.5 if given is None and not _names.has_unpacking(op.make) else _names.number(given)
+    functional = _names.FUNCTIONS.get(op.kind)
+    if functional is not None and isinstance(op.node, ast.Call):
+        given = functional.rate_of(op.node)
+        return 0.5 if given is None else _names.number(given)
+    return None

@@ -1,0 +1,274 @@
+"""One parsed source file, indexed once for all checks."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from droplab.doctor import _names
+from droplab.doctor._classes import ClassInfo
+from droplab.doctor._source import Source
+from droplab.doctor.codes import CODES
+from droplab.doctor.finding import Edit, Finding, Severity
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module
+_ROOTS = tuple(name + "." for name in _names.LIBRARIES)
+
+
+class Module:
+    """A parsed file with what the checks ask of it: parents, names, classes, calls.
+
+    Args:
+        source: The text and where it came from.
+        tree: Its syntax tree.
+    """
+
+    def __init__(self, source: Source, tree: ast.Module) -> None:
+        self.source = source
+        self.tree = tree
+        self.parents: dict[ast.AST, ast.AST] = {}
+        self.calls: list[ast.Call] = []
+        self.functions: list[Function] = []
+        self.loops: list[ast.For | ast.AsyncFor | ast.While] = []
+        self.attributes: set[str] = set()
+        self.read_attributes: set[str] = set()
+        self.outside_reads: set[str] = set()
+        self.imported: set[str] = set()
+        self.assigned: dict[str, list[ast.Assign]] = {}
+        self.strings: set[str] = set()
+        self.cache: dict[str, Any] = {}
+        self._class_nodes: list[ast.ClassDef] = []
+        self._stores: list[ast.stmt] = []
+        self._resolved: dict[ast.AST, str] = {}
+        self._bound: dict[ast.AST, dict[str, str]] = {tree: {}}
+        self._stars: list[str] = []
+        self._shadowed: set[str] = set()
+        self._index()
+
+    def _index(self) -> None:
+        # An explicit stack, in source order: a deep expression must not exhaust Python's own.
+        # This loop runs once for every node of every file that matters; it is written for speed.
+        stack: list[ast.AST] = [self.tree]
+        parents = self.parents
+        handlers = {
+            ast.Call: self.calls.append,
+            ast.FunctionDef: self.functions.append,
+            ast.AsyncFunctionDef: self.functions.append,
+            ast.ClassDef: self._class_nodes.append,
+            ast.For: self.loops.append,
+            ast.AsyncFor: self.loops.append,
+            ast.While: self.loops.append,
+            ast.Attribute: self._on_attribute,
+            ast.Constant: self._on_constant,
+            ast.Assign: self._on_assign,
+            ast.AnnAssign: self._stores.append,
+            ast.AugAssign: self._stores.append,
+            ast.Import: self._bind,
+            ast.ImportFrom: self._bind,
+        }
+        find = handlers.get
+        while stack:
+            node = stack.pop()
+            handler = find(node.__class__)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            if handler is not None:
+                handler(node)  # pyright: ignore[reportArgumentType]
+            children: list[ast.AST] = []
+            for name in node._fields:
+                if name == "ctx" or name == "op":
+                    # Contexts and operators are shared singletons without a parent of their own.
+                    continue
+                value = getattr(node, name, None)
+                if value.__class__ is list:
+                    for item in value:  # pyright: ignore[reportOptionalIterable]
+                        if isinstance(item, ast.AST):
+                            parents[item] = node
+                            children.append(item)
+                elif isinstance(value, ast.AST):
+                    parents[value] = node
+                    children.append(value)
+            children.reverse()
+            stack += children
+        for statement in self.tree.body:
+            if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+                self._shadowed.add(statement.name)
+
+    def _on_attribute(self, node: ast.Attribute) -> None:
+        self.attributes.add(node.attr)
+        if node.ctx.__class__ is ast.Load:
+            self.read_attributes.add(node.attr)
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            # Imports come first in nearly every file, so modules are known by now.
+            if owner != "self" and owner not in self._bound[self.tree]:
+                self.outside_reads.add(node.attr)
+
+    def _on_constant(self, node: ast.Constant) -> None:
+        if node.value.__class__ is str and len(node.value) < 60:  # pyright: ignore[reportArgumentType]
+            self.strings.add(node.value)  # pyright: ignore[reportArgumentType]
+
+    def _on_assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                self.assigned.setdefault(target.id, []).append(node)
+            elif isinstance(target, ast.Attribute):
+                self._stores.append(node)
+
+    def _bind(self, node: ast.Import | ast.ImportFrom) -> None:
+        scope = self._bound.setdefault(self.scope(node), {})
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.asname:
+                    scope[alias.asname] = alias.name
+                else:
+                    top = alias.name.partition(".")[0]
+                    scope[top] = top
+            return
+        base = node.module or ""
+        if node.level:
+            package = self.source.package.split(".") if self.source.package else []
+            if node.level - 1:
+                package = package[: 1 - node.level]
+            base = ".".join([*package, *([base] if base else [])])
+        for alias in node.names:
+            self.imported.add(alias.name)
+            if alias.name == "*":
+                self._stars.append(base)
+            else:
+                scope[alias.asname or alias.name] = f"{base}.{alias.name}"
+
+    def scope(self, node: ast.AST) -> ast.AST:
+        """Return the function, lambda or module whose names a node sees first."""
+        above = self.parents.get(node)
+        while above is not None and not isinstance(above, Scope):
+            above = self.parents.get(above)
+        return above or self.tree
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """Yield the nodes around a node, from the inside out."""
+        above = self.parents.get(node)
+        while above is not None:
+            yield above
+            above = self.parents.get(above)
+
+    def resolve(self, node: ast.AST) -> str:
+        """Return the full dotted name of a name or attribute, or "" if it is not imported."""
+        known = self._resolved.get(node)
+        if known is None:
+            known = self._resolved[node] = self._resolve(node)
+        return known
+
+    def _resolve(self, node: ast.AST) -> str:
+        tail: list[str] = []
+        while isinstance(node, ast.Attribute):
+            tail.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return ""
+        target = self._lookup(node)
+        if not target:
+            return ""
+        return _names.canonical(".".join([target, *reversed(tail)]))
+
+    def _lookup(self, node: ast.Name) -> str:
+        if len(self._bound) > 1:
+            for above in self.ancestors(node):
+                found = self._bound.get(above, {}).get(node.id)
+                if found:
+                    return found
+        found = self._bound[self.tree].get(node.id, "")
+        if not found and node.id[:1].isupper() and node.id not in self._shadowed:
+            for star in self._stars:
+                if star in ("torch.nn", "torch.nn.modules"):
+                    return f"torch.nn.{node.id}"
+        return found
+
+    def function(self, node: ast.AST) -> Function | None:
+        """Return the innermost function around a node."""
+        for above in self.ancestors(node):
+            if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
+                return above
+        return None
+
+    def method(self, node: ast.AST) -> tuple[ClassInfo, Function] | None:
+        """Return the class and method around a node; nested functions count to their method."""
+        inner: Function | None = None
+        for above in self.ancestors(node):
+            if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = above
+            elif isinstance(above, ast.ClassDef):
+                return (self.class_of[above], inner) if inner is not None else None
+        return None
+
+    @cached_property
+    def classes(self) -> list[ClassInfo]:
+        """All classes of the file."""
+        return list(self.class_of.values())
+
+    @cached_property
+    def class_of(self) -> dict[ast.ClassDef, ClassInfo]:
+        """Class facts by syntax node."""
+        by_name: dict[str, ClassInfo] = {}
+        result: dict[ast.ClassDef, ClassInfo] = {}
+        for node in self._class_nodes:
+            bases = [self.resolve(base) for base in node.bases]
+            info = ClassInfo(node, bases, by_name, self._bound[self.tree])
+            by_name[node.name] = result[node] = info
+        for store in self._stores:
+            self._store(store, result)
+        return result
+
+    def _store(self, node: ast.stmt, classes: dict[ast.ClassDef, ClassInfo]) -> None:
+        """Tell the class around an assignment what it keeps on self."""
+        inner: Function | None = None
+        for above in self.ancestors(node):
+            if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = above
+            elif isinstance(above, ast.ClassDef):
+                if inner is not None:
+                    classes[above].keep(node, inner)
+                return
+
+    def segment(self, node: ast.expr) -> str:
+        """Return the source text of an expression."""
+        start, end = self.source.span(node)
+        return self.source.text[start:end]
+
+    def span(self, node: ast.expr) -> tuple[int, int]:
+        """Return the offsets of an expression in the text."""
+        return self.source.span(node)
+
+    def finding(
+        self,
+        code: str,
+        node: ast.AST,
+        message: str,
+        advice: str,
+        *,
+        severity: Severity | None = None,
+        edits: tuple[Edit, ...] = (),
+    ) -> Finding:
+        """Return a finding at a node of this file."""
+        at: Any = node
+        line, column = self.source.position(at.lineno, at.col_offset)
+        end_line, end_column = self.source.position(
+            at.end_lineno or at.lineno, at.end_col_offset or 0
+        )
+        if isinstance(node, ast.stmt) and end_line != line and hasattr(node, "body"):
+            # A compound statement is marked by its first line.
+            end_line, end_column = line, len(self.source.line(line)) + 1
+        return Finding(
+            code,
+            message,
+            advice,
+            severity or CODES[code].severity,
+            path=self.source.path,
+            line=self.source.cell_line(line),
+            column=column,
+            end_line=self.source.cell_line(end_line),
+            end_column=end_column,
+            source=self.source.line(line).strip(),
+            cell=self.source.cell(line),
+            edits=() if self.source.notebook else edits,
+        )

@@ -1,0 +1,77 @@
+"""Questions about the place of an operation in a graph, shared by the checks of placement."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from droplab.doctor import _names
+from droplab.doctor._flow import Graph, Op, graphs, rate
+from droplab.doctor._module import Module
+
+_POOLS = frozenset(
+    f"torch.nn.{name}{rank}d"
+    for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
+    for rank in (1, 2, 3)
+) | frozenset(
+    f"torch.nn.functional.{name}{rank}d"
+    for name in ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool")
+    for rank in (1, 2, 3)
+)
+POOLS = _POOLS
+_LARGEST = 7
+SELU = frozenset({"torch.nn.SELU", "torch.nn.functional.selu", "torch.selu", "torch.selu_"})
+PLAIN_DROPOUTS = frozenset({"torch.nn.Dropout", "torch.nn.functional.dropout", "torch.dropout"})
+DROPOUTS = frozenset(_names.MODULES) | frozenset(_names.FUNCTIONS)
+THROUGH = _names.SHAPELESS_ACTIVATIONS | POOLS
+
+
+def dropouts(module: Module, kinds: frozenset[str] = DROPOUTS) -> Iterator[tuple[Graph, Op]]:
+    """Yield every dropout operation of a file with its graph, except those with p = 0."""
+    for graph in graphs(module):
+        for op in graph.ops:
+            if op.kind in kinds and rate(op) != 0.0 and op.inputs:
+                yield graph, op
+
+
+def node_of(op: Op) -> ast.AST:
+    """Return what to point at: the constructor in a chain, the call in a forward."""
+    return op.node
+
+
+def back(op: Op | None, through: frozenset[str]) -> Op | None:
+    """Follow main inputs backwards over operations of the named kinds."""
+    while op is not None and op.kind in through:
+        op = op.first
+    return op
+
+
+def forth(op: Op, through: frozenset[str]) -> list[Op]:
+    """Return what finally uses an operation, beyond operations of the named kinds."""
+    found: list[Op] = []
+    todo, seen = list(op.users), set[int]()
+    while todo:
+        user = todo.pop()
+        if id(user) in seen:
+            continue
+        seen.add(id(user))
+        if user.kind in through and user.users:
+            todo.extend(user.users)
+        else:
+            found.append(user)
+    return found
+
+
+def spatial(op: Op) -> bool:
+    """Return whether an operation is a convolution that looks at a pixel and its neighbours.
+
+    A kernel above 7 usually covers the whole map: that is a fully connected layer.
+    """
+    if op.kind not in _names.CONVOLUTIONS or op.make is None:
+        return False
+    if op.kind.endswith("1d"):
+        return False
+    size = _names.argument(op.make, "kernel_size", 1 if "Lazy" in op.kind else 2)
+    sizes = size.elts if isinstance(size, ast.Tuple) else [size]
+    numbers = [_names.number(item) for item in sizes]
+    return None not in numbers and 1 < max(n for n in numbers if n is not None) <= _LARGEST

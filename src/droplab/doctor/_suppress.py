@@ -1,0 +1,71 @@
+"""Comments that silence a check: `# droplab: ignore[DRP001]`."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+
+from droplab.doctor._source import Source
+from droplab.doctor.codes import expand
+from droplab.doctor.finding import Finding
+from droplab.errors import ArgumentError
+
+_COMMENT = re.compile(r"#\s*droplab:\s*(ignore(?:-file)?)\b(?:\[([^\]]*)\])?", re.IGNORECASE)
+_ALL = frozenset({"ALL"})
+
+
+class Suppressions:
+    """Which codes are silenced in which lines of a file.
+
+    `# droplab: ignore` silences every check in its line, `# droplab: ignore[DRP001, DRP014]` the
+    named ones, `# droplab: ignore-file[...]` the same for the whole file. A code that does not
+    exist silences nothing.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.whole: frozenset[str] = frozenset()
+        self.lines: dict[int, frozenset[str]] = {}
+        if "droplab:" not in source.text:
+            return
+        for line, comment in _comments(source):
+            match = _COMMENT.search(comment)
+            if match is None:
+                continue
+            codes = _codes(match[2])
+            if match[1].lower() == "ignore-file":
+                self.whole |= codes
+            else:
+                self.lines[line] = self.lines.get(line, frozenset()) | codes
+
+    def __call__(self, finding: Finding, first: int, last: int) -> bool:
+        """Return whether a finding in the lines `first` to `last` is silenced."""
+        if self.whole & {finding.code, "ALL"}:
+            return True
+        return any(
+            self.lines.get(line, frozenset()) & {finding.code, "ALL"} for line in {first, last}
+        )
+
+
+def _codes(text: str | None) -> frozenset[str]:
+    if text is None:
+        return _ALL
+    found: frozenset[str] = frozenset()
+    for item in text.split(","):
+        try:
+            found |= expand([item], where="comment") if item.strip() else frozenset()
+        except ArgumentError:
+            continue
+    return found
+
+
+def _comments(source: Source) -> list[tuple[int, str]]:
+    try:
+        tokens = tokenize.generate_tokens(io.StringIO(source.text).readline)
+        return [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
+    except (tokenize.TokenError, SyntaxError, ValueError):
+        return [
+            (number, line[line.index("#") :])
+            for number, line in enumerate(source.lines, 1)
+            if "#" in line
+        ]

@@ -1,0 +1,120 @@
+"""Which code validates a model that the file trains? Shared by the checks of the mode."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from droplab.doctor import _names
+from droplab.doctor._classes import ClassInfo
+from droplab.doctor._module import Module
+from droplab.doctor._script import Script, text_of
+
+WORDS = re.compile(
+    r"(?:^|_)(?:val|valid|validation|validate|test|eval|evaluate|evaluation|dev|acc|accuracy|"
+    r"correct|metric|metrics|score|scores|pred|preds|prediction|predictions|predict|infer)(?:_|$|\d)",
+    re.IGNORECASE,
+)
+_NOT = re.compile(r"teacher|target|ema|reference|frozen|momentum|disc|generator")
+
+
+def names_in(node: ast.AST) -> set[str]:
+    """Return the identifiers in a piece of code."""
+    found: set[str] = set()
+    for item in ast.walk(node):
+        if isinstance(item, ast.Name):
+            found.add(item.id)
+        elif isinstance(item, ast.Attribute):
+            found.add(item.attr)
+    return found
+
+
+def sets_eval(module: Module) -> bool:
+    """Return whether the file calls eval() on anything, or sets a mode in another way."""
+    for call in module.calls:
+        function = call.func
+        if isinstance(function, ast.Attribute):
+            if function.attr in ("eval", "train_mode", "set_train_mode"):
+                return True
+            if function.attr == "train" and (call.args or call.keywords):
+                return True
+    return "training" in module.attributes
+
+
+def trains(module: Module, script: Script) -> bool:
+    """Return whether the file has a training step: backward() and an optimizer's step()."""
+    events = script.events(module.tree)
+    for function in module.functions:
+        events.extend(script.events(function))
+    kinds = {event.kind for event in events}
+    return {"backward", "step"} <= kinds
+
+
+def optimized(module: Module) -> set[str]:
+    """Return the texts of models whose parameters an optimizer gets."""
+    found: set[str] = set()
+    for call in module.calls:
+        name = module.resolve(call.func)
+        if not name.startswith("torch.optim."):
+            continue
+        for item in ast.walk(call):
+            if (
+                isinstance(item, ast.Call)
+                and isinstance(item.func, ast.Attribute)
+                and item.func.attr in ("parameters", "named_parameters")
+            ):
+                text = text_of(item.func.value)
+                if text and not _NOT.search(text.lower()):
+                    found.add(text)
+    return found
+
+
+def mode_matters(module: Module) -> bool:
+    """Return whether the file itself builds a layer that behaves differently in eval mode."""
+    for call in module.calls:
+        name = module.resolve(call.func)
+        if name in _names.MODULES or name in _names.BATCHNORM or name in _names.FUNCTIONS:
+            return True
+        if name.startswith(("torchvision.models.", "timm.create_model", "transformers.Auto")):
+            return True
+        for keyword in call.keywords:
+            if keyword.arg and "dropout" in keyword.arg and _names.number(keyword.value) != 0.0:
+                return name.startswith("torch.nn.") or not name
+    return False
+
+
+def plain_class(module: Module, text: str) -> bool:
+    """Return whether a model surely has neither dropout nor BatchNorm: its class is in the file."""
+    known = {info.name: info for info in module.classes}
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        if not any(text_of(target) == text for target in node.targets):
+            continue
+        at: ast.expr = node.value
+        while isinstance(at, ast.Call):
+            if isinstance(at.func, ast.Name) and at.func.id in known:
+                return not _has_mode(module, known[at.func.id], known, set())
+            if not isinstance(at.func, ast.Attribute):
+                break
+            at = at.func.value
+    return False
+
+
+def _has_mode(module: Module, info: ClassInfo, known: dict[str, ClassInfo], seen: set[str]) -> bool:
+    if info.name in seen:
+        return False
+    seen.add(info.name)
+    for item in info.family:
+        for node in ast.walk(item.node):
+            if not isinstance(node, ast.Call):
+                continue
+            name = module.resolve(node.func)
+            if name in _names.MODULES or name in _names.BATCHNORM or name in _names.FUNCTIONS:
+                return True
+            if name and not name.startswith("torch."):
+                return True
+            inner = node.func.id if isinstance(node.func, ast.Name) else ""
+            if inner in known and _has_mode(module, known[inner], known, seen):
+                return True
+    return False

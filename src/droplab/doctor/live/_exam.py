@@ -1,0 +1,274 @@
+"""Running a model under examination, and what the checks may ask about the runs."""
+
+from __future__ import annotations
+
+import linecache
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Variable
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.checkpoint import set_checkpoint_early_stop
+
+from droplab.doctor.codes import CODES
+from droplab.doctor.finding import Finding, FoundBy, Severity
+from droplab.doctor.live import _kinds
+from droplab.doctor.live._events import Drop, Node
+from droplab.doctor.live._record import Recorder
+from droplab.errors import ArgumentError
+
+Call = Callable[[nn.Module], Any]
+
+
+@dataclass(eq=False)
+class Trace:
+    """One pass through the model."""
+
+    recorder: Recorder
+    outputs: list[Tensor]
+    nodes: list[Node | None] = field(default_factory=list["Node | None"])
+    backward_error: str = ""
+    batch_changed: bool = False
+
+    @property
+    def drops(self) -> list[Drop]:
+        """The calls of dropout in the forward pass."""
+        return [drop for drop in self.recorder.drops if not drop.in_backward]
+
+    @property
+    def redone(self) -> list[Drop]:
+        """The calls of dropout in the backward pass, by recomputation."""
+        return [drop for drop in self.recorder.drops if drop.in_backward]
+
+
+class Exam:
+    """A model, a batch, and the passes that were made with them.
+
+    Args:
+        model: The model.
+        inputs: Positional arguments of its forward.
+        keywords: Keyword arguments of its forward.
+        loss: From the output to a scalar; by default the sum of the means of all float outputs.
+        steps: How many passes in training mode.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: tuple[Any, ...],
+        keywords: dict[str, Any],
+        loss: Callable[[Any], Tensor] | None,
+        steps: int,
+    ) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.keywords = keywords
+        self.loss = loss
+        self.names: dict[nn.Module, str] = {}
+        for name, module in model.named_modules():
+            self.names.setdefault(module, name)
+        model.eval()
+        before = torch.get_rng_state()
+        self.evals = [self.run("eval"), self.run("eval")]
+        torch.set_rng_state(before)
+        self.control = self.run("eval")
+        model.train()
+        self.trains = [self.run("train", backward=True) for _ in range(steps)]
+        self.muted = self._muted()
+        self.separate = self._separate()
+
+    def run(
+        self,
+        mode: str,
+        *,
+        backward: bool = False,
+        mute: bool = False,
+        out_of_place: bool = False,
+    ) -> Trace:
+        """Make one pass; the model's mode is the caller's business."""
+        recorder = Recorder(mute=mute, measure=mode == "train", out_of_place=out_of_place)
+        inputs, keywords = tree_map(_copy, (self.inputs, self.keywords))
+        trace = Trace(recorder, [])
+        with (
+            warnings.catch_warnings(),
+            recorder,
+            torch.set_grad_enabled(backward),
+            # Recomputation would stop before the last dropout is through.
+            set_checkpoint_early_stop(False),
+        ):
+            warnings.simplefilter("ignore")
+            recorder.give((inputs, keywords))
+            try:
+                output = self.model(*inputs, **keywords)
+            except Exception as error:
+                raise ArgumentError(
+                    f"examine: the model fails on the batch in {mode} mode: "
+                    f"{type(error).__name__}: {error}; give a batch that it accepts"
+                ) from error
+            leaves = [item for item in _leaves(output) if item.is_floating_point()]
+            trace.outputs = [item.detach().clone() for item in leaves]
+            trace.nodes = [recorder.node_of(item) for item in leaves]
+            recorder.in_backward = True
+            if backward:
+                trace.backward_error = self._backward(output, leaves)
+        pairs = zip(
+            tree_leaves((self.inputs, self.keywords)), tree_leaves((inputs, keywords)), strict=True
+        )
+        trace.batch_changed = any(isinstance(a, Tensor) and not torch.equal(a, b) for a, b in pairs)
+        return trace
+
+    def _backward(self, output: Any, leaves: list[Tensor]) -> str:
+        try:
+            if self.loss is not None:
+                total = self.loss(output)
+            else:
+                parts = [item.float().mean() for item in leaves if item.requires_grad]
+                if not parts:
+                    return ""
+                total = torch.stack(parts).sum()
+            # Not total.backward(): that would take the recorder off while autograd runs, and what
+            # checkpointing recomputes by functions would go unseen.
+            Variable._execution_engine.run_backward(
+                (total,), (torch.ones_like(total),), False, False, (), True, True
+            )
+        except RuntimeError as error:
+            return str(error)
+        finally:
+            for parameter in self.model.parameters():
+                parameter.grad = None
+        return ""
+
+    def _muted(self) -> Trace:
+        """A pass in training mode with every dropout switched off."""
+        drops = [m for m in self.model.modules() if _kinds.is_dropout(m)]
+        modes = [module.training for module in drops]
+        for module in drops:
+            module.training = False
+        try:
+            return self.run("train", mute=True)
+        finally:
+            for module, mode in zip(drops, modes, strict=True):
+                module.training = mode
+
+    def _separate(self) -> tuple[Trace, Trace] | None:
+        """Two passes with the same masks, in place and not; None if nothing is in place."""
+        if not any(drop.in_place and drop.on for drop in self.trains[0].drops):
+            return None
+        state = torch.get_rng_state()
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        first = self.run("train")
+        torch.set_rng_state(state)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+        flagged = [m for m in self.model.modules() if getattr(m, "inplace", None) is True]
+        flagged = [module for module in flagged if _kinds.is_dropout(module)]
+        for module in flagged:
+            setattr(module, "inplace", False)  # noqa: B010
+        try:
+            return first, self.run("train", out_of_place=True)
+        finally:
+            for module in flagged:
+                setattr(module, "inplace", True)  # noqa: B010
+
+    def name(self, module: nn.Module | None) -> str:
+        """Return the dotted path of a module, or ""."""
+        return self.names.get(module, "") if module is not None else ""
+
+    def finding(
+        self,
+        code: str,
+        message: str,
+        advice: str,
+        *,
+        drop: Drop | None = None,
+        module: nn.Module | None = None,
+        severity: Severity | None = None,
+        evidence: dict[str, Any] | None = None,
+    ) -> Finding:
+        """Return a finding at the place of a dropout call, or of a module."""
+        at = module if module is not None else (drop.module if drop is not None else None)
+        place = drop.place if drop is not None else ("", 0)
+        return live_finding(
+            code, message, advice, place, self.name(at), "running", severity, evidence
+        )
+
+
+def live_finding(
+    code: str,
+    message: str,
+    advice: str,
+    place: tuple[str, int],
+    module: str,
+    found_by: FoundBy,
+    severity: Severity | None = None,
+    evidence: dict[str, Any] | None = None,
+) -> Finding:
+    """Return a finding of the live parts, with its source line if the file can be read."""
+    path, line = place if place[1] and Path(place[0]).is_file() else ("", 0)
+    text = linecache.getline(path, line).strip() if line else ""
+    return Finding(
+        code,
+        message,
+        advice,
+        severity or CODES[code].severity,
+        path=_relative(path),
+        line=line,
+        column=1 if line else 0,
+        end_line=line,
+        end_column=1 if line else 0,
+        source=text,
+        module=module,
+        found_by=found_by,
+        evidence=evidence or {},
+    )
+
+
+def label(drop: Drop, name: str) -> str:
+    """Return how to call a dropout in a sentence: its class and path, or the function."""
+    if drop.module is None:
+        return f"{drop.name}()"
+    return f"{drop.name} '{name}'" if name else drop.name
+
+
+def difference(a: Trace, b: Trace) -> float:
+    """Return the largest difference between the outputs of two passes; inf if shapes differ."""
+    if [x.shape for x in a.outputs] != [x.shape for x in b.outputs]:
+        return float("inf")
+    return max(
+        (
+            float((x - y).abs().nan_to_num(0.0).max())
+            for x, y in zip(a.outputs, b.outputs, strict=True)
+            if x.numel()
+        ),
+        default=0.0,
+    )
+
+
+def _copy(item: Any) -> Any:
+    return (
+        item.detach().clone().requires_grad_(item.requires_grad)
+        if isinstance(item, Tensor)
+        else item
+    )
+
+
+def _leaves(output: Any) -> list[Tensor]:
+    """Return the tensors in an output: nested containers, dataclasses, plain objects."""
+    found = [item for item in tree_leaves(output) if isinstance(item, Tensor)]
+    if not found and hasattr(output, "__dict__"):
+        found = [item for item in tree_leaves(dict(vars(output))) if isinstance(item, Tensor)]
+    return found
+
+
+def _relative(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return path
