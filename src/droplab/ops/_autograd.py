@@ -56,7 +56,7 @@ def traced_dropout(
     inner = tuple(x.shape[1:] if batched else x.shape) if noise_shape is None else noise_shape
     keep = keep_mask_op(inner, key, rate, p, x.shape[0] if batched else 0, x.device, backend)
     wide = torch.full((), p, dtype=torch.float64) if rate is None else rate.double()
-    _, scale = level_and_scale(wide.to(x.device))
+    _, scale = level_and_scale(wide, x.device)
     if scale.dim() == 1:
         scale = scale.view(-1, *[1] * (x.dim() - 1))
     return torch.where(keep, scaled(x, scale), torch.zeros((), dtype=x.dtype, device=x.device))

@@ -164,7 +164,7 @@ def _shared_mask(
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     if rates.is_cpu and len(rates) == 1:
         return torch.where(keep, x, zero, out=out).mul_(scale(rates.item()))
-    _, scales = level_and_scale(rates.to(x.device))
+    _, scales = level_and_scale(rates, x.device)
     scales = scales.view(-1, *[1] * (x.dim() - 1)) if batched else scales.view(())
     return torch.where(keep, scaled(x, scales), zero, out=out)
 

@@ -17,11 +17,20 @@ _BLOCKS_AT_ONCE = 64
 """Blocks that are worked on together, so that a large tensor needs little extra memory."""
 
 
-def level_and_scale(rate: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the thresholds (int64) and the scales 1 / (1 - rounded rate), 0 where all drops."""
+def level_and_scale(rate: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the thresholds (int64) and the scales 1 / (1 - rounded rate), 0 where all drops.
+
+    A rate that is none, which only reaches this on a device that is not waited for, gets the level
+    0 and the scale NaN: the result is NaN everywhere, for all to see.
+    """
     level = torch.round(rate * LEVELS)
+    usable = (rate >= 0) & (rate <= 1)
+    usable &= ((level == 0) == (rate == 0)) & ((level == LEVELS) == (rate == 1))
     scale = torch.where(level == LEVELS, 0.0, LEVELS / (LEVELS - level).clamp(min=1))
-    return level.to(torch.int64), scale
+    scale = torch.where(usable, scale, torch.nan)
+    if device.type == "mps":  # which has no float64
+        scale = scale.float()
+    return torch.where(usable, level, 0.0).to(torch.int64).to(device), scale.to(device)
 
 
 def lanes(n: int, key: Tensor) -> Tensor:
@@ -56,7 +65,7 @@ def words(n: int, key: Tensor) -> Tensor:
 
 def keep_rows(rows: int, n: int, key: Tensor, rate: Tensor, device: torch.device) -> Tensor:
     """Return the keep mask, bool of shape (rows, n)."""
-    level, _ = level_and_scale(rate.to(device))
+    level, _ = level_and_scale(rate, device)
     return (lanes(n, key.to(device)) >= level[:, None]).expand(rows, n).contiguous()
 
 
@@ -68,7 +77,7 @@ def word_rows(rows: int, n: int, key: Tensor, device: torch.device) -> Tensor:
 
 def dropout_rows(x: Tensor, key: Tensor, rate: Tensor) -> Tensor:
     """Return x / (1 - rate) where kept and +0 where dropped, for x of shape (R, N)."""
-    _, scale = level_and_scale(rate.to(x.device))
+    _, scale = level_and_scale(rate, x.device)
     keep = keep_rows(x.shape[0], x.shape[1], key, rate, x.device)
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     return torch.where(keep, scaled(x, scale[:, None]), zero)

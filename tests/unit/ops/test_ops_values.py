@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from droplab.ops import _reference as reference
 from droplab.ops import dropout, keep_mask, make_key
 from droplab.ops._reference import scaled
 from droplab.probability import rounded, scale
@@ -39,6 +40,13 @@ def test_a_dropped_element_is_plus_zero_whatever_it_was(backend):
     out = dropout(x, 0.5, key=KEY, backend=backend)
     dropped = out[~keep_mask((300,), 0.5, key=KEY)]
     assert torch.equal(dropped.view(torch.int32), torch.zeros(len(dropped), dtype=torch.int32))
+
+
+def test_on_a_device_that_is_not_waited_for_a_rate_that_is_none_gives_nan():
+    """The reference alone, as it runs there: on the CPU such rates are refused before."""
+    bad = torch.tensor([float("nan"), -0.1, 1.5, 1e-9, 1 - 1e-9], dtype=torch.float64)
+    out = reference.dropout_rows(torch.ones(5, 100), KEY[None], bad)
+    assert out.isnan().all()
 
 
 def test_without_training_or_with_float_rate_zero_x_comes_back_itself():
