@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from droplab.report import render
     from droplab.results import RunResult
     from droplab.results import load as load_run
-    from droplab.sweep import run
+    from droplab.sweep import run, sweep
     from droplab.verdict import Verdict, judge
 
 __version__ = "0.1.0"
@@ -71,6 +71,7 @@ _HOMES = {
     "set_rate": "placement",
     "sites": "placement",
     "source_patch": "placement",
+    "sweep": "sweep",
 }
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "set_rate",
     "sites",
     "source_patch",
+    "sweep",
 ]
 
 

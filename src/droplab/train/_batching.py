@@ -19,11 +19,9 @@ from torch.autograd import Function
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from droplab.train._batching_conv import batched_conv2d
-
 
 class BatchingRules(TorchFunctionMode):
-    """Inside, `vmap` batches linear layers and convolutions by the rules of this file."""
+    """Inside, `vmap` batches linear layers by the rules of this file."""
 
     def __torch_function__(
         self,
@@ -42,7 +40,6 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 _RULES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.linear: _linear,
-    torch.conv2d: batched_conv2d,
 }
 
 

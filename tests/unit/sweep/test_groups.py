@@ -208,9 +208,10 @@ def test_groups_keep_the_arms_of_a_seed_together():
     assert make_groups(arms[:3], range(4), 6)[0] == Group(("none", "a", "b"), (0, 1))
 
 
-def test_the_measured_plan_trains_together_what_can_be():
+def test_what_can_be_trained_together_may_be():
+    """Whether it is depends on the machine; nothing but speed may speak against it."""
     plan = choose_plan(resolve(tiny(seeds=list(range(8)))))
-    assert plan.group > 1
+    assert 1 <= plan.group <= 32
     assert plan.reason == ""
     assert plan.captured
 
