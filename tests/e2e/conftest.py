@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,11 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "COLUMNS": "140",
 }
+
+
+def heed_interrupts():
+    """Let Ctrl-C through, though a shell that starts the tests in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -51,6 +57,7 @@ def start_droplab(tmp_path):
             text=True,
             cwd=tmp_path,
             env=ENVIRONMENT,
+            preexec_fn=heed_interrupts,
         )
         started.append(process)
         return process

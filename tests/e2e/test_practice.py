@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -51,7 +52,13 @@ class Terminal:
         pty = pytest.importorskip("pty")
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            arguments, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, **kwargs
+            arguments,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            **kwargs,
         )
         os.close(theirs)
         self.shown = ""

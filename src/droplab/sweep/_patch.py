@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droplab import models, placement
-from droplab.errors import PlacementError
+from droplab.errors import DroplabError
 from droplab.results import RunStore
 from droplab.sweep._experiment import Experiment
 from droplab.verdict import choose
@@ -22,8 +22,8 @@ def note_patch(experiment: Experiment, store: RunStore) -> None:
     arm = recipe.arm(name)
     rates = {site: p for site, p in experiment.rates[name].items() if p > 0}
     try:
-        diff = placement.source_patch(models.build(recipe.model), rates, kind=arm.kind)
-    except PlacementError as error:
+        diff = placement.source_patch(experiment.build(), rates, kind=arm.kind)
+    except DroplabError as error:
         store.set_note("patch refused", str(error))
     else:
         store.set_note("patch", diff)

@@ -192,9 +192,12 @@ class WorkerSession:
             worker.finished = True
             store.set_member_state(arm, seed, "done")
         else:
+            # the whole traceback is for who looks into the run; people get its last line
+            store.set_member_state(arm, seed, "waiting", message.content)
+            reason = message.content.strip().splitlines()[-1]
             raise RunError(
-                f"{self._experiment.recipe.name}: arm '{arm}', seed {seed} failed in its worker; "
-                f"finished epochs are kept:\n{message.content}"
+                f"{self._experiment.recipe.name}: arm '{arm}', seed {seed} failed in its worker "
+                f"({reason}); finished epochs are kept"
             )
 
 
