@@ -159,7 +159,7 @@ def main() -> None:
         epochs = load(name).epochs
         if bench.quick:
             splits = Splits(subset(splits.train, 6000), subset(splits.validation, 1000), None)
-            epochs = 5
+            epochs = 3
         measure(bench, name, splits, epochs)
         cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
     bench.finish()
