@@ -246,9 +246,9 @@ def main() -> None:
             bench.skip(package, "not installed")
     if not torch.cuda.is_available():
         bench.skip("CUDA", "no GPU on this machine: the CUDA kernel was not timed")
-    overhead(bench, 0.5 if bench.quick else 3.0)
+    overhead(bench, 0.5 if bench.quick else 2.0)
     for threads in (1,) if bench.quick else (1, 2):
-        throughput(bench, threads, 0.8 if bench.quick else 6.0)
+        throughput(bench, threads, 0.8 if bench.quick else 3.0)
     bench.finish()
 
 
