@@ -273,15 +273,24 @@ _TYPES = {
 _alive: list[Any] = []
 
 
-def _compile(signature: Any, entry: Callable[..., int], arguments: int) -> Callable[..., int]:
+def _compile(signature: Any, entry: Callable[..., int]) -> int:
+    """Return the address of the machine code."""
     try:
         compiled = cfunc(signature, cache=True)(entry)
     except RuntimeError:  # no directory can be written to
         compiled = cfunc(signature)(entry)
     _alive.append(compiled)  # it owns the machine code
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * arguments)
     address: Any = compiled.address
-    return kind(address)
+    return address
+
+
+@cache
+def _dropout_address(dtype: str) -> int:
+    kind = _TYPES[dtype]
+    i64s, f64s = types.CPointer(_i64), types.CPointer(types.float64)
+    data = types.CPointer(kind)
+    signature = _i64(data, _i64, data, _i64, _i64, i64s, _i64, f64s, _i64, _i64, _i64)
+    return _compile(signature, _dropout_entry)
 
 
 @cache
@@ -291,11 +300,16 @@ def dropout_kernel(dtype: str) -> Callable[..., int]:
     It takes x, x_step, out, rows, n, keys, key_step, rates, rate_step, first, last: pointers, and
     numbers of elements, rows and units; returns 0 or BAD_RATE.
     """
-    kind = _TYPES[dtype]
-    i64s, f64s = types.CPointer(_i64), types.CPointer(types.float64)
-    data = types.CPointer(kind)
-    signature = _i64(data, _i64, data, _i64, _i64, i64s, _i64, f64s, _i64, _i64, _i64)
-    return _compile(signature, _dropout_entry, 11)
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 11)(_dropout_address(dtype))
+
+
+@cache
+def small_dropout_kernel(dtype: str) -> Callable[..., int]:
+    """Return the same kernel, called without giving up the interpreter's lock.
+
+    Giving it up and taking it back costs more than the masks of a small tensor.
+    """
+    return ctypes.PYFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 11)(_dropout_address(dtype))
 
 
 @cache
@@ -304,4 +318,6 @@ def words_kernel() -> Callable[..., int]:
     signature = _i64(
         types.CPointer(types.uint32), _i64, _i64, types.CPointer(_i64), _i64, _i64, _i64
     )
-    return _compile(signature, _words_entry, 7)
+    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 7)(
+        _compile(signature, _words_entry)
+    )

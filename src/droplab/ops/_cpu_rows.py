@@ -9,14 +9,27 @@ from torch import Tensor
 
 from droplab.errors import ArgumentError
 from droplab.ops._arguments import check_rate_values
-from droplab.ops._cpu import dropout_kernel, words_kernel
+from droplab.ops._cpu import dropout_kernel, small_dropout_kernel, words_kernel
 from droplab.ops._cpu_memory import empty, empty_like
 from droplab.ops._cpu_pool import ELEMENTS_PER_THREAD, run_units
 from droplab.ops._layout import BLOCK, WORD_BLOCK
 
 Kernel = Callable[..., int]
 
+SMALL = 1 << 12
+"""Elements up to which a kernel keeps the interpreter's lock: a few microseconds of work."""
+
 _kernels: dict[torch.dtype, Kernel] = {}
+_small_kernels: dict[torch.dtype, Kernel] = {}
+
+
+def small_kernel_for(dtype: torch.dtype) -> Kernel:
+    """Return the kernel for at most `SMALL` elements, compiling it on first use."""
+    kernel = _small_kernels.get(dtype)
+    if kernel is None:
+        name = str(dtype).removeprefix("torch.")
+        kernel = _small_kernels[dtype] = small_dropout_kernel(name)
+    return kernel
 
 
 def kernel_for(dtype: torch.dtype) -> Kernel:
@@ -42,7 +55,10 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
     out = torch.empty_like(x) if elements < ELEMENTS_PER_THREAD else empty_like(x)
     n = elements // rows
     units = rows * ((n + BLOCK - 1) // BLOCK)
-    kernel = _kernels.get(x.dtype) or kernel_for(x.dtype)
+    if elements <= SMALL:
+        kernel = _small_kernels.get(x.dtype) or small_kernel_for(x.dtype)
+    else:
+        kernel = _kernels.get(x.dtype) or kernel_for(x.dtype)
     key_step = 2 if key.numel() > 2 else 0
     rate_step = 1 if rate.numel() > 1 else 0
     pointers = (x.data_ptr(), n, out.data_ptr(), rows, n, key.data_ptr(), key_step)
@@ -54,6 +70,29 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
     if status:
         _refuse(rate)
     return out
+
+
+def bind_dropout(
+    x: Tensor, key: Tensor, rate: Tensor, rows: int
+) -> Callable[[Tensor], Tensor] | None:
+    """Return `dense_dropout` for tensors like `x`, if they are small: see `_dispatch`."""
+    if x.numel() > SMALL:
+        return None
+    out = torch.empty_like(x)
+    kernel = small_kernel_for(x.dtype)
+    n = x.numel() // rows
+    steps = (2 if key.numel() > 2 else 0, 1 if rate.numel() > 1 else 0)
+    units = rows * ((n + BLOCK - 1) // BLOCK)
+    pointers = (n, out.data_ptr(), rows, n, key.data_ptr(), steps[0], rate.data_ptr(), steps[1])
+    pointers += (0, units)
+
+    def bound(x: Tensor) -> Tensor:
+        if kernel(x.data_ptr(), *pointers):
+            _refuse(rate)
+        return out
+
+    bound.keeps = (key, rate)  # pyright: ignore[reportFunctionMemberAccess] # their memory
+    return bound
 
 
 def dropout_rows(x: Tensor, key: Tensor, rate: Tensor) -> Tensor:

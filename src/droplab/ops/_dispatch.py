@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,17 +106,7 @@ def run_dropout(
         backend: Name or None.
         batched: Whether the element index starts again in each row.
     """
-    if (
-        x.is_cpu
-        and noise_shape is None
-        and backend in _CPU_OR_ANY
-        and x.layout is torch.strided
-        and x.is_contiguous()
-        and not (x.is_neg() or x.is_nested)
-        and key.is_cpu
-        and key.is_contiguous()
-        and (rate is None or rate.is_cpu)
-    ):
+    if noise_shape is None and backend in _CPU_OR_ANY and _is_dense(x, key, rate):
         dense = _dense.get(x.dtype) or _load_dense(x.dtype)
         rows = 1 if not batched else _usable_rows(x, key, rate)
         if dense is not None and rows:
@@ -138,6 +129,55 @@ def run_dropout(
     flat = x.reshape(rows, -1)
     result = engine.dropout_rows(flat, keys, rates).view(x.shape)
     return result if result.stride() == out.stride() else out.copy_(result)
+
+
+def _is_dense(x: Tensor, key: Tensor, rate: Tensor | None) -> bool:
+    """Return whether the CPU kernel can work on the memory as it is."""
+    return (
+        x.is_cpu
+        and x.layout is torch.strided
+        and x.is_contiguous()
+        and not (x.is_neg() or x.is_nested)
+        and key.is_cpu
+        and key.is_contiguous()
+        and (rate is None or rate.is_cpu)
+    )
+
+
+def bind_dropout(
+    x: Tensor,
+    key: Tensor,
+    rate: Tensor | None,
+    p: float,
+    noise_shape: Sequence[int] | None,
+    backend: str | None,
+    batched: bool,
+) -> Callable[[Tensor], Tensor] | None:
+    """Return `run_dropout` with all arguments but x looked up now, None where that is no gain.
+
+    For small tensors on the CPU, whose masks take less time than a look at the arguments. Key and
+    rate are read in their memory at every call, and may be changed in place. Every call gives the
+    same tensor back, which must be used up before the next call.
+
+    Args:
+        x: Like the tensors to come, which must be contiguous.
+        key: As in `run_dropout`.
+        rate: As in `run_dropout`; float64.
+        p: As in `run_dropout`.
+        noise_shape: As in `run_dropout`.
+        backend: As in `run_dropout`.
+        batched: As in `run_dropout`.
+    """
+    if noise_shape is not None or backend not in _CPU_OR_ANY or not _is_dense(x, key, rate):
+        return None
+    rows = 1 if not batched else _usable_rows(x, key, rate)
+    wide = _rate_of(p) if rate is None else rate
+    if not rows or wide.dtype is not torch.float64 or not wide.is_contiguous():
+        return None
+    if _load_dense(x.dtype) is None:
+        return None
+    rows_module: Any = _backends.load("cpu")
+    return rows_module.bind_dropout(x, key, wide, rows)
 
 
 def _count_rows(x: Tensor) -> int:

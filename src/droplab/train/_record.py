@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from droplab.ops._dispatch import backend_for, run_dropout
+from droplab.ops._dispatch import backend_for, bind_dropout, run_dropout
 
 _aten = torch.ops.aten
 
@@ -37,6 +37,8 @@ def _dropout(
     return run_dropout(x, key, rate, p, noise_shape, backend, batched)
 
 
+_DROPOUT = torch.ops.droplab.dropout.default
+
 # Python bindings parse their arguments faster than the generic operator call.
 _FASTER: dict[Any, Callable[..., Any]] = {
     _aten.addmm.default: torch.addmm,
@@ -54,7 +56,7 @@ _FASTER: dict[Any, Callable[..., Any]] = {
     _aten.sum.dim_IntList: torch.sum,
     _aten.clone.default: torch.clone,
     _aten._log_softmax.default: torch._log_softmax,  # pyright: ignore[reportPrivateImportUsage] # no public name
-    torch.ops.droplab.dropout.default: _dropout,
+    _DROPOUT: _dropout,
 }
 _SAME_START = frozenset(
     {
@@ -114,7 +116,7 @@ def _original(twin: Tensor, originals: dict[int, Tensor]) -> Tensor:
 
 def _compile(graph: fx.GraphModule, originals: dict[int, Tensor]) -> Callable[..., Any]:
     """Write the graph as one function whose constants are the original tensors."""
-    writer = _Writer()
+    writer = _Writer(_kept_nodes(graph))
     live = _live_nodes(graph)
     with torch.inference_mode():
         for node in graph.graph.nodes:
@@ -134,10 +136,14 @@ class _Writer:
 
     Chains of views are written as one `as_strided` where they are used; on constants they are
     carried out once and for all.
+
+    Args:
+        kept: Nodes whose memory the caller of the function gets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: set[fx.Node]) -> None:
         self.result = "None"
+        self._kept = kept
         self._names: dict[fx.Node, str] = {}
         self._roots: dict[fx.Node, fx.Node] = {}
         self._constants: dict[str, Any] = {}
@@ -179,10 +185,31 @@ class _Writer:
                 self._roots[node] = self._roots.get(source, source)
                 return
         self._finish_views(node)
+        bound = self._bound(node) if node not in self._kept else None
+        if bound is not None:
+            self._line(node, f"{self._constant(bound)}({self.write(node.args[0])})")
+            return
         target = _FASTER.get(node.target, node.target)
         call = [self.write(value) for value in node.args]
         call += [f"{key}={self.write(value)}" for key, value in node.kwargs.items()]
         self._line(node, f"{self._constant(target)}({', '.join(call)})")
+
+    def _bound(self, node: fx.Node) -> Callable[[Tensor], Tensor] | None:
+        """Return dropout with its key and rate, if they are constants and x is small."""
+        if node.target is not _DROPOUT or node.kwargs:
+            return None
+        x, key, rate, *rest = node.args
+        values = [
+            self._constants.get(self._names[value]) if isinstance(value, fx.Node) else value
+            for value in (key, rate)
+        ]
+        like: Any = isinstance(x, fx.Node) and x.meta.get("val")
+        if not isinstance(like, Tensor) or not isinstance(values[0], Tensor):
+            return None
+        if isinstance(rate, fx.Node) and values[1] is None:
+            return None
+        example = torch.empty_strided(like.size(), like.stride(), dtype=like.dtype)
+        return bind_dropout(example, *values, *rest)  # pyright: ignore[reportArgumentType]
 
     def _line(self, node: fx.Node, expression: str) -> None:
         name = self._names[node] = f"v{len(self._lines)}"
@@ -254,6 +281,22 @@ def _live_nodes(graph: fx.GraphModule) -> set[fx.Node]:
             live.add(node)
             live.update(node.all_input_nodes)
     return live
+
+
+def _kept_nodes(graph: fx.GraphModule) -> set[fx.Node]:
+    """The nodes whose memory the output is, or may be, through views and changes in place."""
+    kept: set[fx.Node] = set()
+    for node in reversed(list(graph.graph.nodes)):
+        if node.op == "output" or (node in kept and _may_alias(node.target)):
+            kept.update(node.all_input_nodes)
+    return kept
+
+
+def _may_alias(target: Any) -> bool:
+    schema = getattr(target, "_schema", None)
+    if target in _VIEWS or schema is None:
+        return True
+    return any(result.alias_info is not None for result in schema.returns)
 
 
 def _has_effect(target: Any) -> bool:

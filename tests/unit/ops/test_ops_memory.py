@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 
 import pytest
@@ -92,11 +93,11 @@ def test_outputs_are_ordinary_tensors():
 
 def test_little_is_kept_and_all_of_it_can_be_given_back(monkeypatch):
     x = torch.ones(N)
-    monkeypatch.setattr(memory, "IDLE_LIMIT", 2 * memory.SMALLEST + 1000)
+    monkeypatch.setattr(memory, "IDLE_LIMIT", 2 * memory._HUGE_PAGE + 1000)
     outs = [dropout(x, key=KEY) for _ in range(5)]
     assert memory._idle_bytes == 0
     outs.clear()
-    assert memory._idle_bytes == 2 * memory.SMALLEST
+    assert memory._idle_bytes == 2 * memory._HUGE_PAGE
     memory.release()
     assert memory._idle_bytes == 0
 
@@ -108,6 +109,14 @@ def test_small_and_very_large_outputs_come_from_torch(monkeypatch, bound):
     out = dropout(torch.ones(n), key=KEY)
     assert out.untyped_storage().resizable()
     assert not dropout(torch.ones(N), key=KEY).untyped_storage().resizable()
+
+
+def test_the_memory_works_without_huge_pages(monkeypatch):
+    monkeypatch.setattr(memory, "_madvise", None)
+    x = torch.ones(N)
+    assert torch.equal(dropout(x, key=KEY), dropout(x, key=KEY, backend="reference"))
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert memory._find_madvise() is None
 
 
 def test_threads_share_the_memory():
@@ -126,5 +135,7 @@ def test_threads_share_the_memory():
         worker.join()
     assert not wrong
     gc.collect()
-    kept = sum(block.size - 64 for blocks in memory._idle.values() for block in blocks)
-    assert 0 < kept == memory._idle_bytes <= 8 * memory.SMALLEST
+    kept = sum(
+        block.size - memory._HUGE_PAGE for blocks in memory._idle.values() for block in blocks
+    )
+    assert 0 < kept == memory._idle_bytes <= 8 * memory._HUGE_PAGE
