@@ -179,13 +179,19 @@ def throughput(bench: Benchmark, threads: int, budget: float) -> None:
     """Add the rows of all sizes, dtypes and directions."""
     torch.set_num_threads(threads)
     others = rivals(bench)
+    if "torch.compile(nn.Dropout)" in others:
+        bench.skip("torch.compile(nn.Dropout), backward alone", "can be run once a forward pass")
     directions = ("forward", "both") if bench.quick else ("forward", "backward", "both")
     for exponent in SIZES:
         for dtype in DTYPES:
             for direction in directions:
                 case = Case(exponent, dtype, direction)
                 functions = {"droplab": case.of(ours)}
-                functions |= {name: case.of(function) for name, function in others.items()}
+                functions |= {
+                    name: case.of(function)
+                    for name, function in others.items()
+                    if direction != "backward" or name == "nn.Dropout"
+                }
                 functions |= case.copies() | other_libraries(bench, case)
                 samples = take_turns(functions, budget)
                 mine = samples.pop("droplab")

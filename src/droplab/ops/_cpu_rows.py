@@ -75,13 +75,20 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
 def bind_dropout(
     x: Tensor, key: Tensor, rate: Tensor, rows: int
 ) -> Callable[[Tensor], Tensor] | None:
-    """Return `dense_dropout` for tensors like `x`, if they are small: see `_dispatch`."""
-    if x.numel() > SMALL:
+    """Return `dense_dropout` for tensors like `x`, if one thread is enough: see `_dispatch`.
+
+    Unlike there, keys and rates may lie apart from one another, or be one for all rows.
+    """
+    elements = x.numel()
+    if elements >= 2 * ELEMENTS_PER_THREAD:
         return None
     out = torch.empty_like(x)
-    kernel = small_kernel_for(x.dtype)
-    n = x.numel() // rows
-    steps = (2 if key.numel() > 2 else 0, 1 if rate.numel() > 1 else 0)
+    kernel = small_kernel_for(x.dtype) if elements <= SMALL else kernel_for(x.dtype)
+    n = elements // rows
+    steps = (
+        key.stride(0) if key.numel() > 2 else 0,
+        rate.stride(0) if rate.numel() > 1 else 0,
+    )
     units = rows * ((n + BLOCK - 1) // BLOCK)
     pointers = (n, out.data_ptr(), rows, n, key.data_ptr(), steps[0], rate.data_ptr(), steps[1])
     pointers += (0, units)

@@ -106,7 +106,13 @@ def run_dropout(
         backend: Name or None.
         batched: Whether the element index starts again in each row.
     """
-    if noise_shape is None and backend in _CPU_OR_ANY and _is_dense(x, key, rate):
+    if (
+        noise_shape is None
+        and backend in _CPU_OR_ANY
+        and _is_dense(x, rate)
+        and key.is_cpu
+        and key.is_contiguous()
+    ):
         dense = _dense.get(x.dtype) or _load_dense(x.dtype)
         rows = 1 if not batched else _usable_rows(x, key, rate)
         if dense is not None and rows:
@@ -131,15 +137,13 @@ def run_dropout(
     return result if result.stride() == out.stride() else out.copy_(result)
 
 
-def _is_dense(x: Tensor, key: Tensor, rate: Tensor | None) -> bool:
+def _is_dense(x: Tensor, rate: Tensor | None) -> bool:
     """Return whether the CPU kernel can work on the memory as it is."""
     return (
         x.is_cpu
         and x.layout is torch.strided
         and x.is_contiguous()
         and not (x.is_neg() or x.is_nested)
-        and key.is_cpu
-        and key.is_contiguous()
         and (rate is None or rate.is_cpu)
     )
 
@@ -155,9 +159,9 @@ def bind_dropout(
 ) -> Callable[[Tensor], Tensor] | None:
     """Return `run_dropout` with all arguments but x looked up now, None where that is no gain.
 
-    For small tensors on the CPU, whose masks take less time than a look at the arguments. Key and
-    rate are read in their memory at every call, and may be changed in place. Every call gives the
-    same tensor back, which must be used up before the next call.
+    For tensors on the CPU that one thread works on, whose masks may take less time than a look at
+    the arguments. Key and rate are read in their memory at every call, and may be changed in place.
+    Every call gives the same tensor back, which must be used up before the next call.
 
     Args:
         x: Like the tensors to come, which must be contiguous.
@@ -168,11 +172,11 @@ def bind_dropout(
         backend: As in `run_dropout`.
         batched: As in `run_dropout`.
     """
-    if noise_shape is not None or backend not in _CPU_OR_ANY or not _is_dense(x, key, rate):
+    if noise_shape is not None or backend not in _CPU_OR_ANY or not _is_dense(x, rate):
         return None
     rows = 1 if not batched else _usable_rows(x, key, rate)
     wide = _rate_of(p) if rate is None else rate
-    if not rows or wide.dtype is not torch.float64 or not wide.is_contiguous():
+    if not rows or wide.dtype is not torch.float64 or not key.is_cpu or key.stride(-1) != 1:
         return None
     if _load_dense(x.dtype) is None:
         return None

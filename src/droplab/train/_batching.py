@@ -99,7 +99,8 @@ class Wide(Function):
             y = torch.bmm(flat, wide)
         else:
             y = torch.baddbmm(bias.reshape(seeds, 1, arms * outputs), flat, wide)
-        y = y.view(seeds, flat.shape[1], arms, outputs).transpose(1, 2)
+        # laid out member by member: what follows would be slower on every arm's scattered rows
+        y = y.view(seeds, flat.shape[1], arms, outputs).transpose(1, 2).contiguous()
         return y.unflatten(2, x.shape[1:-1]) if x.dim() != 3 else y
 
     @staticmethod

@@ -16,9 +16,10 @@ def rate_of(p: float) -> torch.Tensor:
     return torch.tensor(p, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("rows", [10, 100])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_it_is_dropout(dtype):
-    x = torch.randn(10, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+def test_it_is_dropout(dtype, rows):
+    x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
     key, rate = make_key(seed=3), rate_of(0.4)
     bound = bind_dropout(x, key, rate, *REST)
     assert bound is not None
@@ -53,6 +54,15 @@ def test_rows_have_keys_and_rates_of_their_own():
     assert torch.equal(bound(x), dropout(x, rates, key=keys, backend="reference"))
 
 
+def test_keys_and_rates_may_lie_apart():
+    x = torch.randn(3, 5000, generator=torch.Generator().manual_seed(0))
+    keys = make_key(seed=1).expand(3, 2)
+    rates = torch.tensor([[0.1, 9.0], [0.3, 9.0], [0.8, 9.0]], dtype=torch.float64)[:, 0]
+    bound = bind_dropout(x, keys, rates, 0.0, None, None, True)
+    assert bound is not None
+    assert torch.equal(bound(x), dropout(x, rates, key=keys, backend="reference"))
+
+
 def test_a_rate_that_is_none_is_refused_when_it_is_met():
     x, rate = torch.ones(640), rate_of(0.4)
     bound = bind_dropout(x, make_key(seed=3), rate, *REST)
@@ -65,7 +75,7 @@ def test_a_rate_that_is_none_is_refused_when_it_is_met():
 @pytest.mark.parametrize(
     "change",
     [
-        {"x": torch.ones(5000)},
+        {"x": torch.ones(1 << 18)},
         {"x": torch.ones(64, 10).t()},
         {"rate": torch.tensor(0.4)},
         {"backend": "reference"},
