@@ -11,6 +11,7 @@ import argparse
 import datetime
 import json
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -134,6 +135,16 @@ class Benchmark:
             with (RESULTS / f"{slug}.jsonl").open("a", encoding="utf-8") as file:
                 for row in self.rows:
                     file.write(json.dumps({**common, **row}) + "\n")
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had; on Linux, without what its parent had."""
+    try:
+        with Path("/proc/self/status").open(encoding="ascii") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if "VmHWM" in line)
+    except OSError:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, float]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import resource
 import statistics
 import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from _harness import Benchmark
+from _harness import Benchmark, peak_bytes
 from _tutorials import TUTORIALS, train
 
 from droplab.data import Split, Splits
@@ -76,7 +75,7 @@ def measure(bench: Benchmark, name: str, splits: Splits, epochs: int) -> None:
         plan=plan.to_dict(),
         reach=TARGETS[name][0],
         aim=TARGETS[name][1],
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=peak_bytes(),
         readme=not bench.quick,
     )
     bench.say(

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 import torch
-from _harness import Benchmark
+from _harness import Benchmark, peak_bytes
 from _populations import Data, jax_population, stock_vmap
 from _tutorials import TUTORIALS, train
 
@@ -27,6 +26,7 @@ from droplab.data import Split, Splits
 from droplab.recipe import Arm, load, override
 from droplab.sweep import Experiment, choose_plan, resolve
 from droplab.sweep._design import sweep_arms
+from droplab.sweep._grouping import Group, make_groups
 from droplab.sweep._planning import why_alone
 from droplab.train import ExecutionPlan, fit_population
 
@@ -60,10 +60,19 @@ def data_of(experiment: Experiment) -> tuple[Data, Data]:
 
 
 def droplab(experiment: Experiment, plan: ExecutionPlan) -> Iterator[tuple[float, float]]:
-    """All members as one population."""
+    """All members as one population, in this process."""
     recipe = experiment.recipe
-    population = experiment.population(recipe.arms, recipe.seeds)
-    splits = experiment.splits
+    group = Group(tuple(arm.name for arm in recipe.arms), recipe.seeds)
+    for _, accuracy, seconds in _epochs(experiment, group, plan):
+        yield seconds, accuracy
+
+
+def _epochs(
+    experiment: Experiment, group: Group, plan: ExecutionPlan
+) -> Iterator[tuple[int, float, float]]:
+    """Train a group for ever; yield its size, its mean accuracy and the seconds of each epoch."""
+    recipe, splits = experiment.recipe, experiment.splits
+    population = experiment.population([recipe.arm(name) for name in group.arms], group.seeds)
     assert isinstance(splits.train, Split)
     assert isinstance(splits.validation, Split)
     began = perf_counter()
@@ -71,22 +80,65 @@ def droplab(experiment: Experiment, plan: ExecutionPlan) -> Iterator[tuple[float
         population,
         splits.train,
         splits.validation,
-        seeds=recipe.seeds,
+        seeds=group.seeds,
         epochs=10_000,
         batch_size=recipe.batch_size,
         plan=plan,
     ):
         right = [result.validation.accuracy for result in epoch.results if result is not None]
-        yield perf_counter() - began, sum(right) / len(right)
+        yield len(right), sum(right) / len(right), perf_counter() - began
         began = perf_counter()
+
+
+def as_planned(
+    name: str, seeds: int, arms: int, experiment: Experiment, plan: ExecutionPlan, quick: bool
+) -> Iterator[tuple[float, float]]:
+    """The members as a run of theirs would train them: in groups, in the workers of the plan."""
+    if not plan.workers:
+        yield from droplab(experiment, plan)
+        return
+    shared = [
+        name,
+        "--seeds",
+        str(seeds),
+        "--arms",
+        str(arms),
+        "--plan",
+        json.dumps(plan.to_dict()),
+    ]
+    commands = [["--share", str(share), "--droplab", *shared] for share in range(plan.workers)]
+    yield from side_by_side(commands, quick)
+
+
+def be_a_worker(arguments: argparse.Namespace, quick: bool) -> None:
+    """Train an epoch of every group that is this worker's for each line that comes in."""
+    experiment = experiment_of(arguments.droplab, arguments.seeds, arguments.arms, quick)
+    plan = ExecutionPlan.from_dict(json.loads(arguments.plan))
+    groups = make_groups(experiment.recipe.arms, experiment.recipe.seeds, plan.group)
+    own = groups[arguments.share :: plan.workers]
+    loops = [_epochs(experiment, group, plan) for group in own]
+    for _ in sys.stdin:
+        found = [next(loop) for loop in loops]
+        members = sum(size for size, _, _ in found)
+        print(sum(size * accuracy for size, accuracy, _ in found) / members, flush=True)
 
 
 def two_processes(name: str, quick: bool) -> Iterator[tuple[float, float]]:
     """The tutorial's loop in two processes at once, each trains one model with one thread."""
-    command = [sys.executable, __file__, "--tutorial", name, *(["--quick"] if quick else [])]
+    yield from side_by_side([["--tutorial", name]] * 2, quick)
+
+
+def side_by_side(commands: Sequence[list[str]], quick: bool) -> Iterator[tuple[float, float]]:
+    """Processes that train an epoch for each line; yield seconds until all have, mean accuracy."""
+    more = ["--quick"] if quick else []
     workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
+        subprocess.Popen(
+            [sys.executable, __file__, *command, *more],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for command in commands
     ]
     try:
         while True:
@@ -96,7 +148,7 @@ def two_processes(name: str, quick: bool) -> Iterator[tuple[float, float]]:
                 worker.stdin.write("go\n")
                 worker.stdin.flush()
             found = [float(worker.stdout.readline()) for worker in workers if worker.stdout]
-            yield perf_counter() - began, sum(found) / 2
+            yield perf_counter() - began, sum(found) / len(found)
     finally:
         for worker in workers:
             worker.kill()
@@ -135,7 +187,7 @@ def measure(
     else:
         ways["JAX, vmapped population"] = (jax_population(*options, seeds, arms), members)
         ways["JAX, jitted loop of one model"] = (jax_population(*options, 1, 1), 1)
-    ours_way = droplab(experiment, plan)
+    ours_way = as_planned(name, seeds, arms, experiment, plan, bench.quick)
     next(ours_way)  # the first epoch records the step
     for loop, _ in ways.values():
         next(loop)
@@ -164,7 +216,7 @@ def measure(
             reach=reach if first else None,
             aim=aim if first else None,
         )
-    for loop, _ in ways.values():
+    for loop in (ours_way, *(loop for loop, _ in ways.values())):
         loop.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -178,12 +230,12 @@ def be_a_population(name: str, members: int, quick: bool) -> None:
     """Train a few epochs of a population alone in this process; write its cost and memory."""
     experiment = experiment_of(name, *grid(members), quick)
     plan = ExecutionPlan(1, "highest", True, group=members)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     loop = droplab(experiment, plan)
     next(loop)
     seconds = [next(loop)[0] / members for _ in range(2 if quick else 3)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "bytes": (peak - before) * 1024}))
+    peak = peak_bytes()
+    print(json.dumps({"seconds": seconds, "bytes": peak - before}))
 
 
 def against_k(bench: Benchmark, name: str, sizes: Sequence[int]) -> None:
@@ -211,10 +263,17 @@ def main() -> None:
         parser.add_argument("--tutorial", help=argparse.SUPPRESS)
         parser.add_argument("--population", help=argparse.SUPPRESS)
         parser.add_argument("--members", type=int, help=argparse.SUPPRESS)
+        parser.add_argument("--droplab", help=argparse.SUPPRESS)
+        parser.add_argument("--plan", help=argparse.SUPPRESS)
+        for option in ("--seeds", "--arms", "--share"):
+            parser.add_argument(option, type=int, help=argparse.SUPPRESS)
 
     bench, arguments = Benchmark.from_command_line("bench_sweep", __doc__ or "", extend)
     if arguments.tutorial:
         be_a_tutorial(arguments.tutorial, bench.quick)
+        return
+    if arguments.droplab:
+        be_a_worker(arguments, bench.quick)
         return
     if arguments.population:
         be_a_population(arguments.population, arguments.members, bench.quick)

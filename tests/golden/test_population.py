@@ -60,6 +60,7 @@ MODELS = {
 }
 OPTIMIZERS = {
     "Adam": {"lr": 1e-3, "eps": 1e-3},  # a large eps: tiny gradients are not blown up to steps
+    "AdamW": {"lr": 1e-3, "eps": 1e-3, "weight_decay": 0.1},
     "SGD": {"lr": 0.2, "momentum": 0.9, "weight_decay": 1e-3},
     "RMSprop": {"lr": 1e-3, "eps": 1e-2},
     "Adagrad": {"lr": 1e-2, "eps": 1e-2},
@@ -112,6 +113,7 @@ def batches(count, size=9):
     ("case", "name"),
     [
         *((case, name) for case in MODELS for name in ("Adam", "SGD")),
+        ("mlp", "AdamW"),
         ("mlp", "RMSprop"),
         ("mlp", "Adagrad"),
     ],

@@ -91,6 +91,8 @@ class Watch(Observer):
         form = "recorded and replayed" if plan.captured else "eager"
         threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
         how = f"replicas together in groups of up to {plan.group}"
+        if plan.workers:
+            how += f", {plan.workers} groups at a time, each in a worker process"
         if plan.group == 1:
             alone = "replicas one by one"
             if plan.workers:

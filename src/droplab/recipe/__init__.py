@@ -5,7 +5,7 @@ from __future__ import annotations
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, Recipe
-from droplab.recipe.specs import FORMATS, Arm, DataSpec, ModelSpec, OptimizerSpec
+from droplab.recipe.specs import FORMATS, Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import METRICS, Condition, Target
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ModelSpec",
     "OptimizerSpec",
     "Recipe",
+    "SchedulerSpec",
     "Target",
     "builtin_names",
     "dumps",

@@ -15,7 +15,7 @@ from droplab.recipe.target import METRICS, Condition, Target, parse_condition
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)
-_OWN_KEYS = {"model": "path", "optimizer": "name"}
+_OWN_KEYS = {"model": "path", "optimizer": "name", "scheduler": "name"}
 """Tables in which every other key is an argument."""
 
 
@@ -29,9 +29,13 @@ def to_document(recipe: Recipe) -> Document:
         document[key] = getattr(recipe, key)
     document["seeds"] = list(recipe.seeds)
     document["primary"] = recipe.primary
+    if recipe.clip is not None:
+        document["clip"] = recipe.clip
     document["data"] = _data(recipe.data)
     document["model"] = _flat("path", recipe.model.path, recipe.model.arguments)
     document["optimizer"] = _flat("name", recipe.optimizer.name, recipe.optimizer.arguments)
+    if recipe.scheduler is not None:
+        document["scheduler"] = _flat("name", recipe.scheduler.name, recipe.scheduler.arguments)
     if recipe.target:
         document["target"] = _target(recipe.target)
     document["arms"] = [

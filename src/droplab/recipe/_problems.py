@@ -16,13 +16,14 @@ _ARM_KEYS = ("name", "rates", "kind")
 _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
-        *("seeds", "arms", "target", "primary"),
+        *("seeds", "arms", "target", "primary", "clip", "scheduler"),
     ),
     "DataSpec": (
         *("name", "path", "function", "arguments", "format", "train", "validation", "in_memory"),
     ),
     "ModelSpec": ("path", "arguments"),
     "OptimizerSpec": ("name", "arguments"),
+    "SchedulerSpec": ("name", "arguments"),
     "Arm": _ARM_KEYS,
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),
@@ -31,10 +32,14 @@ _CLASSES = {
     "data": "DataSpec",
     "model": "ModelSpec",
     "optimizer": "OptimizerSpec",
+    "scheduler": "SchedulerSpec",
     "arms": "Arm",
     "target": "Target",
     "conditions": "Condition",
 }
+
+_FLAT = ("model", "optimizer", "scheduler")
+"""Tables whose arguments stand beside their own key."""
 
 
 def message(where: str, problems: Sequence[Problem]) -> str:
@@ -102,7 +107,7 @@ def _place(loc: Sequence[int | str], document: Mapping[str, Any]) -> str:
         if isinstance(step, int):
             name = _step(value, "name") if loc[i - 1] == "arms" else None
             text += f".{name}" if isinstance(name, str) else f"[{step}]"
-        elif step == "arguments" and i and loc[i - 1] in ("model", "optimizer"):
+        elif step == "arguments" and i and loc[i - 1] in _FLAT:
             continue
         elif step not in ("[key]", "conditions"):
             text += f".{step}"

@@ -72,6 +72,12 @@ def _number(value: Any) -> float:
     return value
 
 
+def _norm(value: Any) -> float:
+    if not 0 < _number(value) < math.inf:
+        raise ValueError(f"expected a norm above 0, got {value!r}; leave it out not to clip")
+    return value
+
+
 def _argument(value: Any) -> Any:
     """Return a keyword argument as a recipe keeps it: what TOML can write, lists as tuples."""
     if isinstance(value, str):
@@ -123,6 +129,7 @@ Label = Annotated[str, PlainValidator(_label)]
 Text = Annotated[str, PlainValidator(_text)]
 Filled = Annotated[str, PlainValidator(_filled)]
 Number = Annotated[float, PlainValidator(_number)]
+Norm = Annotated[float, PlainValidator(_norm)]
 Seed = Annotated[int, PlainValidator(_seed)]
 Argument = Annotated[Any, PlainValidator(_argument)]
 Arguments = Annotated[dict[Filled, Argument], BeforeValidator(_table)]

@@ -11,8 +11,8 @@ from pydantic import AfterValidator
 from droplab.errors import RecipeError, nearest
 from droplab.recipe._digest import digest
 from droplab.recipe._spec import spec
-from droplab.recipe._values import AsTuple, Count, Label, Seed, Text
-from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec
+from droplab.recipe._values import AsTuple, Count, Label, Norm, Seed, Text
+from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import Metric, Target
 
 DEFAULT_SEEDS = tuple(range(8))
@@ -66,6 +66,8 @@ class Recipe:
         data: Which data.
         model: Which model.
         optimizer: Which optimizer.
+        clip: Largest norm of a model's gradient, above which it is scaled down; None: none.
+        scheduler: How the learning rate changes from epoch to epoch; None: it does not.
         epochs: Passes over the training examples.
         batch_size: Examples a step.
         seeds: One run an arm for each of them.
@@ -100,6 +102,8 @@ class Recipe:
     arms: Annotated[tuple[Arm, ...], AsTuple, AfterValidator(_arms)]
     target: Target | None = None
     primary: Metric = "val_loss"
+    clip: Norm | None = None
+    scheduler: SchedulerSpec | None = None
 
     @property
     def baseline(self) -> Arm:

@@ -141,6 +141,22 @@ class OptimizerSpec:
 
 
 @spec
+class SchedulerSpec:
+    """How the learning rate changes: a scheduler of `torch.optim.lr_scheduler`, by name.
+
+    It is stepped once after each epoch. In TOML the arguments stand beside the name, in
+    `[scheduler]`: `name = "StepLR"`, `step_size = 10`.
+
+    Example:
+        >>> SchedulerSpec("CosineAnnealingLR", {"T_max": 50}).name
+        'CosineAnnealingLR'
+    """
+
+    name: Filled
+    arguments: Arguments = field(default_factory=dict[str, Any])
+
+
+@spec
 class Arm:
     """One arm of an experiment: where dropout goes and at which rate. Nothing else may differ.
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -288,12 +288,20 @@ class RunStore:
         with self._transaction() as sql:
             sql.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
 
-    def remove_orphans(self) -> int:
-        """Delete the files in `checkpoints/` that no replica points to, and return their number."""
+    def remove_orphans(self, among: Iterable[str] | None = None) -> int:
+        """Delete the files in `checkpoints/` that no replica points to, and return their number.
+
+        Args:
+            among: Names of files to look at; None for all. Another process may have written one
+                whose rows are not confirmed yet.
+        """
         with _schema.plain_errors(self._database):
             found = self._connection.execute("SELECT DISTINCT checkpoint FROM members").fetchall()
         kept = {name for (name,) in found}
-        orphans = [p for p in self.checkpoints_folder.iterdir() if p.name not in kept]
+        there = self.checkpoints_folder.iterdir()
+        if among is not None:
+            there = (p for name in among if (p := self.checkpoints_folder / name).exists())
+        orphans = [path for path in there if path.name not in kept]
         for path in orphans:
             path.unlink()
         return len(orphans)

@@ -15,6 +15,7 @@ from droplab.placement import Applied, Plan
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
 from droplab.train import (
     Population,
+    Scheduler,
     build_optimizer,
     can_capture,
     check_factory,
@@ -90,18 +91,25 @@ class Experiment:
         """Optimizer steps of one epoch."""
         return -(-len(self.splits.train) // self.recipe.batch_size)
 
-    def replica(self, arm: Arm, seed: int) -> Replica:
-        """Return the replica of `arm` and `seed` as it is before its first step.
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """What changes the learning rate, if anything."""
+        return _scheduler(self.recipe)
+
+    def replica(self, arm: Arm, seed: int, device: str = "cpu") -> Replica:
+        """Return the replica of `arm` and `seed` on `device`, as it is before its first step.
 
         Every arm carries the same sites, at p = 0 where it has none, so that all arms run the
         same code. Keys depend on seed and site alone.
         """
-        model = initial_model(self.build, seed)
+        model = initial_model(self.build, seed).to(device)
         applied = placement.plan(model, self.rates[arm.name], kind=arm.kind).apply()
         applied.seed({name: mask_key(seed, name) for name in applied.names})
         return Replica(model, self.make_optimizer(model.parameters()), applied)
 
-    def population(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Population:
+    def population(
+        self, arms: Sequence[Arm], seeds: Sequence[int], device: str = "cpu"
+    ) -> Population:
         """Return the replicas of `arms` x `seeds` as one population, before their first step.
 
         Raises:
@@ -122,6 +130,7 @@ class Experiment:
             torch.tensor(rates, dtype=torch.float64),
             torch.tensor(keys, dtype=torch.int64),
             self.make_optimizer,
+            device=torch.device(device),
         )
 
     @property
@@ -157,6 +166,7 @@ def resolve(
     """
     build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
     make_optimizer([nn.Parameter(torch.ones(1))])
+    _check_scheduler(recipe, make_optimizer)
     rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
     dataset = data.load(recipe.data, progress=progress)
     splits = data.carve(dataset, recipe.data)
@@ -175,10 +185,22 @@ def assemble(
     make_optimizer: MakeOptimizer,
 ) -> Experiment:
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
+    _check_scheduler(recipe, make_optimizer)
     rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
     found = Experiment(recipe, splits, about, classes, rates, build, make_optimizer)
     _check_data(found)
     return found
+
+
+def _scheduler(recipe: Recipe) -> Scheduler | None:
+    found = recipe.scheduler
+    return None if found is None else Scheduler(found.name, found.arguments)
+
+
+def _check_scheduler(recipe: Recipe, make_optimizer: MakeOptimizer) -> None:
+    scheduler = _scheduler(recipe)
+    if scheduler is not None:
+        scheduler.table(make_optimizer([nn.Parameter(torch.ones(1))]), recipe.epochs)
 
 
 def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:

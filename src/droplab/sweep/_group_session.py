@@ -16,6 +16,7 @@ from droplab.sweep._folders import weights_path
 from droplab.sweep._grouping import Group, stored_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._rows import goodness, row_of
+from droplab.sweep._survivors import check_survivors
 from droplab.train import (
     ExecutionPlan,
     Population,
@@ -56,20 +57,19 @@ class GroupSession:
         while waiting:
             group = waiting.pop(0)
             try:
-                self._train(group)
+                self.train(group)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                waiting[:0] = self._halve(group, error)
-        members = self.store.members()
-        if members and all(member.state == "nan" for member in members):
-            first = members[0]
-            raise RunError(
-                f"{self.experiment.recipe.name}: no replica could be trained; arm '{first.arm}', "
-                f"seed {first.seed}: {first.message}"
-            )
+                waiting[:0] = self.halve(group, error)
+        check_survivors(self.store, self.experiment.recipe.name)
 
-    def _halve(self, group: Group, error: BaseException) -> tuple[Group, Group]:
+    def halve(self, group: Group, error: BaseException) -> tuple[Group, Group]:
+        """Divide a group in the stored plan.
+
+        Raises:
+            RunError: If it has one replica.
+        """
         halves = group.halves()
         if halves is None:
             arm, seed = group.members[0]
@@ -85,13 +85,14 @@ class GroupSession:
         self.observer.group_halved(len(group.members), len(halves[0].members))
         return halves
 
-    def _train(self, group: Group) -> None:
+    def train(self, group: Group) -> None:
+        """Train one group from where its last checkpoint left it."""
         store, recipe = self.store, self.experiment.recipe
         states = {(member.arm, member.seed): member.state for member in store.members()}
         if all(states[name] in ("done", "nan") for name in group.members):
             return
         arms = [arm for arm in recipe.arms if arm.name in group.arms]
-        population = self.experiment.population(arms, group.seeds)
+        population = self.experiment.population(arms, group.seeds, self.plan.device)
         names = group.members
         going_on = [name for name in names if states[name] not in ("done", "nan")]
         checkpoint = store.checkpoint(*going_on[0])
@@ -113,6 +114,8 @@ class GroupSession:
             batch_size=recipe.batch_size,
             plan=self.plan,
             start=start,
+            clip=recipe.clip,
+            scheduler=self.experiment.scheduler,
             log_every=self.log_every,
             on_log=work.log,
             on_steps=lambda steps: self.observer.group_steps_done(names, steps),

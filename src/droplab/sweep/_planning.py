@@ -20,19 +20,23 @@ from droplab.train import (
     CapturedStep,
     EagerStep,
     ExecutionPlan,
+    OnDevice,
     Population,
     PopulationEvaluation,
     PopulationStep,
     available_bytes,
     batch_order,
     can_capture_population,
+    choose_device,
     evaluate,
+    evaluation_bytes,
     is_elementwise,
     is_out_of_memory,
     member_bytes,
     population_gradients,
     time_plans,
     usable_threads,
+    wait_for,
 )
 
 _LARGEST = 128
@@ -41,36 +45,58 @@ _LARGEST = 128
 _GAIN = 0.95
 """What training together must save at least."""
 
+_BESIDE = 0.9
+"""How fast processes are beside each other, compared with each alone: they share the memory."""
 
-def choose_plan(experiment: Experiment, arms: Sequence[Arm] = ()) -> ExecutionPlan:
+_START_SECONDS = 10.0
+"""What worker processes must save at least: they have to start, and each loads the data."""
+
+
+def choose_plan(
+    experiment: Experiment, arms: Sequence[Arm] = (), *, device: str | None = None
+) -> ExecutionPlan:
     """Return the fastest execution plan for an experiment on this machine.
 
     Args:
         experiment: The experiment.
         arms: The arms that are trained; all of them if empty.
+        device: "cpu" or "cuda"; None takes a CUDA device if there is one.
+
+    Raises:
+        ArgumentError: If there is no such device.
     """
+    device = choose_device(device)
     recipe = experiment.recipe
     arms = arms or recipe.arms
 
     def alone(plan: ExecutionPlan) -> Callable[[], object]:
         return _Alone(experiment, plan).step
 
-    single, seconds = time_plans(alone, captured=experiment.capturable, seconds=0.6)
+    single, seconds = time_plans(alone, captured=experiment.capturable, seconds=0.6, device=device)
     count = len(arms) * len(recipe.seeds)
     if count == 1:
         return single
     reason = why_alone(experiment, arms)
     if reason:
-        cores = min(usable_threads(), count)
+        cores = min(usable_threads(), count) if device == "cpu" else 1
         if cores > 1 and can_send(experiment):
             return dataclasses.replace(single, reason=reason, threads=1, workers=cores)
+        if cores > 1 and isinstance(experiment.splits.train, Split):
+            reason += (
+                "; and the factory of model or optimizer cannot be sent to worker processes, for "
+                "which it must be at the top of a module that can be imported, so replicas are "
+                "trained one by one"
+            )
         return dataclasses.replace(single, reason=reason)
     best, cost = single, seconds
-    for size in _sizes(experiment, count):
+    for size in _sizes(experiment, count, device=device):
         try:
-            trial = _Together(experiment, arms, size)
+            trial = _Together(experiment, arms, size, device)
             plan, seconds = time_plans(
-                lambda _, step=trial.step: step, captured=trial.captured, seconds=0.5
+                lambda _, step=trial.step: step,
+                captured=trial.captured,
+                seconds=0.5,
+                device=device,
             )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -78,18 +104,58 @@ def choose_plan(experiment: Experiment, arms: Sequence[Arm] = ()) -> ExecutionPl
             continue
         if seconds / trial.members < _GAIN * cost:
             best, cost = dataclasses.replace(plan, group=size), seconds / trial.members
+    beside = _beside(experiment, arms, cost * count) if device == "cpu" else None
+    if beside is not None:
+        return beside
     if best.group == 1:
         best = dataclasses.replace(best, reason="training them together was measured to be slower")
     return best
 
 
-def _sizes(experiment: Experiment, count: int) -> list[int]:
-    """Group sizes to measure, the largest that memory allows first."""
+def _beside(experiment: Experiment, arms: Sequence[Arm], rival: float) -> ExecutionPlan | None:
+    """Return the best plan with groups in worker processes, None if it saves too little.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms that are trained.
+        rival: Seconds that one step of all replicas takes in the driver.
+    """
+    recipe = experiment.recipe
+    count = len(arms) * len(recipe.seeds)
+    workers = min(usable_threads(), count // 2)
+    if workers < 2 or not can_send(experiment):
+        return None
+    best: tuple[float, ExecutionPlan] | None = None
+    for size in _sizes(experiment, -(-count // workers), beside=workers):
+        groups = make_groups(arms, recipe.seeds, size)
+        if len(groups) < workers:
+            continue
+        trial = _Together(experiment, arms, size)
+        plan, seconds = time_plans(
+            lambda _, step=trial.step: step, captured=trial.captured, seconds=0.3, threads=(1,)
+        )
+        rounds = -(-len(groups) // workers)
+        total = rounds * seconds * max(len(g.members) for g in groups) / trial.members / _BESIDE
+        if best is None or total < best[0]:
+            best = total, dataclasses.replace(plan, group=size, workers=workers)
+    if best is None:
+        return None
+    steps = recipe.epochs * experiment.steps_an_epoch
+    worthwhile = best[0] < _GAIN * rival and (rival - best[0]) * steps > _START_SECONDS
+    return best[1] if worthwhile else None
+
+
+def _sizes(
+    experiment: Experiment, count: int, *, beside: int = 1, device: str = "cpu"
+) -> list[int]:
+    """Group sizes to measure, the largest that memory allows first; `beside` groups at a time."""
     model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
     inputs, targets = _first_batch(experiment)
-    room = available_bytes(torch.device("cpu")) // max(1, member_bytes(model, inputs, targets))
+    replica = max(1, member_bytes(model, inputs, targets))
+    common = evaluation_bytes(model, inputs, targets)
+    room = max(0, available_bytes(torch.device(device)) // beside - common) // replica
     largest = max(1, min(count, _LARGEST, room))
-    sizes = [largest, largest // 2, largest // 4] if largest >= 32 else [largest]
+    sizes = [largest, largest // 2, largest // 4] if largest >= 16 else [largest]
     return [size for size in sizes if size > 1]
 
 
@@ -149,14 +215,16 @@ class _Alone:
     """Steps of a throw-away replica, for timing."""
 
     def __init__(self, experiment: Experiment, plan: ExecutionPlan) -> None:
-        recipe, train = experiment.recipe, experiment.splits.train
-        replica = experiment.replica(recipe.arms[-1], recipe.seeds[0])
+        recipe, train = experiment.recipe, OnDevice(experiment.splits.train, plan.device)
+        replica = experiment.replica(recipe.arms[-1], recipe.seeds[0], plan.device)
         order = batch_order(recipe.seeds[0], 1, len(train))[: 64 * recipe.batch_size]
         size = min(recipe.batch_size, len(order))
         self._batches = [b for b in train.batches(order, size) if len(b[1]) == size]
         self._experiment = experiment
         self._replica = replica
-        self._run = (CapturedStep if plan.captured else EagerStep)(replica.model, replica.optimizer)
+        self._device = plan.device
+        step = CapturedStep if plan.captured else EagerStep
+        self._run = step(replica.model, replica.optimizer, recipe.clip)
         self._number = 0
         self.members = 1
         replica.model.train()
@@ -168,22 +236,25 @@ class _Alone:
 
     def score(self) -> None:
         splits = self._experiment.splits
-        evaluate(self._replica.model, splits.train)
-        evaluate(self._replica.model, splits.validation)
+        for split in (splits.train, splits.validation):
+            evaluate(self._replica.model, OnDevice(split, self._device))
 
 
 class _Together:
     """Batched steps of a throw-away group, for timing."""
 
-    def __init__(self, experiment: Experiment, arms: Sequence[Arm], size: int) -> None:
+    def __init__(
+        self, experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu"
+    ) -> None:
         group = make_groups(arms, experiment.recipe.seeds, size)[0]
         chosen = [arm for arm in arms if arm.name in group.arms]
-        self._population: Population = experiment.population(chosen, group.seeds)
+        self._population: Population = experiment.population(chosen, group.seeds, device)
         self._experiment = experiment
         self.members = self._population.members
         self.captured = can_capture_population(self._population.template)
-        self._run = PopulationStep(self._population, captured=self.captured)
-        inputs, targets = _first_batch(experiment)
+        clip = experiment.recipe.clip
+        self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
+        inputs, targets = (part.to(device) for part in _first_batch(experiment))
         seeds = self._population.seeds
         self._batch = torch.stack([inputs] * seeds), torch.stack([targets] * seeds)
         self._number = 0
@@ -208,7 +279,7 @@ def fit_budget(
     """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
     recipe = experiment.recipe
     with plan.active():
-        trial = _Together(experiment, arms, plan.group) if plan.group > 1 else None
+        trial = _Together(experiment, arms, plan.group, plan.device) if plan.group > 1 else None
         trial = trial or _Alone(experiment, plan)
         for _ in range(5):
             trial.step()
@@ -216,6 +287,7 @@ def fit_budget(
         steps = max(1, min(200, max(20, experiment.steps_an_epoch)) // trial.members)
         for _ in range(steps):
             trial.step()
+        wait_for(plan.device)
         training = (perf_counter() - began) / steps * experiment.steps_an_epoch
         began = perf_counter()
         trial.score()

@@ -14,6 +14,7 @@ from droplab.results import BatchRow, RunResult, RunStore, TestRow
 from droplab.sweep._experiment import Experiment, Replica, resolve, select
 from droplab.sweep._folders import default_folder, file_stem, weights_path
 from droplab.sweep._group_session import GroupSession
+from droplab.sweep._group_worker_session import GroupWorkerSession
 from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
@@ -24,6 +25,7 @@ from droplab.train import (
     Diverged,
     EpochResult,
     ExecutionPlan,
+    choose_device,
     evaluate,
     fit,
     load_checkpoint,
@@ -41,6 +43,7 @@ def run(
     arms: Sequence[str] | None = None,
     resume: bool = False,
     plan: ExecutionPlan | None = None,
+    device: str | None = None,
     budget: float | None = None,
     log_every: int = 0,
     observer: Observer | None = None,
@@ -59,6 +62,8 @@ def run(
         resume: Go on with the run in that folder, to the same bits, instead of starting one.
         plan: How steps are executed; None measures a few on this machine. A resumed run replays
             the plan that it began with.
+        device: "cpu" or "cuda"; None takes a CUDA device if there is one. A plan that is given has
+            its own.
         budget: Seconds that the run may take. The first step is timed, and seeds are left away
             from the end of the recipe's list until the rest fits; one seed is always trained.
         log_every: Keep and report the mean loss of every so many mini-batches of an epoch.
@@ -91,6 +96,7 @@ def run(
         arms=arms,
         resume=resume,
         plan=plan,
+        device=device,
         budget=budget,
         log_every=log_every,
         observer=observer,
@@ -104,6 +110,7 @@ def run_experiment(
     arms: Sequence[str] | None = None,
     resume: bool = False,
     plan: ExecutionPlan | None = None,
+    device: str | None = None,
     budget: float | None = None,
     log_every: int = 0,
     observer: Observer | None = None,
@@ -116,7 +123,7 @@ def run_experiment(
     if resume:
         store = RunStore.open_for_resume(folder)
     else:
-        plan = plan or choose_plan(experiment, chosen)
+        plan = plan or choose_plan(experiment, chosen, device=device)
         if budget is not None:
             recipe = fit_budget(experiment, chosen, plan, budget)
             experiment = dataclasses.replace(experiment, recipe=recipe)
@@ -127,12 +134,15 @@ def run_experiment(
             experiment = dataclasses.replace(experiment, recipe=recipe)
         _check_same_data(store, experiment)
         plan = ExecutionPlan.from_dict(store.plan)
+        choose_device(plan.device)
         members = {(member.arm, member.seed): member for member in store.members()}
         total = len(members) * recipe.epochs * experiment.steps_an_epoch
         done = sum(m.epochs_done for m in members.values()) * experiment.steps_an_epoch
         observer.started(recipe, store.folder, plan, total, done)
         session = _Session(experiment, store, plan, log_every, observer)
-        if plan.group > 1:
+        if plan.group > 1 and plan.workers:
+            GroupWorkerSession(experiment, store, plan, log_every, observer).train_all()
+        elif plan.group > 1:
             GroupSession(experiment, store, plan, log_every, observer).train_all()
         elif plan.workers:
             WorkerSession(experiment, store, plan, log_every, observer).train_all()
@@ -213,7 +223,7 @@ class _Session:
     def train(self, arm: Arm, seed: int) -> None:
         """Train one replica from where its last checkpoint left it."""
         store, recipe = self.store, self.experiment.recipe
-        replica = self.experiment.replica(arm, seed)
+        replica = self.experiment.replica(arm, seed, self.plan.device)
         checkpoint = store.checkpoint(arm.name, seed)
         start = 0
         if checkpoint is not None:
@@ -257,6 +267,8 @@ class _Session:
             batch_size=recipe.batch_size,
             plan=self.plan,
             start=start,
+            clip=recipe.clip,
+            scheduler=self.experiment.scheduler,
             log_every=self.log_every,
             on_log=log,
             on_steps=lambda steps: self.observer.steps_done(arm, seed, steps),

@@ -14,7 +14,7 @@ from droplab.data import Split, Splits, StreamedSplit
 from droplab.data._memory import as_split
 from droplab.data.dataset import content_checksum
 from droplab.errors import ArgumentError
-from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe
+from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
 from droplab.recipe.target import Metric
 from droplab.results import RunResult
 from droplab.sweep._design import best_rates, check_rates, parse_rates, sweep_arms
@@ -79,11 +79,14 @@ def sweep(
     epochs: int = 10,
     batch_size: int = 64,
     optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "Adam",
+    clip: float | None = None,
+    scheduler: SchedulerSpec | None = None,
     primary: Metric = "val_loss",
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
     execution: ExecutionPlan | None = None,
+    device: str | None = None,
     observer: Observer | None = None,
 ) -> SweepResult:
     """Train a classifier with many dropout rates, every seed each, and say which one helps.
@@ -105,11 +108,15 @@ def sweep(
         batch_size: Examples a step.
         optimizer: A name in `torch.optim`, with its defaults; or a function that takes parameters,
             such as `lambda p: torch.optim.AdamW(p, lr=3e-4)`.
+        clip: Largest norm of a model's gradient, above which it is scaled down; None: none.
+        scheduler: How the learning rate changes from epoch to epoch, for example
+            `SchedulerSpec("StepLR", {"step_size": 5})`; None: it does not.
         primary: The metric that decides.
         name: What the run is called.
         out: The run's folder; None chooses `runs/<name>-<digest>`.
         resume: Go on with the run in that folder.
         execution: How steps are executed; None measures a few.
+        device: "cpu" or "cuda"; None takes a CUDA device if there is one.
         observer: Told of everything as it happens.
 
     Returns:
@@ -157,6 +164,8 @@ def sweep(
         seeds=chosen_seeds,
         arms=sweep_arms(model, values, sites=sites, independent=independent, kind=kind),
         primary=primary,
+        clip=clip,
+        scheduler=scheduler,
     )
     splits = Splits(_split(train, "train"), _split(validation, "validation"), None)
     classes = _classes(splits)
@@ -164,7 +173,9 @@ def sweep(
     checksum = content_checksum(*kept) if len(kept) == 2 else ""
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
     experiment = assemble(recipe, splits, about, classes, build, make_optimizer)
-    result = run_experiment(experiment, out, resume=resume, plan=execution, observer=observer)
+    result = run_experiment(
+        experiment, out, resume=resume, plan=execution, device=device, observer=observer
+    )
     verdict = judge(result)
     arm = verdict.best.arm if verdict.best is not None else recipe.baseline.name
     trained = initial_model(build, recipe.seeds[0])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
-import threading
 import traceback
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._folders import file_stem, weights_path_in
 from droplab.sweep._rows import goodness, row_of
+from droplab.sweep._worker_pool import begin_worker
 from droplab.train import (
     Diverged,
     EpochResult,
@@ -72,8 +69,7 @@ def train_replica(
     connection: Connection, experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task
 ) -> None:
     """Train one replica and tell about it; the process ends when its driver does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's business
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    begin_worker()
 
     def tell(kind: Any, epoch: int = 0, content: Any = None) -> None:
         connection.send(Message(task.arm, task.seed, task.attempt, epoch, kind, content))
@@ -89,18 +85,11 @@ def train_replica(
         connection.close()
 
 
-def _end_with_the_driver() -> None:
-    driver = parent_process()
-    if driver is not None:
-        wait([driver.sentinel])
-        os._exit(1)
-
-
 def _train(
     experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task, tell: Any
 ) -> None:
     recipe, splits = experiment.recipe, experiment.splits
-    replica = experiment.replica(recipe.arm(task.arm), task.seed)
+    replica = experiment.replica(recipe.arm(task.arm), task.seed, plan.device)
     start, best = 0, task.best
     if task.checkpoint is not None:
         start = load_checkpoint(replica.model, replica.optimizer, task.checkpoint)
@@ -115,6 +104,8 @@ def _train(
         batch_size=recipe.batch_size,
         plan=plan,
         start=start,
+        clip=recipe.clip,
+        scheduler=experiment.scheduler,
         log_every=task.log_every,
         on_log=lambda step, loss: tell("log", content=(step, loss)),
         on_steps=lambda steps: tell("steps", content=steps),

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import multiprocessing
 import pickle
-import sys
-from collections.abc import Iterator
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from types import ModuleType
 from typing import Any
-
-import torch.multiprocessing  # noqa: F401 # teaches pickle to send tensors as shared memory
 
 from droplab.data import Split
 from droplab.errors import RunError
@@ -21,7 +11,9 @@ from droplab.results import BatchRow, RunStore
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._observer import Observer
 from droplab.sweep._rows import goodness, row_of
+from droplab.sweep._survivors import check_survivors
 from droplab.sweep._worker import Message, Task, checkpoint_name, train_replica
+from droplab.sweep._worker_pool import WorkerPool
 from droplab.train import ExecutionPlan
 
 _ATTEMPTS = 2
@@ -43,17 +35,6 @@ def can_send(experiment: Experiment) -> bool:
     except Exception:  # whatever somebody's objects do when they are pickled
         return False
     return b"__main__" not in sent
-
-
-@dataclasses.dataclass
-class _Running:
-    """A worker at its task."""
-
-    task: Task
-    process: BaseProcess
-    connection: Connection
-    logged: list[BatchRow]
-    finished: bool = False
 
 
 class WorkerSession:
@@ -80,12 +61,8 @@ class WorkerSession:
         self._plan = plan
         self._log_every = log_every
         self._observer = observer
-        methods = multiprocessing.get_all_start_methods()
-        method = "forkserver" if "forkserver" in methods else "spawn"
-        self._context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            self._context.set_forkserver_preload(["droplab.sweep._worker"])
-        self._running: list[_Running] = []
+        self._pool = WorkerPool[Task](train_replica, plan.workers)
+        self._logged: dict[Name, list[BatchRow]] = {}
 
     def train_all(self) -> None:
         """Train every replica that is not done.
@@ -101,26 +78,8 @@ class WorkerSession:
             for arm in recipe.arms
             if states.get((arm.name, seed)) in ("waiting", "running")
         ]
-        waiting.reverse()
-        try:
-            while waiting or self._running:
-                while waiting and len(self._running) < max(1, self._plan.workers):
-                    self._start(waiting.pop())
-                again = self._listen()
-                waiting += again
-        finally:
-            for worker in self._running:
-                worker.process.terminate()
-            for worker in self._running:
-                worker.process.join()
-                worker.connection.close()
-        members = self._store.members()
-        if members and all(member.state == "nan" for member in members):
-            first = members[0]
-            raise RunError(
-                f"{recipe.name}: no replica could be trained; arm '{first.arm}', seed "
-                f"{first.seed}: {first.message}"
-            )
+        self._pool.run(waiting, arguments=self._begin, take=self._take, lost=self._again)
+        check_survivors(self._store, recipe.name)
 
     def _task(self, arm: str, seed: int, attempt: int) -> Task:
         checkpoint = self._store.checkpoint(arm, seed)
@@ -129,69 +88,45 @@ class WorkerSession:
         best = max((goodness(row, primary) for row in rows), default=float("-inf"))
         return Task(arm, seed, attempt, checkpoint, best, self._log_every)
 
-    def _start(self, task: Task) -> None:
-        receiver, sender = self._context.Pipe(duplex=False)
-        arguments = (sender, self._experiment, self._plan, self._store.folder, task)
-        process = self._context.Process(
-            target=train_replica, args=arguments, name=f"droplab {task.arm} {task.seed}"
-        )
-        with _no_main_module():
-            process.start()
-        sender.close()
+    def _begin(self, task: Task) -> tuple[Any, ...]:
         self._store.set_member_state(task.arm, task.seed, "running")
-        self._running.append(_Running(task, process, receiver, []))
+        self._logged[task.arm, task.seed] = []
+        return self._experiment, self._plan, self._store.folder, task
 
-    def _listen(self) -> list[Task]:
-        """Take what workers tell; return the tasks to begin again."""
-        again: list[Task] = []
-        ready = wait([worker.connection for worker in self._running])
-        for worker in [each for each in self._running if each.connection in ready]:
-            try:
-                self._take(worker, worker.connection.recv())
-            except EOFError:
-                self._running.remove(worker)
-                worker.connection.close()
-                worker.process.join()
-                if not worker.finished:
-                    again.append(self._again(worker))
-        return again
-
-    def _again(self, worker: _Running) -> Task:
-        task = worker.task
+    def _again(self, task: Task, code: int | None) -> list[Task]:
         if task.attempt >= _ATTEMPTS:
             raise RunError(
                 f"{self._experiment.recipe.name}: the worker of arm '{task.arm}', seed "
-                f"{task.seed} died {task.attempt} times (exit code {worker.process.exitcode}); "
-                "finished epochs are kept, look for a lack of memory and resume"
+                f"{task.seed} died {task.attempt} times (exit code {code}); finished epochs are "
+                "kept, look for a lack of memory and resume"
             )
-        return self._task(task.arm, task.seed, task.attempt + 1)
+        return [self._task(task.arm, task.seed, task.attempt + 1)]
 
-    def _take(self, worker: _Running, message: Message) -> None:
-        task, store, observer = worker.task, self._store, self._observer
+    def _take(self, task: Task, message: Message) -> bool:
+        store, observer = self._store, self._observer
         arm, seed = task.arm, task.seed
+        logged = self._logged[arm, seed]
         if (message.arm, message.seed, message.attempt) != (arm, seed, task.attempt):
-            return
+            return False
         if message.kind == "steps":
             observer.steps_done(arm, seed, message.content)
         elif message.kind == "log":
-            worker.logged.append(BatchRow(arm, seed, *message.content))
+            logged.append(BatchRow(arm, seed, *message.content))
             observer.batches_logged(arm, seed, *message.content)
         elif message.kind == "epoch":
             result, name = message.content
             row = row_of(arm, seed, result)
-            store.commit_epoch(row, name, worker.logged)
-            worker.logged.clear()
+            store.commit_epoch(row, name, logged)
+            logged.clear()
             before = checkpoint_name(self._experiment, arm, seed, message.epoch - 1)
             (store.checkpoints_folder / before).unlink(missing_ok=True)
             observer.epoch_done(row)
         elif message.kind == "nan":
-            worker.finished = True
             store.set_member_state(arm, seed, "nan", message.content)
             observer.diverged(arm, seed, message.content)
         elif message.kind == "done":
-            worker.finished = True
             store.set_member_state(arm, seed, "done")
-        else:
+        elif message.kind == "error":
             # the whole traceback is for who looks into the run; people get its last line
             store.set_member_state(arm, seed, "waiting", message.content)
             reason = message.content.strip().splitlines()[-1]
@@ -199,14 +134,4 @@ class WorkerSession:
                 f"{self._experiment.recipe.name}: arm '{arm}', seed {seed} failed in its worker "
                 f"({reason}); finished epochs are kept"
             )
-
-
-@contextlib.contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep a new process from running the caller's script, which has no guard as a rule."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+        return message.kind in ("done", "nan")

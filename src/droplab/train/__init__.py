@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from droplab.train._capture import CapturedStep, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate
-from droplab.train._execution import ExecutionPlan, measure_plan, time_plans, usable_threads
+from droplab.train._evaluate import EVAL_BATCH, Batches, OnDevice, evaluate
+from droplab.train._execution import (
+    ExecutionPlan,
+    choose_device,
+    measure_plan,
+    time_plans,
+    usable_threads,
+    wait_for,
+)
 from droplab.train._fit import Diverged, EpochResult, check_model, fit
 from droplab.train._meter import ECE_BINS, Meter, Score
 from droplab.train._optimizer import build_optimizer, optimizer_names
@@ -19,8 +26,14 @@ from droplab.train._population import (
 )
 from droplab.train._population_checkpoint import load_population, save_population
 from droplab.train._population_fit import PopulationEpoch, fit_population
-from droplab.train._population_memory import available_bytes, is_out_of_memory, member_bytes
+from droplab.train._population_memory import (
+    available_bytes,
+    evaluation_bytes,
+    is_out_of_memory,
+    member_bytes,
+)
 from droplab.train._population_meter import PopulationEvaluation, PopulationMeter
+from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
@@ -35,12 +48,14 @@ __all__ = [
     "EpochResult",
     "ExecutionPlan",
     "Meter",
+    "OnDevice",
     "Population",
     "PopulationEpoch",
     "PopulationEvaluation",
     "PopulationMeter",
     "PopulationStep",
     "RateSchedule",
+    "Scheduler",
     "Score",
     "Step",
     "available_bytes",
@@ -50,7 +65,9 @@ __all__ = [
     "can_capture_population",
     "check_factory",
     "check_model",
+    "choose_device",
     "evaluate",
+    "evaluation_bytes",
     "fit",
     "fit_population",
     "global_generators",
@@ -70,6 +87,8 @@ __all__ = [
     "save_checkpoint",
     "save_population",
     "save_weights",
+    "scheduler_names",
     "time_plans",
     "usable_threads",
+    "wait_for",
 ]

@@ -12,13 +12,15 @@ Python state may only be captured by its owner's wish.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.train._record import record
-from droplab.train._step import EagerStep, gradients_of
+from droplab.train._scheduler import frozen_settings
+from droplab.train._step import EagerStep, gradients_of, trained_parameters
 
 
 class CapturedStep:
@@ -29,13 +31,19 @@ class CapturedStep:
 
     Args:
         model: The model, in train mode when called.
-        optimizer: Its optimizer, one that `can_capture` accepts.
+        optimizer: Its optimizer, one that `can_capture` accepts. Its learning rate is read at each
+            step if it is a tensor; see `refresh` for numbers.
+        clip: Largest norm of the gradient; None not to clip.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None = None
+    ) -> None:
         self._model = model
         self._optimizer = optimizer
-        self._eager = EagerStep(model, optimizer)
+        self._eager = EagerStep(model, optimizer, clip)
+        self._clip = clip
+        self._settings = frozen_settings(optimizer)
         self._seen: set[torch.Size] = set()
         self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
 
@@ -46,10 +54,18 @@ class CapturedStep:
                 self._seen.add(inputs.shape)
                 return self._eager(inputs, targets)
             self._optimizer.zero_grad(set_to_none=True)
-            replay = record(_step, (self._model, self._optimizer), inputs, targets)
+            step = partial(_step, clip=self._clip)
+            replay = record(step, (self._model, self._optimizer), inputs, targets)
             self._replays[inputs.shape] = replay
         with torch.inference_mode():
             return replay(inputs, targets)
+
+    def refresh(self) -> None:
+        """Forget what was recorded if a plain number of the optimizer has changed since."""
+        settings = frozen_settings(self._optimizer)
+        if settings != self._settings:
+            self._settings = settings
+            self._replays.clear()
 
 
 def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
@@ -68,13 +84,20 @@ def is_stateless(module: nn.Module) -> bool:
     return home.startswith(("torch.nn.modules.", "droplab.models."))
 
 
-def _step(twin: tuple[nn.Module, torch.optim.Optimizer], inputs: Tensor, targets: Tensor) -> Tensor:
+def _step(
+    twin: tuple[nn.Module, torch.optim.Optimizer],
+    inputs: Tensor,
+    targets: Tensor,
+    clip: float | None,
+) -> Tensor:
     """The step as `EagerStep` does it, with the gradients taken without accumulation."""
     model, optimizer = twin
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parameters = trained_parameters(optimizer)
     logits = model(inputs)
     loss = F.cross_entropy(logits, targets)
     for parameter, gradient in zip(parameters, gradients_of(loss, parameters), strict=True):
         parameter.grad = gradient
+    if clip is not None:
+        nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
     return logits

@@ -86,8 +86,17 @@ def write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: Pa
     """Write tensors to `path`, under a temporary name that is then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    # clone: safetensors refuses tensors that share memory, which tied weights do
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, part, metadata)
+    kept: set[int] = set()
+    own: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        whole = tensor.detach().contiguous()
+        storage = whole.untyped_storage()
+        # safetensors refuses tensors that share memory, as tied weights do
+        if storage.data_ptr() in kept or storage.nbytes() > whole.nbytes:
+            whole = whole.clone()
+        kept.add(whole.untyped_storage().data_ptr())
+        own[name] = whole
+    save_file(own, part, metadata)
     part.replace(path)
 
 

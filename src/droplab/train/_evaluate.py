@@ -24,6 +24,27 @@ class Batches(Protocol):
         ...
 
 
+class OnDevice:
+    """The batches of a split, each moved to a device.
+
+    Args:
+        split: Where they come from.
+        device: Where they go.
+    """
+
+    def __init__(self, split: Batches, device: str) -> None:
+        self._split = split
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, targets) on the device."""
+        for inputs, targets in self._split.batches(order, batch_size):
+            yield inputs.to(self._device), targets.to(self._device)
+
+
 def evaluate(model: nn.Module, split: Batches) -> Score:
     """Return loss, accuracy and calibration error of `model` over `split`, in eval mode.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -33,6 +33,7 @@ class ExecutionPlan:
         workers: Processes that train beside each other, each with one thread; 0: none, the driver
             trains.
         reason: Why replicas are not trained together, if they are not.
+        device: Where replicas are trained: "cpu", "cuda", or one of several as "cuda:1".
 
     Example:
         >>> plan = ExecutionPlan(threads=1)
@@ -46,6 +47,7 @@ class ExecutionPlan:
     group: int = 1
     workers: int = 0
     reason: str = ""
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -54,6 +56,10 @@ class ExecutionPlan:
             raise ArgumentError(
                 "ExecutionPlan: expected a group of at least 1 and at least 0 workers, got "
                 f"{self.group} and {self.workers}"
+            )
+        if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
+            raise ArgumentError(
+                f"ExecutionPlan.device: expected 'cpu' or 'cuda', got {self.device!r}"
             )
         if self.matmul not in _PATHS:
             raise ArgumentError(
@@ -109,22 +115,40 @@ def time_plans(
     *,
     captured: bool,
     seconds: float,
+    threads: Sequence[int] = (),
+    device: str = "cpu",
 ) -> tuple[ExecutionPlan, float]:
-    """Return what `measure_plan` returns, and the seconds that a step took under it."""
-    counts = sorted({1, usable_threads()})
-    paths = _PATHS if medium_is_accurate() else _PATHS[:1]
-    plans = [ExecutionPlan(threads, path, captured) for threads in counts for path in paths]
+    """Return what `measure_plan` returns, and the seconds that a step took under it.
+
+    Args:
+        make_step: As there.
+        captured: As there.
+        seconds: As there.
+        threads: Numbers of threads to try; if empty, one and all.
+        device: Where the steps run. Away from the CPU, threads make no difference, and "medium"
+            would mean other numbers.
+    """
+    on_cpu = device == "cpu"
+    counts = (threads or sorted({1, usable_threads()})) if on_cpu else (1,)
+    paths = _PATHS if on_cpu and medium_is_accurate() else _PATHS[:1]
+    plans = [
+        ExecutionPlan(threads, path, captured, device=device)
+        for threads in counts
+        for path in paths
+    ]
     best: tuple[ExecutionPlan, float] | None = None
     for plan in plans:
         with plan.active():
             step = make_step(plan)
             for _ in range(3):
                 step()
+            wait_for(device)
             fastest, until = float("inf"), perf_counter() + seconds / len(plans)
             while True:
                 start = perf_counter()
                 for _ in range(5):
                     step()
+                wait_for(device)
                 fastest = min(fastest, (perf_counter() - start) / 5)
                 if perf_counter() >= until:
                     break
@@ -132,6 +156,35 @@ def time_plans(
             best = (plan, fastest)
     assert best is not None  # there is always the plan with one thread
     return best
+
+
+def wait_for(device: str) -> None:
+    """Wait until a device has done what it was given, so that a clock may be read."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def cuda_is_there() -> bool:
+    """Whether torch finds a CUDA device."""
+    return torch.cuda.is_available()
+
+
+def choose_device(wanted: str | None) -> str:
+    """Return where to train: what is wanted, else a CUDA device if there is one, else the CPU.
+
+    Raises:
+        ArgumentError: If it is no device, or there is none of its kind.
+    """
+    there = cuda_is_there()
+    if wanted is None:
+        return "cuda" if there else "cpu"
+    ExecutionPlan(1, device=wanted)
+    if wanted != "cpu" and not there:
+        raise ArgumentError(
+            f"device: expected one that is there, got {wanted!r}, and torch finds no CUDA device; "
+            "leave it out or take 'cpu'"
+        )
+    return wanted
 
 
 def usable_threads() -> int:

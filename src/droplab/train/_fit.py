@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from droplab.errors import ArgumentError, DroplabError
 from droplab.placement import Applied
 from droplab.train._capture import CapturedStep
-from droplab.train._evaluate import Batches, evaluate
+from droplab.train._evaluate import Batches, OnDevice, evaluate
 from droplab.train._execution import ExecutionPlan
 from droplab.train._meter import Score
+from droplab.train._rates import RateOfStep, SiteRates
+from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
 from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators
 
@@ -73,14 +75,18 @@ def fit(
     batch_size: int,
     plan: ExecutionPlan,
     start: int = 0,
+    clip: float | None = None,
+    scheduler: Scheduler | None = None,
+    rates: RateOfStep | None = None,
     log_every: int = 0,
     on_log: Callable[[int, float], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
 ) -> Iterator[EpochResult]:
     """Train `model` and yield one `EpochResult` after each epoch.
 
-    The caller has seeded the sites of `applied` and may save a checkpoint at each yield. Given the
-    same arguments and plan, the results are the same bits, wherever the run was interrupted.
+    The caller has put the model on the plan's device, has seeded the sites of `applied` and may
+    save a checkpoint at each yield. Given the same arguments and plan, the results are the same
+    bits, wherever the run was interrupted.
 
     Args:
         model: Maps (B, ...) inputs to logits of shape (B, C).
@@ -93,6 +99,11 @@ def fit(
         batch_size: Examples a step; the last step of an epoch takes what is left.
         plan: How the steps are executed. Its settings are active while an epoch runs.
         start: Epochs that were done before, when resuming.
+        clip: Largest norm of the gradient, above which it is scaled down; None not to clip.
+        scheduler: Sets the learning rate of each epoch; None to leave it as it is.
+        rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
+            rate of a site that has rate p in the plan, for example
+            `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
         log_every: Mini-batches whose mean loss is reported together; 0 for none.
         on_log: Called with (steps done over all epochs, mean loss of the last `log_every`).
         on_steps: Called now and then with the number of steps done since the last call.
@@ -113,17 +124,26 @@ def fit(
         raise ArgumentError(
             f"batch_size: expected at most the {count} training examples, got {batch_size}"
         )
+    if plan.device != "cpu":
+        train, validation = OnDevice(train, plan.device), OnDevice(validation, plan.device)
     check_model(model, train)
     steps = -(-count // batch_size)
     model.train()
-    step: Step = (CapturedStep if plan.captured else EagerStep)(model, optimizer)
+    table = begin_schedule(scheduler, optimizer, epochs, captured=plan.captured)
+    step: Step = (CapturedStep if plan.captured else EagerStep)(model, optimizer, clip)
+    site_rates = SiteRates(applied.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
-        with plan.active(), global_generators(seed, "torch", epoch):
+        if table is not None:
+            set_epoch(optimizer, table[epoch - 1])
+        if isinstance(step, CapturedStep):
+            step.refresh()
+        with plan.active(), global_generators(seed, "torch", epoch), site_rates.driven():
             first = number = (epoch - 1) * steps
             window = _Window(epoch, _Log(first, log_every, on_log))
             for inputs, targets in train.batches(batch_order(seed, epoch, count), batch_size):
                 applied.set_step(number)
+                site_rates.set_step(number)
                 logits = step(inputs, targets)
                 if number == start * steps:
                     applied.check_fired()

@@ -17,6 +17,8 @@ from droplab.train._fit import Diverged, EpochResult, check_model
 from droplab.train._meter import Score
 from droplab.train._population import Population, PopulationStep
 from droplab.train._population_meter import PopulationEvaluation
+from droplab.train._rates import RateOfStep, SiteRates
+from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
 from droplab.train._streams import batch_order
 
 _WINDOW = 64
@@ -51,6 +53,9 @@ def fit_population(
     batch_size: int,
     plan: ExecutionPlan,
     start: int = 0,
+    clip: float | None = None,
+    scheduler: Scheduler | None = None,
+    rates: RateOfStep | None = None,
     log_every: int = 0,
     on_log: Callable[[int, int, float], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
@@ -71,6 +76,12 @@ def fit_population(
         batch_size: Examples a step and member; the last step of an epoch takes what is left.
         plan: How the steps are executed. Its settings are active while an epoch runs.
         start: Epochs that were done before, when resuming.
+        clip: Largest norm of each member's gradient, above which it is scaled down; None not to
+            clip.
+        scheduler: Sets the learning rate of each epoch; None to leave it as it is.
+        rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
+            rate of a site that has rate p in the plan, for example
+            `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
         log_every: Mini-batches whose mean loss is reported together; 0 for none.
         on_log: Called with (member, steps done over all epochs, mean loss of the last `log_every`).
         on_steps: Called now and then with the number of batched steps done since the last call.
@@ -98,17 +109,23 @@ def fit_population(
     check_model(population.template, train)
     steps = -(-count // batch_size)
     population.template.train()
-    step = PopulationStep(population, captured=plan.captured)
+    table = begin_schedule(scheduler, population.optimizer, epochs, captured=plan.captured)
+    step = PopulationStep(population, captured=plan.captured, clip=clip)
+    site_rates = SiteRates(population.p, rates)
     evaluation = PopulationEvaluation(population, captured=plan.captured)
     source = SeedBatches(train, population.device)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
-        with plan.active():
+        if table is not None:
+            set_epoch(population.optimizer, table[epoch - 1])
+        step.refresh()
+        with plan.active(), site_rates.driven():
             number = (epoch - 1) * steps
             window = _Window(population, epoch, number, log_every, on_log)
             orders = torch.stack([batch_order(seed, epoch, count) for seed in seeds])
             for inputs, targets in source.batches(orders, batch_size):
                 population.set_step(number)
+                site_rates.set_step(number)
                 logits = step(inputs, targets)
                 if number == start * steps:
                     population.applied.check_fired()

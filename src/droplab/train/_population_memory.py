@@ -10,12 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from droplab.train._population_meter import EVAL_EXAMPLES
+
 _STATE_COPIES = 10
 """Copies of its weights that a replica needs: itself, gradients, two moments, the best weights so
 far, the same once more while a step is recorded or a checkpoint is written."""
 
-_ACTIVATION_COPIES = 4
+_ACTIVATION_COPIES = 5
 """What a batch keeps for the backward pass, with gradients and what lives in between."""
+
+_EVAL_COPIES = 3
+"""Layers whose outputs lie side by side in an evaluation, at most."""
 
 _SHARE = 0.6
 """The part of the available memory that a population may plan with."""
@@ -29,12 +34,26 @@ _LIMITS = (
 def member_bytes(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
     """Return an estimate, on the high side, of what one replica takes while it is trained.
 
+    With `evaluation_bytes`, a test holds it to within a factor of 2 of what processes took.
+
     Args:
         model: A replica.
         inputs: A whole batch.
         targets: Its labels.
     """
     state = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return _STATE_COPIES * state + _ACTIVATION_COPIES * sum(_kept(model, inputs, targets))
+
+
+def evaluation_bytes(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
+    """Return an estimate of what a population's evaluation takes: the same for any size of it."""
+    largest = max(_kept(model, inputs, targets), default=0) / len(targets)
+    return int(_EVAL_COPIES * largest * EVAL_EXAMPLES)
+
+
+def _kept(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[int]:
+    """The bytes of every tensor that a batch keeps for the backward pass, weights aside."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -46,8 +65,7 @@ def member_bytes(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
 
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
         F.cross_entropy(model(inputs), targets)
-    activations = max(0, sum(kept.values()) - state)
-    return _STATE_COPIES * state + _ACTIVATION_COPIES * activations
+    return [size for place, size in kept.items() if place not in own]
 
 
 def available_bytes(device: torch.device) -> int:

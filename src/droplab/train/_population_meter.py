@@ -11,10 +11,9 @@ from torch import Tensor
 from droplab.data import Split
 from droplab.train._evaluate import EVAL_BATCH
 from droplab.train._meter import ECE_BINS, Score
-from droplab.train._population import Population
-from droplab.train._record import record
+from droplab.train._population import Population, record_population
 
-_EVAL_EXAMPLES = 8192
+EVAL_EXAMPLES = 8192
 """Forward passes of one example that are run together, over all members."""
 
 
@@ -83,7 +82,7 @@ class PopulationEvaluation:
     def __call__(self, split: Split) -> list[Score]:
         """Return the score of every member over all examples of `split`."""
         population = self._population
-        size = max(64, min(EVAL_BATCH, _EVAL_EXAMPLES // population.members))
+        size = max(64, min(EVAL_BATCH, EVAL_EXAMPLES // population.members))
         meter = PopulationMeter(population.members, population.device)
         flags = [(module, module.training) for module in population.template.modules()]
         population.template.eval()
@@ -104,7 +103,7 @@ class PopulationEvaluation:
         replay = self._replays.get(inputs.shape)
         if replay is None:
             with torch.no_grad():
-                replay = record(_eval_logits, self._population, inputs)
+                replay = record_population(_eval_logits, self._population, inputs)
             self._replays[inputs.shape] = replay
         with torch.inference_mode():
             return replay(inputs)

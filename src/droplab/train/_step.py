@@ -5,14 +5,15 @@ The step with the global index t (counted from 0 over the whole run) is:
 1. The masks of every site are those of (stream key of the site, t).
 2. logits = model(inputs), with the model in train mode.
 3. loss = mean cross entropy of the logits over the batch.
-4. Gradients of the loss for every parameter; nothing is accumulated from step to step.
-5. One step of the optimizer.
+4. Gradients of the loss for every parameter; nothing is accumulated from step to step. If there is
+   a largest norm ("clip"), the gradients of a model are scaled together so as not to exceed it.
+5. One step of the optimizer, at the learning rate of the epoch.
 
 An executor is a function (inputs, targets) -> logits of shape (B, C), detached, that does 2 to 5;
-the caller does 1. `EagerStep` below is the plain form. `CapturedStep` replays the same operations
-without autograd and is held to the same bits by a golden test. `PopulationStep` follows the same
-five points for K replicas, with a leading axis K on parameters and state, and equals the single
-step within float rounding.
+the caller does 1 and sets the learning rate. `EagerStep` below is the plain form. `CapturedStep`
+replays the same operations without autograd and is held to the same bits by a golden test.
+`PopulationStep` follows the same five points for K replicas, with a leading axis K on parameters
+and state, and equals the single step within float rounding.
 """
 
 from __future__ import annotations
@@ -33,19 +34,30 @@ class EagerStep:
     Args:
         model: The model, in train mode when called.
         optimizer: Its optimizer.
+        clip: Largest norm of the gradient; None not to clip.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None = None
+    ) -> None:
         self._model = model
         self._optimizer = optimizer
+        self._clip = clip
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         logits = self._model(inputs)
         loss = F.cross_entropy(logits, targets)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(trained_parameters(self._optimizer), self._clip)
         self._optimizer.step()
         return logits.detach()
+
+
+def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Return what an optimizer updates, in its order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def gradients_of(

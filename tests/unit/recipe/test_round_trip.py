@@ -20,6 +20,7 @@ from droplab.recipe import (
     ModelSpec,
     OptimizerSpec,
     Recipe,
+    SchedulerSpec,
     Target,
     dumps,
     loads,
@@ -86,6 +87,8 @@ recipes = st.builds(
     arms=arm_lists(),
     target=st.none() | st.builds(Target, st.lists(conditions, min_size=1, max_size=4)),
     primary=st.sampled_from(METRICS),
+    clip=st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
+    scheduler=st.none() | st.builds(SchedulerSpec, filled, arguments),
 )
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -147,6 +150,8 @@ def test_every_setting_changes_the_digest() -> None:
         data = {path = "a", train = 9, validation = 5, format = "npz", arguments = {x = 1}}
         model = {path = "mlp", hidden = [3]}
         optimizer = {name = "Adam", lr = 0.1}
+        clip = 1.0
+        scheduler = {name = "StepLR", step_size = 2}
         target = {val_loss = "< 2"}
         arms = [{name = "none"}, {name = "half", rates = {fc2 = 0.5}, kind = "alpha"}]
     """
@@ -166,6 +171,11 @@ def test_every_setting_changes_the_digest() -> None:
         ("[3]", "[4]"),
         ('"Adam"', '"AdamW"'),
         ("lr = 0.1", "lr = 0.2"),
+        ("clip = 1.0", "clip = 1.5"),
+        ("clip = 1.0", ""),
+        ('"StepLR"', '"ExponentialLR"'),
+        ("step_size = 2", "step_size = 3"),
+        ('scheduler = {name = "StepLR", step_size = 2}', ""),
         ("< 2", "<= 2"),
         ('{name = "half"', '{name = "hulf"'),
         ("0.5", "0.25"),

@@ -43,6 +43,7 @@ name = "reader"
 epochs = 3
 batch_size = 20
 seeds = [0, 1]
+clip = 1.0
 [data]
 name = "digits"
 train = 100
@@ -52,6 +53,9 @@ path = "reader_nets:Reader"
 [optimizer]
 name = "Adam"
 lr = 0.01
+[scheduler]
+name = "StepLR"
+step_size = 1
 [[arms]]
 name = "none"
 [[arms]]
@@ -111,7 +115,7 @@ class Killer(Observer):
         if self.times and row.epoch in (self.epoch, row.epoch if self.epoch is None else -1):
             self.times -= 1
             for session in Killer.sessions:
-                for worker in session._running:
+                for worker in session._pool.running:
                     if (worker.task.arm, worker.task.seed) == (row.arm, row.seed):
                         os.kill(worker.process.pid, signal.SIGKILL)
 

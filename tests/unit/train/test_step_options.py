@@ -1,0 +1,406 @@
+"""Clipping, learning rates and dropout rates that change: single runs, populations, recordings."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from droplab import placement
+from droplab.data import Split
+from droplab.errors import ArgumentError
+from droplab.models import MLP
+from droplab.nn.schedules import early, late
+from droplab.train import (
+    CapturedStep,
+    EagerStep,
+    ExecutionPlan,
+    Population,
+    PopulationStep,
+    Scheduler,
+    build_optimizer,
+    fit,
+    fit_population,
+    initial_model,
+    load_checkpoint,
+    load_population,
+    mask_key,
+    save_checkpoint,
+    save_population,
+    scheduler_names,
+)
+
+SEEDS = (0, 5)
+SITES = ("fc1", "fc2", "fc3")
+RATES = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.3, 0.5]], dtype=torch.float64)
+OPTIMIZERS = {
+    "Adam": {"lr": 1e-2, "eps": 1e-3},
+    "SGD": {"lr": 0.5, "momentum": 0.9, "weight_decay": 1e-2},
+    "Adagrad": {"lr": 0.1},
+    "RMSprop": {"lr": 1e-2, "eps": 1e-2},  # without a fused form
+}
+SCHEDULERS = {
+    "StepLR": {"step_size": 1, "gamma": 0.3},
+    "CosineAnnealingLR": {"T_max": 4, "eta_min": 1e-4},
+    "OneCycleLR": {"max_lr": 0.2, "total_steps": 4},  # moves the momentum as well
+}
+PLANS = {name: ExecutionPlan(1, captured=name == "captured") for name in ("eager", "captured")}
+CLIP = 0.5
+
+
+def split(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 3, (count,), generator=generator)
+    inputs = torch.randn(count, 12, generator=generator)
+    return Split(inputs + 0.5 * targets[:, None], targets)
+
+
+TRAIN, VALIDATION = split(70, 2), split(30, 3)
+
+
+def net():
+    return MLP(12, hidden=(16, 8), classes=3)
+
+
+def single(member, name="Adam"):
+    rates, seed = RATES[member % 2].tolist(), SEEDS[member // 2]
+    model = initial_model(net, seed)
+    applied = placement.plan(model, dict(zip(SITES, rates, strict=True))).apply()
+    applied.seed({site: mask_key(seed, site) for site in SITES})
+    return model, build_optimizer(name, OPTIMIZERS[name], model.parameters()), applied
+
+
+def population(name="Adam"):
+    models = [initial_model(net, seed) for seed in SEEDS]
+    applied = placement.plan(models[0], dict.fromkeys(SITES, 0.5)).apply()
+    applied.seed({site: mask_key(SEEDS[0], site) for site in SITES})
+    keys = torch.tensor([[mask_key(seed, site) for site in SITES] for seed in SEEDS])
+    make = partial(build_optimizer, name, OPTIMIZERS[name])
+    return Population(models, applied, RATES, keys, make)
+
+
+def alone(member, name="Adam", *, plan="captured", epochs=4, given=None, **options):
+    model, optimizer, applied = given or single(member, name)
+    results = fit(
+        model,
+        optimizer,
+        applied,
+        TRAIN,
+        VALIDATION,
+        seed=SEEDS[member // 2],
+        epochs=epochs,
+        batch_size=16,
+        plan=PLANS[plan],
+        **options,
+    )
+    return list(results), model
+
+
+def together(name="Adam", *, plan="captured", epochs=4, members=None, **options):
+    members = members or population(name)
+    results = fit_population(
+        members,
+        TRAIN,
+        VALIDATION,
+        seeds=SEEDS,
+        epochs=epochs,
+        batch_size=16,
+        plan=PLANS[plan],
+        **options,
+    )
+    return list(results), members
+
+
+def assert_members_are_single_runs(name, plan, **options):
+    epochs, members = together(name, plan=plan, **options)
+    for member in range(4):
+        results, model = alone(member, name, plan=plan, **options)
+        for one, epoch in zip(results, epochs, strict=True):
+            two = epoch.results[member]
+            assert one.running_loss == pytest.approx(two.running_loss, abs=2e-5)
+            assert one.validation.loss == pytest.approx(two.validation.loss, abs=2e-5)
+        for key, value in members.state_dict(member).items():
+            torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-3, atol=2e-5)
+    return epochs
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", ["Adam", "RMSprop"])
+def test_a_clipped_member_is_its_clipped_single_run(name, plan):
+    clipped = assert_members_are_single_runs(name, plan, clip=CLIP)
+    free, _ = together(name, plan=plan)
+    for member in range(4):  # and the limit is one that every member meets
+        assert clipped[-1].results[member].train.loss != free[-1].results[member].train.loss
+
+
+def plain_steps(captured, clip, count=3):
+    """How far plain SGD with lr 1 moves each member: by the norm of its gradient, (steps, K)."""
+    members = population("SGD")
+    members.optimizer.param_groups[0].update(lr=1.0, momentum=0.0, weight_decay=0.0)
+    with torch.no_grad():  # one member with far larger gradients than the others
+        members.parameters["fc3.weight"][2] *= 50
+    step = PopulationStep(members, captured=captured, clip=clip)
+    inputs, targets = TRAIN.inputs[:16].expand(2, -1, -1), TRAIN.targets[:16].expand(2, -1)
+    norms = []
+    for number in range(count):
+        before = [t.detach().clone() for t in members.parameters.values()]
+        members.set_step(number)
+        step(inputs, targets)
+        pairs = zip(members.parameters.values(), before, strict=True)
+        moved = [(now.detach() - then).flatten(1) for now, then in pairs]
+        norms.append(torch.cat(moved, dim=1).norm(dim=1))
+    return torch.stack(norms)
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_each_member_is_clipped_by_its_own_norm(captured):
+    free = plain_steps(captured, None)[0]
+    others = free[[0, 1, 3]]
+    assert free[2] > 4 * others.max()
+    limit = 2 * others.max().item()
+    clipped = plain_steps(captured, limit)
+    torch.testing.assert_close(clipped[0, [0, 1, 3]], others)
+    assert bool((clipped[:, 2] - limit).abs().max() < 1e-3 * limit)
+    assert bool((clipped <= 1.001 * limit).all())
+
+
+def test_a_clipped_step_replays_the_bits_of_the_eager_one():
+    pairs = [single(1, "SGD") for _ in range(2)]
+    steps = [EagerStep(*pairs[0][:2], CLIP), CapturedStep(*pairs[1][:2], CLIP)]
+    for number in range(5):
+        batch = TRAIN.inputs[number : number + 9], TRAIN.targets[number : number + 9]
+        outputs = []
+        for (_, _, applied), step in zip(pairs, steps, strict=True):
+            applied.set_step(number)
+            outputs.append(step(*batch))
+        assert torch.equal(*outputs), number
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "plan"),
+    [
+        ("Adam", "StepLR", "captured"),
+        ("Adam", "CosineAnnealingLR", "eager"),
+        ("SGD", "OneCycleLR", "captured"),
+        ("RMSprop", "CosineAnnealingLR", "captured"),
+    ],
+)
+def test_a_scheduled_member_is_its_scheduled_single_run(name, kind, plan):
+    scheduler = Scheduler(kind, SCHEDULERS[kind])
+    assert_members_are_single_runs(name, plan, scheduler=scheduler, clip=2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Adam", "StepLR"),
+        ("Adagrad", "StepLR"),
+        ("SGD", "CosineAnnealingLR"),
+        ("SGD", "OneCycleLR"),
+    ],
+)
+def test_a_recorded_run_has_the_bits_of_an_eager_one_at_every_learning_rate(name, kind):
+    """A learning rate that the recording had frozen would show from the second epoch on."""
+    options = {"scheduler": Scheduler(kind, SCHEDULERS[kind]), "epochs": 3}
+    one, two = (alone(1, name, plan=plan, **options)[1] for plan in PLANS)
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[key]), key
+    one, two = (together(name, plan=plan, **options)[1] for plan in PLANS)
+    for key, value in one.parameters.items():
+        assert torch.equal(value, two.parameters[key]), key
+
+
+def test_a_scheduler_in_a_plain_loop_sets_the_same_learning_rates():
+    """The truth: torch's scheduler on the real optimizer, stepped after each epoch."""
+    from droplab.train import batch_order
+
+    model, optimizer, applied = single(1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, **SCHEDULERS["StepLR"])
+    step, number = EagerStep(model, optimizer), 0
+    for epoch in range(1, 5):
+        for batch in TRAIN.batches(batch_order(SEEDS[0], epoch, len(TRAIN)), 16):
+            applied.set_step(number)
+            step(*batch)
+            number += 1
+        schedule.step()
+    _, found = alone(1, scheduler=Scheduler("StepLR", SCHEDULERS["StepLR"]))
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, found.state_dict()[key]), key
+
+
+def test_a_learning_rate_of_zero_stands_still_from_its_epoch_on():
+    """The recorded steps of epochs 3 and 4 run at lr 0: weights stay, though gradients do not."""
+    scheduler = Scheduler("MultiStepLR", {"milestones": [2], "gamma": 0.0})
+    two, four = (alone(1, "SGD", epochs=n, scheduler=scheduler)[1] for n in (2, 4))
+    assert all(
+        torch.equal(value, four.state_dict()[key]) for key, value in two.state_dict().items()
+    )
+    two, four = (together("SGD", epochs=n, scheduler=scheduler)[1] for n in (2, 4))
+    assert all(torch.equal(value, four.parameters[key]) for key, value in two.parameters.items())
+
+
+def test_a_number_that_the_caller_changes_is_not_frozen_either():
+    """Weight decay set between two epochs: the record is made anew."""
+    runs = []
+    for plan in PLANS:
+        model, optimizer, applied = single(1, "SGD")
+        epochs = fit(
+            *(model, optimizer, applied, TRAIN, VALIDATION),
+            seed=0,
+            epochs=3,
+            batch_size=16,
+            plan=PLANS[plan],
+        )
+        for _ in epochs:
+            optimizer.param_groups[0]["weight_decay"] *= 5
+        runs.append(model.state_dict())
+    assert all(torch.equal(value, runs[1][key]) for key, value in runs[0].items())
+
+
+@pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR"])
+def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_path):
+    options = {"scheduler": Scheduler(kind, SCHEDULERS[kind]), "clip": CLIP}
+    whole, model = alone(1, **options)
+    path = tmp_path / "c.safetensors"
+    given = single(1)
+    results = fit(
+        *(*given, TRAIN, VALIDATION),
+        **{"seed": 0, "epochs": 4, "batch_size": 16, "plan": PLANS["captured"], **options},
+    )
+    next(results), next(results)
+    save_checkpoint(given[0], given[1], path, epoch=2)
+    results.close()
+    again = single(1)
+    start = load_checkpoint(again[0], again[1], path)
+    rest, resumed = alone(1, given=again, start=start, **options)
+    assert [r.validation for r in rest] == [r.validation for r in whole[2:]]
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR"])
+def test_a_resumed_population_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_path):
+    options = {"scheduler": Scheduler(kind, SCHEDULERS[kind]), "clip": CLIP}
+    options["rates"] = lambda step, p: late(step, p=p, start=7)
+    whole, members = together(**options)
+    names = [(arm, seed) for seed in SEEDS for arm in ("none", "some")]
+    path, half = tmp_path / "p.safetensors", population()
+    results = fit_population(
+        *(half, TRAIN, VALIDATION),
+        **{"seeds": SEEDS, "epochs": 4, "batch_size": 16, "plan": PLANS["captured"], **options},
+    )
+    next(results), next(results)
+    save_population(half, names, path, epoch=2)
+    results.close()
+    again = population()
+    start = load_population(again, names, path)
+    rest, resumed = together(members=again, start=start, **options)
+    for one, two in zip(whole[2:], rest, strict=True):
+        assert [r.validation for r in one.results] == [r.validation for r in two.results]
+    for key, value in members.parameters.items():
+        assert torch.equal(value, resumed.parameters[key]), key
+
+
+def test_optimizers_keep_the_learning_rate_that_they_were_made_with():
+    """Training again with the same optimizer begins at the first epoch's rate, not the last's."""
+    given = single(0)
+    scheduler = Scheduler("ExponentialLR", {"gamma": 0.1})
+    alone(0, given=given, scheduler=scheduler)
+    assert float(given[1].param_groups[0]["lr"]) == pytest.approx(1e-5)
+    table = scheduler.table(given[1], 2)
+    assert [row[0]["lr"] for row in table] == pytest.approx([1e-2, 1e-3])
+
+
+@pytest.mark.parametrize("name", scheduler_names())
+def test_the_table_is_what_torch_does(name):
+    arguments = {
+        "StepLR": {"step_size": 2},
+        "MultiStepLR": {"milestones": (1, 3)},
+        "ExponentialLR": {"gamma": 0.9},
+        "CosineAnnealingLR": {"T_max": 5},
+        "CosineAnnealingWarmRestarts": {"T_0": 2},
+        "CyclicLR": {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 2},
+        "OneCycleLR": {"max_lr": 0.5, "total_steps": 6},
+    }.get(name, {})
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.4, momentum=0.9)
+    table = Scheduler(name, arguments).table(optimizer, 6)
+    assert optimizer.param_groups[0]["lr"] == 0.4
+    assert len(table) == 6
+    real = getattr(torch.optim.lr_scheduler, name)(optimizer, **arguments)
+    for row in table:
+        group = optimizer.param_groups[0]
+        assert row[0] == {key: group[key] for key in row[0]}
+        assert set(row[0]) == {"lr"} | (
+            {"momentum"} if name in ("CyclicLR", "OneCycleLR") else set()
+        )
+        if row is not table[-1]:
+            optimizer.step()
+            real.step()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("StepLr", {}, "got 'StepLr'; did you mean 'StepLR'"),
+        ("ReduceLROnPlateau", {}, "needs a loss, which each replica has its own of"),
+        ("LambdaLR", {}, "which needs a function"),
+        ("StepLR", {"step": 3}, r"scheduler.step: .* did you mean 'step_size'"),
+        ("StepLR", {}, r"refused \{\} over 4 epochs: .*step_size"),
+        ("OneCycleLR", {"max_lr": 1.0, "total_steps": 2}, "over 4 epochs: .*number of total steps"),
+    ],
+)
+def test_schedulers_that_are_refused(name, arguments, message):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.4, momentum=0.9)
+    with pytest.raises(ArgumentError, match=message):
+        Scheduler(name, arguments).table(optimizer, 4)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_member_follows_a_schedule_of_dropout_rates_as_its_single_run(plan):
+    def rates(step, p):
+        return early(step, p=p, steps=9)
+
+    scheduled = assert_members_are_single_runs("Adam", plan, rates=rates)
+    constant, _ = together(plan=plan)
+    losses = [
+        [e.results[m].running_loss for e in epochs]
+        for epochs in (scheduled, constant)
+        for m in (0, 1)
+    ]
+    assert losses[0] == losses[2]  # the baseline drops nothing at any time
+    assert losses[1][0] == losses[3][0]  # early is the planned rate, and then none
+    assert losses[1][2] != losses[3][2]
+
+
+def test_planned_rates_are_given_back_and_checked():
+    given = single(1)
+    alone(1, given=given, rates=lambda step, p: 0.0)
+    assert given[2].p.tolist() == RATES[1].tolist()
+    members = population()
+    together(members=members, rates=lambda step, p: p / 2)
+    assert torch.equal(members.p, RATES)
+    for run in (partial(alone, 1), together):
+        with pytest.raises(ArgumentError, match=r"rates at step 0: .*percentage"):
+            run(rates=lambda step, p: 100 * p)
+
+
+def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch):
+    """One record for each batch shape, of training and of scoring, whatever the epochs set."""
+    from droplab.train import _capture, _population
+
+    counts = []
+
+    def count(function, subject, *inputs):
+        counts.append(tuple(inputs[0].shape))
+        return real(function, subject, *inputs)
+
+    real = _capture.record
+    monkeypatch.setattr(_capture, "record", count)
+    monkeypatch.setattr(_population, "record", count)
+    scheduler = Scheduler("StepLR", SCHEDULERS["StepLR"])
+    alone(1, scheduler=scheduler)
+    together(scheduler=scheduler)
+    assert len(counts) == len(set(counts))
+    assert {(16, 12), (6, 12), (2, 16, 12), (2, 6, 12)} <= set(counts)
