@@ -24,7 +24,7 @@ bench: $(STAMP)
 
 $(DEMO_STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[png]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[png,lab]'
 	touch $@
 
 $(STAMP): pyproject.toml constraints.txt

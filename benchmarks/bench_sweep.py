@@ -4,7 +4,7 @@ All train the tutorials' networks on the same data and score validation images a
 droplab also scores the training images in eval mode. They take turns, so that what else the machine
 does hits all of them. The rivals: the tutorial's loop once per configuration, the same in two
 processes at once, stock `torch.func.vmap` with `nn.Dropout`, and JAX (`pip install jax`): a vmapped
-population, and its jitted loop for one model. `--quick` trains on a tenth of the images.
+population, and its jitted loop for one model. `--quick` trains on a fortieth of the images.
 """
 
 from __future__ import annotations
@@ -30,13 +30,23 @@ from droplab.sweep._grouping import Group, make_groups
 from droplab.sweep._planning import why_alone
 from droplab.train import ExecutionPlan, fit_population
 
+FEW = 6000
+"""Training images of the curve against K: a tenth, since 256 replicas are trained alone."""
+
 WIDTHS = {"mnist-mlp": (784, 64, 32, 10), "fashion-tutorial": (784, 256, 128, 10)}
 CASES = (("mnist-mlp", 8, 8, 40.0, 100.0), ("fashion-tutorial", 4, 4, 7.0, 13.0))
 """Recipe, seeds, arms, and the ratio to the tutorial's loop to reach and to aim for."""
 
 
-def experiment_of(name: str, seeds: int, arms: int, quick: bool) -> Experiment:
-    """The recipe with so many seeds, and so many rates between 0 and 0.8 as arms."""
+def experiment_of(name: str, seeds: int, arms: int, images: int | None) -> Experiment:
+    """The recipe with so many seeds, and so many rates between 0 and 0.8 as arms.
+
+    Args:
+        name: Name of the recipe.
+        seeds: How many seeds.
+        arms: How many arms.
+        images: Training images, with a third as many for validation; None for all.
+    """
     recipe = override(load(name), {"seeds": list(range(seeds))})
     found = resolve(recipe)
     rates = [0.8 * i / arms for i in range(1, arms)]
@@ -45,8 +55,8 @@ def experiment_of(name: str, seeds: int, arms: int, quick: bool) -> Experiment:
     table = {arm.name: {site: arm.rates.get(site, 0.0) for site in sites} for arm in chosen}
     recipe = dataclasses.replace(recipe, arms=chosen)
     splits = found.splits
-    if quick:
-        parts = [(splits.train, 6000), (splits.validation, 1000)]
+    if images is not None:
+        parts = [(splits.train, images), (splits.validation, images // 3)]
         cut = [part.subset(0, count) for part, count in parts]
         splits = Splits(cut[0], cut[1], None)
     return dataclasses.replace(found, recipe=recipe, splits=splits, rates=table)
@@ -57,6 +67,11 @@ def data_of(experiment: Experiment) -> tuple[Data, Data]:
     parts = experiment.splits.train, experiment.splits.validation
     pairs = [(part.inputs, part.targets) for part in parts if isinstance(part, Split)]
     return pairs[0], pairs[1]
+
+
+def images_of(quick: bool) -> int | None:
+    """How many images the rivals train on."""
+    return 1500 if quick else None
 
 
 def droplab(experiment: Experiment, plan: ExecutionPlan) -> Iterator[tuple[float, float]]:
@@ -112,7 +127,7 @@ def as_planned(
 
 def be_a_worker(arguments: argparse.Namespace, quick: bool) -> None:
     """Train an epoch of every group that is this worker's for each line that comes in."""
-    experiment = experiment_of(arguments.droplab, arguments.seeds, arguments.arms, quick)
+    experiment = experiment_of(arguments.droplab, arguments.seeds, arguments.arms, images_of(quick))
     plan = ExecutionPlan.from_dict(json.loads(arguments.plan))
     groups = make_groups(experiment.recipe.arms, experiment.recipe.seeds, plan.group)
     own = groups[arguments.share :: plan.workers]
@@ -158,7 +173,7 @@ def side_by_side(commands: Sequence[list[str]], quick: bool) -> Iterator[tuple[f
 def be_a_tutorial(name: str, quick: bool) -> None:
     """Train an epoch for each line that comes in, and write the accuracy."""
     torch.set_num_threads(1)
-    loop = train(TUTORIALS[name], *data_of(experiment_of(name, 1, 1, quick)), 0)
+    loop = train(TUTORIALS[name], *data_of(experiment_of(name, 1, 1, images_of(quick))), 0)
     for _ in sys.stdin:
         print(next(loop)[1], flush=True)
 
@@ -167,7 +182,7 @@ def measure(
     bench: Benchmark, name: str, seeds: int, arms: int, reach: float, aim: float, rounds: int
 ) -> None:
     """Let all train in turns, and add a row for each rival."""
-    experiment = experiment_of(name, seeds, arms, bench.quick)
+    experiment = experiment_of(name, seeds, arms, images_of(bench.quick))
     reason = why_alone(experiment, experiment.recipe.arms)
     if reason:
         raise SystemExit(f"{name}: the batched step is wrong or impossible: {reason}")
@@ -177,16 +192,22 @@ def measure(
     options = (WIDTHS[name], tutorial.lr, tutorial.batch_size, *data)
     ways: dict[str, tuple[Iterator[tuple[float, float]], int]] = {
         "the tutorial's loop": (train(tutorial, *data, 0), 1),
-        "the tutorial's loop in two processes": (two_processes(name, bench.quick), 2),
         "stock torch.func.vmap": (stock_vmap(*options, seeds, arms), members),
     }
+    if bench.quick:  # processes take seconds to start
+        bench.skip(f"{name}: the tutorial's loop in two processes", "left out of --quick")
+    else:
+        ways["the tutorial's loop in two processes"] = (two_processes(name, bench.quick), 2)
     try:
         import jax  # noqa: F401 # pyright: ignore[reportMissingImports]
     except ImportError:
         bench.skip("JAX", "not installed")
     else:
         ways["JAX, vmapped population"] = (jax_population(*options, seeds, arms), members)
-        ways["JAX, jitted loop of one model"] = (jax_population(*options, 1, 1), 1)
+        if bench.quick:  # each takes seconds to compile
+            bench.skip(f"{name}: JAX, jitted loop of one model", "left out of --quick")
+        else:
+            ways["JAX, jitted loop of one model"] = (jax_population(*options, 1, 1), 1)
     ours_way = as_planned(name, seeds, arms, experiment, plan, bench.quick)
     next(ours_way)  # the first epoch records the step
     for loop, _ in ways.values():
@@ -228,7 +249,7 @@ def grid(members: int) -> tuple[int, int]:
 
 def be_a_population(name: str, members: int, quick: bool) -> None:
     """Train a few epochs of a population alone in this process; write its cost and memory."""
-    experiment = experiment_of(name, *grid(members), quick)
+    experiment = experiment_of(name, *grid(members), 1500 if quick else FEW)
     plan = ExecutionPlan(1, "highest", True, group=members)
     before = peak_bytes()
     loop = droplab(experiment, plan)
@@ -244,6 +265,7 @@ def against_k(bench: Benchmark, name: str, sizes: Sequence[int]) -> None:
     for members in sizes:
         command = [sys.executable, __file__, "--population", name, "--members", str(members)]
         command += ["--quick"] if bench.quick else []
+        bench.say(f"{name}: {members} replicas")
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found[members] = json.loads(done.stdout)
         bench.add(
@@ -252,6 +274,7 @@ def against_k(bench: Benchmark, name: str, sizes: Sequence[int]) -> None:
             found[members]["seconds"],
             found[sizes[0]]["seconds"],
             replicas=members,
+            train_images=1500 if bench.quick else FEW,
             memory_bytes=found[members]["bytes"],
         )
 
@@ -280,7 +303,7 @@ def main() -> None:
         return
     for name, seeds, arms, reach, aim in CASES:
         measure(bench, name, seeds, arms, reach, aim, 1 if bench.quick else 3)
-    sizes = (1, 16) if bench.quick else (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    sizes = (1, 8) if bench.quick else (1, 2, 4, 8, 16, 32, 64, 128, 256)
     for name in ("mnist-mlp",) if bench.quick else WIDTHS:
         against_k(bench, name, sizes)
     bench.finish()

@@ -25,6 +25,7 @@ COMMANDS = {
     "patch": "Write dropout into a model's source file.",
     "check": "Find dropout that is used wrongly.",
     "practice": "Answer questions about dropout and see each answer run.",
+    "lab": "Run, watch and learn in the browser, on this machine only.",
     "selftest": "Check the masks on this machine.",
 }
 """Every command with the line that `droplab --help` shows for it."""

@@ -90,6 +90,7 @@ class Watch(Observer):
             return
         form = "recorded and replayed" if plan.captured else "eager"
         threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
+        where = threads if plan.device == "cpu" else f"on {plan.device}"
         how = f"replicas together in groups of up to {plan.group}"
         if plan.workers:
             how += f", {plan.workers} groups at a time, each in a worker process"
@@ -101,7 +102,7 @@ class Watch(Observer):
         self._console.print(
             f"[bold]{recipe.title or recipe.name}[/bold]\n"
             f"{len(self._arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs, "
-            f"steps {form}, {threads}, matmul '{plan.matmul}'\n"
+            f"steps {form}, {where}, matmul '{plan.matmul}'\n"
             f"{how}\n"
             f"run folder: {folder}",
             highlight=False,

@@ -78,6 +78,7 @@ def _settings(recipe: Recipe) -> list[tuple[str, str]]:
         ("data", f"{data.source}: trained on {train}, {validation}"),
         ("model", f"{model.path} {_arguments(model.arguments)}"),
         ("optimizer", f"{optimizer.name} {_arguments(optimizer.arguments)}"),
+        *_optional(recipe),
         ("length", f"{recipe.epochs} epochs, batch size {recipe.batch_size}"),
         ("seeds", ", ".join(map(str, recipe.seeds))),
         ("decided by", recipe.primary),
@@ -85,6 +86,16 @@ def _settings(recipe: Recipe) -> list[tuple[str, str]]:
         ("digest", recipe.digest[:16]),
     ]
     return [(key, value.strip()) for key, value in settings]
+
+
+def _optional(recipe: Recipe) -> list[tuple[str, str]]:
+    settings: list[tuple[str, str]] = []
+    if recipe.scheduler is not None:
+        scheduler = recipe.scheduler
+        settings.append(("learning rate", f"{scheduler.name} {_arguments(scheduler.arguments)}"))
+    if recipe.clip is not None:
+        settings.append(("clipped", f"to a gradient norm of {recipe.clip:g}"))
+    return settings
 
 
 def _arguments(arguments: dict[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""`droplab report`: a run as one HTML page."""
+"""`droplab report`: a run as one HTML page, as Markdown, or as a picture."""
 
 from __future__ import annotations
 
@@ -7,58 +7,103 @@ from pathlib import Path
 
 import click
 
-from droplab.errors import RunError
+from droplab.errors import ArgumentError, RunError
+
+FORMATS = ("html", "png", "md")
 
 
 @click.command("report")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="html",
+    show_default=True,
+    help="A page, the main figure as a picture (needs the extra 'png'), or GitHub Markdown.",
+)
+@click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the page goes [default: report.html in the run's folder].",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Where the report goes, - for the terminal [default: report.FORMAT in the run's folder].",
 )
 @click.option(
     "--png",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the main figure as a picture, too (needs the extra 'png').",
 )
-@click.option("--open", "open_it", is_flag=True, help="Show the page in the browser.")
-def command(run: Path, out: Path | None, png: Path | None, open_it: bool) -> None:
+@click.option("--open", "open_it", is_flag=True, help="Show the report in the browser.")
+def command(run: Path, form: str, out: Path | None, png: Path | None, open_it: bool) -> None:
     """Write the report of RUN, the folder of a run (or its run.sqlite).
 
     The page is one file without scripts or requests. It is made from the rows alone, so it can be
     made while the run goes on, and where torch is not installed.
     """
+    to_terminal = out == Path("-")
+    if to_terminal and (form == "png" or open_it):
+        what = "a picture" if form == "png" else "what is opened in the browser"
+        raise ArgumentError(f"--out: expected a file for {what}, got -; name the file")
     folder = run if run.is_dir() else run.parent
-    page = out if out is not None else folder / "report.html"
-    write_report(run, page, png)
-    click.echo(f"Report: {page}")
+    page = out if out is not None else folder / f"report.{form}"
+    if to_terminal:
+        click.echo(report_text(run, form), nl=False)
+    else:
+        write_report(run, page, form=form)
+        click.echo(f"Report: {page}")
     if png is not None:
-        click.echo(f"Figure: {png}")
+        write_report(run, png, form="png")
+        if not to_terminal:
+            click.echo(f"Figure: {png}")
     if open_it:
         webbrowser.open(page.absolute().as_uri())
 
 
-def write_report(run: Path, out: Path, png: Path | None = None) -> None:
+def report_text(run: Path, form: str) -> str:
+    """Return a run's report as "html" or "md".
+
+    Raises:
+        RunError: There is no run, or it has no finished epoch.
+    """
+    from droplab.report import render, render_markdown
+    from droplab.results import load
+    from droplab.verdict import judge
+
+    result = load(run)
+    return (render_markdown if form == "md" else render)(result, judge(result))
+
+
+def write_report(run: Path, out: Path, png: Path | None = None, *, form: str = "html") -> None:
     """Write a run's report to `out`, and its main figure to `png`.
+
+    Args:
+        run: The run's folder, or its run.sqlite.
+        out: Where the report goes.
+        png: Where the figure goes, in addition; None: nowhere.
+        form: One of `FORMATS`.
 
     Raises:
         RunError: There is no run, it has no finished epoch, or a file cannot be written.
         BackendError: A figure is wanted and resvg-py is not installed.
     """
-    from droplab.report import figure_png, render
-    from droplab.results import load
-    from droplab.verdict import judge
-
-    result = load(run)
-    verdict = judge(result)
+    text = None if form == "png" else report_text(run, form)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(render(result, verdict), encoding="utf-8")
+        if text is not None:
+            out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(
             f"{out}: the report cannot be written ({error.strerror or error}); "
             "choose another place with --out"
         ) from error
-    if png is not None:
-        figure_png(result, verdict, png)
+    for picture in (out if form == "png" else None, png):
+        if picture is not None:
+            _write_figure(run, picture)
+
+
+def _write_figure(run: Path, out: Path) -> None:
+    from droplab.report import figure_png
+    from droplab.results import load
+    from droplab.verdict import judge
+
+    result = load(run)
+    figure_png(result, judge(result), out)

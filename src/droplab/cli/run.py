@@ -44,6 +44,11 @@ TARGET_MISSED = 1
     default=None,
     help="Print the mean loss of every N mini-batches.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to train [default: a CUDA device if there is one].",
+)
 @click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -57,6 +62,7 @@ def command(
     resume: bool,
     budget: str | None,
     log_every: int | None,
+    device: str | None,
     require_target: bool,
     as_json: bool,
     quiet: bool,
@@ -83,6 +89,7 @@ def command(
         out=out,
         resume=resume,
         budget=parse_time(budget) if budget else None,
+        device=device,
         log_every=log_every or 0,
         as_json=as_json,
         quiet=quiet,
@@ -98,6 +105,7 @@ def run_and_show(
     out: Path | None = None,
     resume: bool = False,
     budget: float | None = None,
+    device: str | None = None,
     log_every: int = 0,
     as_json: bool = False,
     quiet: bool = False,
@@ -122,6 +130,7 @@ def run_and_show(
                 arms=arms,
                 resume=resume,
                 budget=budget,
+                device=device,
                 log_every=log_every,
                 observer=watch,
             )

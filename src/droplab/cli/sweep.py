@@ -41,6 +41,11 @@ DEFAULT_SEEDS = 8
 @click.option(
     "--budget", metavar="TIME", help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h."
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Where to train [default: a CUDA device if there is one].",
+)
 @click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -55,6 +60,7 @@ def command(
     out: Path | None,
     resume: bool,
     budget: str | None,
+    device: str | None,
     require_target: bool,
     as_json: bool,
     quiet: bool,
@@ -84,6 +90,7 @@ def command(
         out=out,
         resume=resume,
         budget=parse_time(budget) if budget else None,
+        device=device,
         as_json=as_json,
         quiet=quiet,
     )

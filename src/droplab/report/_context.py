@@ -33,15 +33,11 @@ TONES = {"helps": "yes", "hurts": "no", "unstable": "no"}
 
 @dataclass(frozen=True)
 class Tile:
-    """One number of the chosen arm beside the baseline's."""
+    """One number of the baseline, for a run without anything to compare it with."""
 
     label: str
     now: str
     unit: str
-    was: str
-    by: str
-    interval: str
-    tone: str
 
 
 def colour(source: Source, arm: str) -> int:
@@ -66,33 +62,14 @@ def split_headline(headline: str) -> tuple[str, str]:
 
 
 def tiles(source: Source) -> list[Tile]:
-    """Return the chosen arm's four numbers, with the baseline's; the baseline's alone without."""
+    """Return four numbers of the arm that there is."""
     verdict = source.verdict
-    primary = METRICS[verdict.primary]
-    names = list(dict.fromkeys([primary.name, *COMPARED]))[:4]
     arm = verdict.arm(verdict.chosen or verdict.baseline)
-    base = verdict.arm(verdict.baseline)
     found: list[Tile] = []
-    for name in names:
-        metric, difference = METRICS[name], arm.differences.get(name)
+    for name in list(dict.fromkeys([verdict.primary, *COMPARED]))[:4]:
+        metric = METRICS[name]
         now, _, unit = metric.text(arm.metrics[name].mean).partition(" ")
-        was = by = interval = ""
-        if difference is not None:
-            was = f"{metric.text(base.metrics[name].mean)} without"
-        if difference is not None and math.isfinite(difference.mean):
-            by = metric.difference(difference.mean, unit=False)
-            interval = bare_interval(metric, difference)
-        found.append(
-            Tile(
-                metric.label.capitalize(),
-                now,
-                unit,
-                was,
-                by,
-                interval,
-                tone(difference),
-            )
-        )
+        found.append(Tile(metric.label.capitalize(), now, unit))
     return found
 
 
@@ -174,6 +151,8 @@ def differences(source: Source) -> dict[str, Any]:
                 "tone": TONES.get(arm.word or "", ""),
             }
         )
+    if all(row["word"] != "unstable" and _is_empty(row["cells"]) for row in rows):
+        rows = []
     return {
         "caption": (
             f"Difference to '{verdict.baseline}', paired by seed, with the "
@@ -184,6 +163,10 @@ def differences(source: Source) -> dict[str, Any]:
         "primary": METRICS[verdict.primary].label,
         "rows": rows,
     }
+
+
+def _is_empty(cells: Sequence[Mapping[str, str]]) -> bool:
+    return all(cell["mean"] == "–" for cell in cells)
 
 
 def target(source: Source) -> dict[str, Any] | None:

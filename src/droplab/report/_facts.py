@@ -1,40 +1,108 @@
-"""How a run was made: what stayed the same, on which machine, and how to make it again."""
+"""How a run was made: what stayed the same, and on which machine."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, cast
 
-from droplab.recipe import Recipe, builtin_names, dumps, load
+from droplab.recipe import Arm, Recipe, dumps
 from droplab.results import RunResult
 from droplab.verdict import Verdict
 
 
-def unchanged(result: RunResult) -> list[tuple[str, str]]:
-    """Return what all arms have in common."""
+@dataclass(frozen=True)
+class Fact:
+    """One thing that all arms have in common.
+
+    Args:
+        name: What it is.
+        value: What it was.
+        digest: A checksum of it, to compare two runs by; empty if there is none.
+    """
+
+    name: str
+    value: str
+    digest: str = ""
+
+
+def unchanged(result: RunResult) -> list[Fact]:
+    """Return what all arms have in common, each with a digest of what it was."""
     recipe = result.recipe
     data, model = _note(result, "data"), _note(result, "model")
+    parameters = model.get("parameters")
+    size = f", {_count(parameters)} parameters" if parameters else ""
     facts = [
-        ("data", _data(recipe, data)),
-        ("validated on", _validation(recipe, data)),
-        ("model", _call(recipe.model.path, recipe.model.arguments)),
-        (
-            "parameters",
-            _count(model.get("parameters", "")),
+        Fact("data", _data(recipe, data), str(data.get("checksum", ""))),
+        Fact("validated on", _validation(recipe, data), _digest(recipe.data)),
+        Fact(
+            "model",
+            _call(recipe.model.path, recipe.model.arguments) + size,
+            _digest(recipe.model, model.get("text")),
         ),
-        ("optimizer", _call(recipe.optimizer.name, recipe.optimizer.arguments)),
-        ("length", f"{recipe.epochs} epochs of mini-batches of {recipe.batch_size}"),
-        ("seeds", ", ".join(map(str, recipe.seeds))),
-        (
+        Fact(
+            "optimizer",
+            _call(recipe.optimizer.name, recipe.optimizer.arguments),
+            _digest(recipe.optimizer),
+        ),
+        *_optional(recipe),
+        Fact(
+            "length",
+            f"{recipe.epochs} epochs of mini-batches of {recipe.batch_size}",
+            _digest(recipe.epochs, recipe.batch_size),
+        ),
+        Fact("seeds", ", ".join(map(str, recipe.seeds)), _digest(recipe.seeds)),
+        Fact(
             "random numbers",
             "initial weights, batch order and masks from separate streams of a seed",
         ),
-        ("data checksum", str(data.get("checksum", ""))),
-        ("recipe digest", recipe.digest),
+        Fact("execution plan", _plan(result.plan), _digest(result.plan) if result.plan else ""),
+        Fact(
+            "all of the recipe but its arms",
+            "",
+            f"sha256:{replace(recipe, arms=(Arm('none'),)).digest}",
+        ),
+        Fact("recipe digest", "with the arms", f"sha256:{recipe.digest}"),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [fact for fact in facts if fact.value or fact.digest]
+
+
+def _optional(recipe: Recipe) -> list[Fact]:
+    facts: list[Fact] = []
+    if recipe.scheduler is not None:
+        scheduler = recipe.scheduler
+        said = _call(scheduler.name, scheduler.arguments)
+        facts.append(Fact("learning rate", said, _digest(scheduler)))
+    if recipe.clip is not None:
+        facts.append(Fact("gradients", f"clipped to a norm of {recipe.clip:g}"))
+    return facts
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    """Write what an execution plan says, without which replicas were grouped with which."""
+    said = {key: value for key, value in plan.items() if value != "" and key != "groups"}
+    return _plain(said)
+
+
+def _digest(*parts: Any) -> str:
+    """Return the beginning of a SHA-256 over the parts, equal numbers spelled alike."""
+    text = json.dumps([_canonical(part) for part in parts], sort_keys=True)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _canonical(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        table = cast("Mapping[Any, Any]", value)
+        return {str(key): _canonical(item) for key, item in table.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in cast("Iterable[Any]", value)]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, (str, int, float, bool)) else str(value)
 
 
 def _data(recipe: Recipe, data: Mapping[str, Any]) -> str:
@@ -89,8 +157,6 @@ def machine(result: RunResult, verdict: Verdict) -> list[tuple[str, str]]:
     facts += [(str(name), _plain(value)) for name, value in known.items()]
     if packages:
         facts.append(("packages", ", ".join(f"{n} {v}" for n, v in packages.items())))
-    if result.plan:
-        facts.append(("execution plan", _plain(result.plan)))
     facts.append(("cost", verdict.cost.sentence.rstrip(".")))
     if result.created:
         facts.append(("begun", result.created))
@@ -101,18 +167,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items())  # pyright: ignore[reportUnknownVariableType]
     return str(value)
-
-
-def command(recipe: Recipe) -> tuple[str, str]:
-    """Return the command that makes the run again, and what has to be said with it."""
-    if recipe.name in builtin_names():
-        builtin = load(recipe.name)
-        if builtin.digest == recipe.digest:
-            return f"droplab run {recipe.name}", ""
-        if replace(builtin, seeds=recipe.seeds).digest == recipe.digest:
-            seeds = ",".join(map(str, recipe.seeds)) + ("," if len(recipe.seeds) == 1 else "")
-            return f"droplab run {recipe.name} --seeds {seeds}", ""
-    return "droplab run recipe.toml", "with the recipe below saved as recipe.toml"
 
 
 def recipe_text(recipe: Recipe) -> str:

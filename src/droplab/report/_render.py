@@ -8,11 +8,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from droplab.report import _again as again
 from droplab.report import _context as context
 from droplab.report import _facts as facts
 from droplab.report import _theme as theme
 from droplab.report._figures import Source, draw
 from droplab.report._frame import Ids
+from droplab.report._solution import patch
 from droplab.results import RunResult
 from droplab.verdict import Verdict
 
@@ -56,8 +58,8 @@ def render(result: RunResult, verdict: Verdict) -> str:
 def _words(source: Source) -> dict[str, Any]:
     result, verdict = source.result, source.verdict
     short, long = context.split_headline(verdict.headline)
-    command, command_note = facts.command(result.recipe)
-    patch = result.notes.get("patch", "")
+    command, command_note = again.command(result.recipe)
+    change = patch(result, verdict)
     made = f"Made by droplab {metadata.version('droplab')} from the rows of the run"
     return {
         "version": metadata.version("droplab"),
@@ -76,7 +78,8 @@ def _words(source: Source) -> dict[str, Any]:
         "machine": facts.machine(result, verdict),
         "command": command,
         "command_note": command_note,
-        "patch": [_patch_line(line) for line in patch.splitlines()],
+        "patch": [_patch_line(line) for line in change.diff.splitlines()],
+        "patch_note": change.note,
         "recipe_text": _Verbatim(facts.recipe_text(result.recipe)),
         "footer": made + (f" begun {result.created}." if result.created else "."),
     }
@@ -86,16 +89,13 @@ def _tables(source: Source) -> dict[str, Any]:
     verdict = source.verdict
     arm = verdict.chosen or verdict.baseline
     sites = sorted(source.result.recipe.sites)
+    differences = context.differences(source)
+    bare = not differences["rows"] and verdict.arm(arm).seeds
     return {
-        "tiles": context.tiles(source) if verdict.arm(arm).seeds else [],
-        "tiles_note": (
-            f"'{arm}' after epoch {verdict.epoch}, mean over seeds; the difference is paired by "
-            f"seed, with its {100 * verdict.level:g} % interval; fractions in points."
-            if verdict.chosen
-            else f"'{arm}' after epoch {verdict.epoch}, mean over seeds."
-        ),
+        "tiles": context.tiles(source) if bare else [],
+        "tiles_note": f"'{arm}' after epoch {verdict.epoch}, mean over seeds.",
         "means": context.means(source),
-        "differences": context.differences(source),
+        "differences": differences,
         "target": context.target(source),
         "test": context.test_split(source),
         "sites": sites,

@@ -51,6 +51,8 @@ _FASTER: dict[Any, Callable[..., Any]] = {
     _aten.mul.Tensor: torch.mul,
     _aten._foreach_add_.Scalar: torch._foreach_add_,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _aten._fused_adam_.default: torch._fused_adam_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adam_.tensor_lr: torch._fused_adam_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adamw_.tensor_lr: torch._fused_adamw_,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _aten._fused_adamw_.default: torch._fused_adamw_,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _aten._fused_sgd_.default: torch._fused_sgd_,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _aten.sum.dim_IntList: torch.sum,

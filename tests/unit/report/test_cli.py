@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from droplab.cli.report import command, write_report
-from droplab.errors import RunError
+from droplab.errors import ArgumentError, RunError
 from droplab.recipe import dumps, load
 from droplab.results import EpochRow, RunStore
 
@@ -40,11 +40,37 @@ def test_other_places_and_a_picture(run, tmp_path):
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_format_is_chosen(run, tmp_path):
+    for form, start in (("html", b"<!doctype html>"), ("md", b"## "), ("png", b"\x89PNG")):
+        done = CliRunner().invoke(command, [str(run), "--format", form], catch_exceptions=False)
+        assert done.output == f"Report: {run / f'report.{form}'}\n"
+        assert (run / f"report.{form}").read_bytes().startswith(start)
+    other = tmp_path / "place" / "figure.png"
+    CliRunner().invoke(command, [str(run), "--format", "png", "--out", str(other)])
+    assert other.read_bytes().startswith(b"\x89PNG")
+    assert CliRunner().invoke(command, [str(run), "--format", "pdf"]).exit_code == 2
+
+
+def test_the_terminal_gets_the_report_alone(run, tmp_path):
+    line = [str(run), "--format", "md", "--out", "-", "--png", str(tmp_path / "figure.png")]
+    done = CliRunner().invoke(command, line, catch_exceptions=False)
+    assert done.output.startswith("## ")
+    assert done.output.endswith("\n")
+    assert "Report:" not in done.output
+    assert (tmp_path / "figure.png").exists()
+    assert not (run / "report.md").exists()
+    for more in (["--format", "png"], ["--open"]):
+        with pytest.raises(ArgumentError, match="expected a file"):
+            CliRunner().invoke(command, [str(run), "--out", "-", *more], catch_exceptions=False)
+
+
 def test_bad_input(run, tmp_path):
     with pytest.raises(RunError, match="expected the folder of a run"):
         write_report(tmp_path / "nowhere", tmp_path / "page.html")
     with pytest.raises(RunError, match="the report cannot be written"):
         write_report(run, run / "run.sqlite" / "page.html")
+    with pytest.raises(RunError, match="the report cannot be written"):
+        write_report(run, run / "run.sqlite" / "figure.png", form="png")
     recipe = load("digits")
     empty = tmp_path / "empty"
     RunStore.create(empty, dumps(recipe), recipe.digest, {}, [("none", 0)]).close()

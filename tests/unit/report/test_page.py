@@ -63,7 +63,8 @@ def test_it_opens_with_the_verdict(page, fashion):
     verdict = judge(fashion)
     assert page.tags[0][0] == "html"
     start = words.index("Dropout helps With 'input' validation loss falls from")
-    assert start < words.index("Before and after")
+    table = words.index("Difference to 'none', paired by seed")
+    assert start < table < words.index("p (validation loss)") < words.index("Before and after")
     for sentence in (
         verdict.also,
         verdict.diagnosis.sentence,
@@ -158,7 +159,11 @@ def test_everything_from_outside_is_escaped(fashion):
         fashion,
         recipe=recipe,
         environment={"cpu": evil, evil: evil, "packages": {evil: evil}},
-        notes={"patch": evil + "\n+" + evil, "data": '{"checksum": "' + evil + '"}'},
+        notes={
+            "patch refused": evil,
+            "patch": evil + "\n+" + evil,
+            "data": '{"checksum": "' + evil + '"}',
+        },
         plan={evil: evil},
         created=evil,
     )
@@ -233,18 +238,36 @@ def test_runs_with_little_to_show_have_a_page_too(fashion):
     assert "not bounded" in render(few["one seed"], judge(few["one seed"]))
 
 
-def test_a_command_that_makes_the_run_again(fashion):
-    def command(result) -> str:
-        return re.findall(r"<pre><code>(droplab run .*?)</code>", render(result, judge(result)))[0]
+def test_a_run_without_a_comparison_shows_its_own_numbers_first(fashion):
+    alone = only(fashion, rows=tuple(r for r in fashion.rows if r.arm == "none"))
+    page = Page(render(alone, judge(alone)))
+    assert len([a for a in page.all("div") if a.get("class") == "tile"]) == 4
+    assert not [a for a in page.all("div") if a.get("class") == "first"]
 
-    assert command(fashion) == "droplab run fashion-overfit"
-    recipe = replace(fashion.recipe, seeds=(0, 1, 2))
-    rows = tuple(r for r in fashion.rows if r.seed < 3)
-    assert command(only(fashion, recipe=recipe, rows=rows, members=())) == (
-        "droplab run fashion-overfit --seeds 0,1,2"
-    )
-    other = replace(fashion.recipe, batch_size=32)
-    assert command(only(fashion, recipe=other)) == "droplab run recipe.toml"
+
+def digests(result) -> dict[str, str]:
+    text = render(result, judge(result))
+    return dict(re.findall(r"<dt>([^<]+)</dt><dd>[^<]*<code>(sha256:[0-9a-f]+)</code>", text))
+
+
+def test_what_did_not_change_has_digests(fashion):
+    mine = digests(fashion)
+    assert mine["data"] == "sha256:12ab"
+    assert mine["recipe digest"] == f"sha256:{fashion.recipe.digest}"
+    assert {"model", "optimizer", "length", "seeds", "validated on", "execution plan"} < set(mine)
+
+    def changed(**values) -> set[str]:
+        other = digests(only(fashion, recipe=replace(fashion.recipe, **values)))
+        return {name for name, digest in mine.items() if other[name] != digest}
+
+    rest = {"recipe digest", "all of the recipe but its arms"}
+    optimizer = replace(fashion.recipe.optimizer, arguments={"lr": 0.002})
+    data = replace(fashion.recipe.data, validation=9000)
+    assert changed(optimizer=optimizer) == {"optimizer", *rest}
+    assert changed(data=data) == {"validated on", *rest}
+    assert changed(batch_size=32) == {"length", *rest}
+    arms = (*fashion.recipe.arms[:3], Arm("input", {"fc1": 0.25}))
+    assert changed(arms=arms) == {"recipe digest"}
 
 
 def test_the_primary_metric_leads(fashion):

@@ -58,10 +58,7 @@ def split(count, seed):
 
 
 TRAIN, VALIDATION = split(70, 2), split(30, 3)
-
-
-def net():
-    return MLP(12, hidden=(16, 8), classes=3)
+net = partial(MLP, 12, hidden=(16, 8), classes=3)
 
 
 def single(member, name="Adam"):
@@ -390,15 +387,11 @@ def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch
     """One record for each batch shape, of training and of scoring, whatever the epochs set."""
     from droplab.train import _capture, _population
 
-    counts = []
-
-    def count(function, subject, *inputs):
-        counts.append(tuple(inputs[0].shape))
-        return real(function, subject, *inputs)
-
-    real = _capture.record
-    monkeypatch.setattr(_capture, "record", count)
-    monkeypatch.setattr(_population, "record", count)
+    real, counts = _capture.record, []
+    for module in (_capture, _population):
+        monkeypatch.setattr(
+            module, "record", lambda f, s, *x: counts.append(x[0].shape) or real(f, s, *x)
+        )
     scheduler = Scheduler("StepLR", SCHEDULERS["StepLR"])
     alone(1, scheduler=scheduler)
     together(scheduler=scheduler)

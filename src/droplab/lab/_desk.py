@@ -1,0 +1,270 @@
+"""The queue of runs: one is trained at a time, in a worker; the others wait."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from droplab.lab import _limits as limits
+from droplab.lab._limits import Refusal
+from droplab.lab._process import Start, Worker
+from droplab.lab._run import Run
+from droplab.lab._shelf import ID, Shelf, state_on_disk
+from droplab.recipe import Recipe
+
+STOP_GRACE = 10.0
+"""Seconds that a worker has to stop before it is killed; a step may be long."""
+
+CLOSE_GRACE = 0.8
+"""The same when the server ends."""
+
+_REMEMBERED = 40
+"""Ended runs whose events are kept."""
+
+
+class Desk:
+    """Takes orders, hands them to workers, and knows every run.
+
+    Args:
+        root: The folder of the runs.
+        start: Starts a worker.
+        warm: Keep a worker ready while none is needed, so that a run begins at once.
+    """
+
+    def __init__(self, root: Path, *, start: Start, warm: bool = False) -> None:
+        self.shelf = Shelf(root)
+        self._start = start
+        self._warm = warm
+        self._lock = threading.RLock()
+        self._active: dict[str, Run] = {}
+        self._signatures: dict[str, Any] = {}
+        self._queue: deque[Run] = deque()
+        self._running: tuple[Run, Worker] | None = None
+        self._spare: Worker | None = None
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    def open(self) -> None:
+        """Get a worker ready."""
+        with self._lock:
+            if self._warm and self._spare is None and self._running is None and not self._closing:
+                with contextlib.suppress(OSError):
+                    self._spare = self._start()
+
+    def order(self, recipe: Recipe) -> Run:
+        """Put a new run into the queue.
+
+        Raises:
+            Refusal: Too many runs wait, or the lab is closing.
+        """
+        with self._lock:
+            self._check_room()
+            run = Run(self._free_id(recipe), recipe)
+            self._active[run.id] = run
+            self._queue.append(run)
+            self._next()
+            return run
+
+    def _check_room(self) -> None:
+        if self._closing:
+            raise Refusal(503, "the lab is closing")
+        if len(self._queue) >= limits.QUEUE:
+            raise Refusal(429, f"{limits.QUEUE} runs are waiting already; stop one, or wait")
+
+    def _free_id(self, recipe: Recipe) -> str:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.name).strip("-.")[:60] or "run"
+        first = id = f"{name}-{recipe.digest[:8]}"
+        number = 1
+        while id in self._active or (self.shelf.root / id).exists():
+            number += 1
+            id = f"{first}-{number}"
+        return id
+
+    def stop(self, id: str) -> Run:
+        """End a run: at once if it waits, else as soon as its worker has closed it.
+
+        Raises:
+            Refusal: There is no such run, or it is not at work here.
+        """
+        with self._lock:
+            run = self.find(id)
+            if run in self._queue:
+                self._queue.remove(run)
+                run.set_state("stopped", "it was taken out of the queue")
+            elif self._running is not None and self._running[0] is run:
+                if run.state == "running":
+                    run.set_state("stopping")
+                    self._running[1].stop(STOP_GRACE)
+            else:
+                raise Refusal(409, f"the run is {run.state} and not at work here")
+            return run
+
+    def resume(self, id: str) -> Run:
+        """Put a run into the queue again that was stopped or has failed.
+
+        Raises:
+            Refusal: There is no such run, it is not to be resumed, or too many wait.
+        """
+        with self._lock:
+            run = self.find(id)
+            if run.state not in ("stopped", "failed"):
+                raise Refusal(409, f"the run is {run.state}; only a stopped or failed one goes on")
+            check_own(run.recipe)
+            self._check_room()
+            if id not in self._active:
+                run = Run.from_result(id, self.shelf.result(id), state="stopped")
+                self._active[id] = run
+            run.set_state("queued")
+            self._queue.append(run)
+            self._next()
+            return run
+
+    def find(self, id: str) -> Run:
+        """Return the run with this id, waiting, at work or on disk.
+
+        Raises:
+            Refusal: There is none, or it cannot be read.
+        """
+        run = self.at_hand(id)
+        return run if run is not None else self.shelf.run(id)
+
+    def at_hand(self, id: str) -> Run | None:
+        """Return the run if this server trains it or has trained it, without a look at the disk."""
+        if not ID.fullmatch(id):
+            raise Refusal(404, "there is no such run")
+        return self._active.get(id)  # without the lock: the event loop asks
+
+    def summaries(self) -> dict[str, Any]:
+        """Return all runs, the newest first, and the folders that cannot be read."""
+        with self._lock:
+            self._forget_changed()
+            active = dict(self._active)
+        found = [run.summary() for run in active.values()]
+        unreadable: list[dict[str, str]] = []
+        for id in self.shelf.ids():
+            if id in active:
+                continue
+            try:
+                found.append(self.shelf.summary(id))
+            except Refusal as refusal:
+                unreadable.append({"id": id, "message": refusal.message})
+        found.sort(key=lambda run: run["created"], reverse=True)
+        return {"runs": found, "unreadable": unreadable}
+
+    def _forget_changed(self) -> None:
+        """Forget ended runs that another process has written since, or that were deleted."""
+        for id, signature in list(self._signatures.items()):
+            try:
+                same = self.shelf.signature(id) == signature
+            except Refusal:
+                same = False
+            if not same and self._active[id].ended:
+                del self._active[id], self._signatures[id]
+
+    def _next(self) -> None:
+        """Begin the run that waits longest, if none is at work."""
+        if self._closing or self._running is not None or not self._queue:
+            return
+        run = self._queue.popleft()
+        try:
+            worker, self._spare = self._spare or self._start(), None
+        except OSError as error:
+            run.set_state("failed", f"no process can be started for it ({error})")
+            self._next()
+            return
+        self._running = (run, worker)
+        self._signatures.pop(run.id, None)
+        run.set_state("running")
+        self._thread = threading.Thread(
+            target=self._drive, args=(run, worker), name=f"lab {run.id}", daemon=True
+        )
+        self._thread.start()
+
+    def _drive(self, run: Run, worker: Worker) -> None:
+        folder = self.shelf.root / run.id
+        worker.send(run.recipe, folder, resume=(folder / "run.sqlite").is_file())
+        last: dict[str, Any] = {}
+        try:
+            for message in worker.messages():
+                if message.get("event") in ("done", "stopped", "failed"):
+                    last = message
+                else:
+                    run.take(message)
+        except Exception as error:  # a defect must not keep every other run from beginning
+            worker.kill()
+            last = {"event": "failed", "message": f"{type(error).__name__}: {error}"}
+        self._end(run, worker, last)
+
+    def _end(self, run: Run, worker: Worker, last: dict[str, Any]) -> None:
+        signature = None
+        state = last.get("event", "failed")
+        try:
+            if not self._closing:  # then nobody will look, and there is no time
+                signature = self.shelf.signature(run.id)
+                result = self.shelf.result(run.id)
+                run.fill(result)
+                if state == "stopped":  # perhaps it was just done
+                    state = state_on_disk(result)
+        except Refusal:
+            pass  # it was ended before it was on disk
+        except Exception as error:  # see _drive
+            state, last = "failed", {"message": f"{type(error).__name__}: {error}"}
+        with self._lock:
+            if state == "failed" and (run.state == "stopping" or self._closing):
+                state = "stopped"
+            message = ""
+            if state == "failed":
+                message = last.get("message") or (
+                    f"{worker.reason()}; every finished epoch is kept, resume to go on"
+                )
+            if signature is not None:
+                self._signatures[run.id] = signature
+            run.set_state(state, message)
+            self._running = None
+            self._tidy()
+            self._next()
+            self.open()
+
+    def _tidy(self) -> None:
+        ended = [id for id, run in self._active.items() if run.ended]
+        for id in ended[:-_REMEMBERED]:
+            del self._active[id]
+            self._signatures.pop(id, None)
+
+    def begin_close(self) -> None:
+        """Start nothing any more, and ask the worker to end."""
+        with self._lock:
+            self._closing = True
+            spare, self._spare = self._spare, None
+            running = self._running
+        if spare is not None:
+            spare.kill()
+        if running is not None:
+            running[1].stop(CLOSE_GRACE)
+
+    def close(self) -> None:
+        """End the worker; return when it has gone."""
+        self.begin_close()
+        until = time.monotonic() + CLOSE_GRACE + 0.4
+        thread = self._thread
+        if thread is not None:
+            thread.join(max(0.0, until - time.monotonic()))
+        with self._lock:
+            running = self._running
+        if running is not None:
+            running[1].kill()
+
+
+def check_own(recipe: Recipe) -> None:
+    """Raise a Refusal if a recipe names code or files: those are run on the command line only."""
+    if not recipe.model.path.isidentifier() or recipe.data.name is None:
+        raise Refusal(
+            409,
+            "the run has a model or data of your own, which the lab does not load; resume it with "
+            "droplab run and --resume",
+        )

@@ -1,0 +1,99 @@
+"""The built-in recipes, as the page shows them; without torch, so that it opens at once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from droplab.errors import nearest
+from droplab.lab import _limits as limits
+from droplab.lab._body import quoted
+from droplab.lab._limits import Refusal
+from droplab.recipe import Recipe, builtin_names, load
+
+
+@cache
+def built_in() -> dict[str, Recipe]:
+    """Return the recipes that a request may name: never a file."""
+    return {name: load(name) for name in builtin_names()}
+
+
+def find(name: Any) -> Recipe:
+    """Return the built-in recipe called `name`.
+
+    Raises:
+        Refusal: There is none.
+    """
+    if not isinstance(name, str) or name not in built_in():
+        raise Refusal(
+            400,
+            f"recipe: expected the name of a built-in recipe, got {quoted(str(name))}"
+            f"{nearest(str(name)[:50], built_in())}",
+        )
+    return built_in()[name]
+
+
+def listing() -> dict[str, Any]:
+    """Return every built-in recipe, and how large a run may be."""
+    return {
+        "recipes": [about(recipe) for recipe in built_in().values()],
+        "limits": {
+            "arms": limits.ARMS,
+            "seeds": limits.SEEDS,
+            "epochs": limits.EPOCHS,
+            "points": limits.POINTS,
+            "replica_epochs": limits.REPLICA_EPOCHS,
+        },
+    }
+
+
+def about(recipe: Recipe) -> dict[str, Any]:
+    """Return one recipe as plain data."""
+    paragraphs = [" ".join(part.split()) for part in recipe.story.split("\n\n")]
+    return {
+        "name": recipe.name,
+        "title": recipe.title,
+        "story": [part for part in paragraphs if part],
+        "hints": list(recipe.hints),
+        "epochs": recipe.epochs,
+        "seeds": len(recipe.seeds),
+        "batch_size": recipe.batch_size,
+        "optimizer": _call(recipe.optimizer.name, recipe.optimizer.arguments),
+        "data": _data(recipe),
+        "primary": recipe.primary,
+        "target": str(recipe.target) if recipe.target else None,
+        "widths": list(widths(recipe)),
+        "sites": sites(recipe),
+        "arms": [{"name": arm.name, "rates": dict(arm.rates)} for arm in recipe.arms],
+    }
+
+
+def widths(recipe: Recipe) -> tuple[int, ...]:
+    """Return how many units each layer of a built-in recipe's network has, the input first."""
+    arguments = recipe.model.arguments
+    return (arguments["in_features"], *arguments["hidden"], arguments["classes"])
+
+
+def sites(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return where dropout can go: the input of each layer, in the order of the layers."""
+    return [
+        {
+            "path": f"fc{at}",
+            "width": width,
+            "input": at == 1,
+            "planned": f"fc{at}" in recipe.sites,
+        }
+        for at, width in enumerate(widths(recipe)[:-1], start=1)
+    ]
+
+
+def _call(name: str, arguments: Any) -> str:
+    return ", ".join([name, *(f"{key} {value}" for key, value in arguments.items())])
+
+
+def _data(recipe: Recipe) -> str:
+    data = recipe.data
+    train = "all training images" if data.train is None else f"{data.train} training images"
+    if data.validation == "test":
+        return f"{data.source}: {train}, validated on the official test split"
+    return f"{data.source}: {train}, validated on {data.validation} others"

@@ -1,0 +1,177 @@
+"""The process that trains one run: what it does, and what it tells the server.
+
+It reads lines on its input: first the job, then "stop". It writes one JSON object a line on its
+output. When its input ends, the server has died, and it ends as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from droplab.recipe import Recipe
+    from droplab.results import EpochRow, TestRow
+    from droplab.train import ExecutionPlan
+
+NICE = 5
+"""How far the priority is lowered, so that the page stays responsive."""
+
+GRACE = 0.4
+"""Seconds that a worker without a server takes to close its run before it is killed."""
+
+_OFTEN = 0.1
+"""Seconds between two messages about steps."""
+
+
+def main() -> None:
+    """Train the run that the first line of the input describes."""
+    tell = _Output()
+    jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    _heed_interrupts()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, jobs), daemon=True).start()
+    with contextlib.suppress(AttributeError, OSError):
+        os.nice(NICE)
+    try:
+        _train(tell, jobs)
+    except KeyboardInterrupt:
+        tell("stopped")
+    tell.close()
+    # The run is closed. To take torch apart piece by piece would need seconds on a busy machine.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _train(tell: _Output, jobs: queue.Queue[dict[str, Any]]) -> None:
+    from droplab.errors import DroplabError
+    from droplab.recipe import loads
+    from droplab.sweep import run
+
+    job = jobs.get()
+    try:
+        recipe = loads(job["recipe"])
+        run(recipe, Path(job["folder"]), resume=job["resume"], observer=_teller(tell))
+    except DroplabError as error:
+        tell("failed", message=str(error))
+    except MemoryError:
+        tell("failed", message="there was not enough memory; take fewer arms or seeds")
+    except Exception as error:
+        tell("failed", message=f"{type(error).__name__}: {error}")
+    else:
+        tell("done")
+
+
+def _heed_interrupts() -> None:
+    """Turn SIGINT into KeyboardInterrupt, though a shell may have it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _listen(stream: IO[bytes], jobs: queue.Queue[dict[str, Any]]) -> None:
+    for line in stream:
+        word = line.strip()
+        if word == b"stop":
+            _interrupt()
+        elif word:
+            jobs.put(json.loads(word))
+    # The server has gone. What is confirmed is safe; the run is closed if that is quickly done.
+    _interrupt()
+    time.sleep(GRACE)
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _interrupt() -> None:
+    """Raise KeyboardInterrupt in the main thread, also where it waits."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
+
+
+class _Output:
+    """The output, for messages alone: what anything else prints goes where errors go."""
+
+    def __init__(self) -> None:
+        self._stream = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+
+    def __call__(self, event: str, **content: Any) -> None:
+        """Tell of one event; if nobody listens any more, the input says so too."""
+        line = json.dumps({"event": event, **content}, allow_nan=False).encode() + b"\n"
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(line)
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Let go of the output."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.close()
+
+
+def _teller(tell: _Output) -> Any:
+    """Return an observer that tells of everything; made late, as its class needs torch."""
+    from droplab.sweep import Observer
+
+    class Teller(Observer):
+        def __init__(self) -> None:
+            self._steps = self._done = 0
+            self._told = 0.0
+
+        def data_progress(self, what: str, done: int, total: int | None) -> None:
+            if self._due() or done == total:
+                tell("data", what=what, done=done, total=total)
+
+        def started(
+            self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
+        ) -> None:
+            self._steps, self._done = steps, steps_done
+            tell("started", steps=steps, steps_done=steps_done, plan=plan.to_dict())
+
+        def steps_done(self, arm: str, seed: int, steps: int) -> None:
+            self._count(steps, f"{arm}, seed {seed}")
+
+        def group_steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
+            self._count(steps * len(members), f"{len(members)} replicas together")
+
+        def _count(self, steps: int, what: str) -> None:
+            self._done += steps
+            if self._due() or self._done >= self._steps:
+                tell("steps", steps_done=self._done, what=what)
+
+        def _due(self) -> bool:
+            now = time.monotonic()
+            if now - self._told < _OFTEN:
+                return False
+            self._told = now
+            return True
+
+        def group_halved(self, before: int, after: int) -> None:
+            tell("note", message=f"not enough memory for {before} replicas: now {after} at a time")
+
+        def diverged(self, arm: str, seed: int, message: str) -> None:
+            tell("diverged", arm=arm, seed=seed, message=message)
+
+        def epoch_done(self, row: EpochRow) -> None:
+            values = {**asdict(row), "gap": row.gap}
+            tell("row", **{name: _finite(value) for name, value in values.items()})
+
+        def tested(self, row: TestRow) -> None:
+            tell("steps", steps_done=self._done, what="the test split")
+
+    return Teller()
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,63 @@
+// What each metric is called and how its numbers are written, as droplab.verdict has them.
+
+/** label: its name in a sentence; fraction: shown in per cent; higher: whether more is better. */
+export const METRICS = {
+  val_accuracy: { label: "validation accuracy", fraction: true, higher: true },
+  val_loss: { label: "validation loss", fraction: false, higher: false },
+  val_ece: { label: "calibration error", fraction: true, higher: false },
+  gap: { label: "gap", fraction: true, higher: false },
+  train_accuracy_running: { label: "running training accuracy", fraction: true, higher: true },
+  train_accuracy: { label: "training accuracy", fraction: true, higher: true },
+  train_loss_running: { label: "running training loss", fraction: false, higher: false },
+  train_loss: { label: "training loss", fraction: false, higher: false },
+};
+
+/** What can be looked at: the validation metric and, where there is one, its training twins. */
+export const FAMILIES = [
+  { key: "loss", text: "Loss", val: "val_loss", train: "train_loss", running: "train_loss_running" },
+  { key: "accuracy", text: "Accuracy", val: "val_accuracy", train: "train_accuracy", running: "train_accuracy_running" },
+  { key: "ece", text: "Calibration", val: "val_ece" },
+  { key: "gap", text: "Gap", val: "gap" },
+];
+
+function places(value, least = 0.01) {
+  const size = Math.abs(value);
+  if (size >= 100) return 0;
+  if (size >= 10) return 1;
+  if (size >= 1) return 2;
+  return size >= least || size === 0 ? 3 : 4;
+}
+
+function fixed(value, digits, plus) {
+  const text = Math.abs(value).toFixed(digits);
+  if (Number(text) === 0) return text;
+  return (value < 0 ? "−" : plus ? "+" : "") + text;
+}
+
+/** Write a value. */
+export function valueText(name, value) {
+  if (value === null || value === undefined) return "–";
+  const metric = METRICS[name];
+  if (!metric.fraction) return fixed(value, places(value), false);
+  return `${fixed(100 * value, 1, false)} ${name === "gap" ? "points" : "%"}`;
+}
+
+/** Write a standard deviation, without its unit. */
+export function spreadText(name, value) {
+  if (value === null || value === undefined) return "";
+  return METRICS[name].fraction ? (100 * value).toFixed(2) : value.toFixed(places(value));
+}
+
+/** Write a difference with its sign. */
+export function differenceText(name, value) {
+  if (value === null || value === undefined) return "";
+  return METRICS[name].fraction
+    ? `${fixed(100 * value, 2, true)} points`
+    : fixed(value, places(value, 0.0005), true);
+}
+
+/** Capital first letter, for titles. */
+export function title(name) {
+  const { label } = METRICS[name];
+  return label[0].toUpperCase() + label.slice(1);
+}

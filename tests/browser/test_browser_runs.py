@@ -1,0 +1,106 @@
+"""Runs in a real browser: to the verdict, stopped and resumed, reloaded, compared."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+GET = "async (path) => (await fetch(path)).json()"
+
+
+def test_an_experiment_runs_to_its_verdict(open_page):
+    page = open_page("/")
+    page.get_by_label("Seeds", exact=True).fill("2")
+    page.get_by_label("Epochs", exact=True).fill("3")
+    page.get_by_role("button", name="Remove arm input").click()
+    first = page.get_by_role("group", name="Arm 2")
+    first.get_by_role("slider", name=re.compile("fc2")).fill("0.4")
+    expect(first.get_by_label("Name of the arm")).to_have_value("0-0.4-0.3")
+    expect(page.get_by_text("3 arms × 2 seeds × 3 epochs = 6 networks to train")).to_be_visible()
+
+    page.get_by_role("button", name="Run", exact=True).click()
+
+    expect(page).to_have_url(re.compile(r"/runs/digits-[0-9a-f]+$"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("No verdict yet")
+    table = page.get_by_role("region", name="Table of arms")
+    expect(table.get_by_role("row")).to_have_count(4)
+    expect(table.get_by_text("After epoch 3 of 3")).to_be_visible()
+    expect(page.get_by_role("region", name="Table of the verdict")).to_contain_text("0-0.4-0.3")
+    expect(page.locator("pre")).to_contain_text("nn.Dropout(p=0.")
+    assert page.locator(".plot canvas").count() == 2
+    # What the page shows is what the run has measured.
+    id = page.url.rsplit("/", 1)[1]
+    snapshot = page.evaluate(GET, f"/api/runs/{id}")
+    loss = snapshot["curves"]["none"]["val_loss"][-1]
+    expect(table.get_by_role("row").nth(1)).to_contain_text(f"{loss:.2f}")
+    # The report is made by the same server, and nothing in the page went wrong.
+    page.get_by_role("link", name="Open the report").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("No verdict yet")
+    assert page.watched.complaints == []
+
+
+def test_a_sweep_draws_the_curve_of_its_rates(open_page):
+    page = open_page("/sweep")
+    page.get_by_label("To", exact=True).fill("0.6")
+    page.get_by_label("Step").fill("0.3")
+    page.get_by_label("Seeds", exact=True).fill("2")
+    page.get_by_label("Epochs", exact=True).fill("2")
+    page.get_by_role("button", name="Run", exact=True).click()
+    curve = page.get_by_role("region", name="Rate curve")
+    expect(curve).to_contain_text("After epoch 2, validation loss is lowest")
+    page.get_by_label("Look at epoch").fill("1")
+    expect(curve).to_contain_text("After epoch 1, validation loss is lowest")
+    page.get_by_role("radio", name="Accuracy").check()
+    expect(curve).to_contain_text("After epoch 1, validation accuracy is highest")
+    assert page.watched.complaints == []
+
+
+def test_a_run_is_found_again_after_a_reload_stopped_and_resumed(open_page, train):
+    page = open_page("/runs")
+    order = {"arms": [{"name": "0.5", "rates": {"fc2": 0.5}}], "seeds": 2, "epochs": 150}
+    id = train(page, **order)
+    page.goto(page.url + f"/{id}")
+    expect(page.get_by_text(re.compile(r"After epoch \d+ of 150"))).to_be_visible()
+
+    page.reload()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Training")
+    expect(page.get_by_text(re.compile(r"After epoch \d+ of 150"))).to_be_visible()
+
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Stopped")
+    before = page.evaluate(GET, f"/api/runs/{id}")
+    reached = len(before["curves"]["none"]["val_loss"])
+    assert 0 < reached < 150
+
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("No verdict yet")
+    after = page.evaluate(GET, f"/api/runs/{id}")
+    losses = after["curves"]["none"]["val_loss"]
+    assert len(losses) == 150
+    assert None not in losses
+    assert losses[:reached] == before["curves"]["none"]["val_loss"]
+    expect(page.get_by_text("After epoch 150 of 150")).to_be_visible()
+
+
+def test_runs_are_listed_and_compared(open_page, made_run):
+    first, second = made_run("compared-one"), made_run("compared-two", epochs=5)
+    page = open_page("/runs")
+    page.get_by_label(f"Compare {first}").check()
+    page.get_by_label(f"Compare {second}").check()
+    table = page.get_by_role("region", name="Table of the compared arms")
+    expect(table.get_by_role("row")).to_have_count(7)
+    assert page.url.endswith(f"compare={first},{second}")
+    page.reload()
+    expect(table.get_by_role("row")).to_have_count(7)
+    with page.expect_download() as download:
+        page.locator(f"[data-id={first}]").get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename.endswith(".html")
+
+
+def test_what_is_not_there_says_so(open_page):
+    page = open_page("/nowhere")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing here")
+    page = open_page("/runs/nothing-here")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No such run")

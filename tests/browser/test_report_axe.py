@@ -1,0 +1,100 @@
+"""The report in a real browser: accessible, light and dark, narrow, and on paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from droplab import sweep
+from droplab.recipe import load, override
+from droplab.report import render
+from droplab.verdict import judge
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    """The report of a sweep of ten arms, with every section that a report can have."""
+    place = tmp_path_factory.mktemp("report")
+    recipe = override(
+        load("digits"), {"epochs": 2, "seeds": [0, 1], "target.val_accuracy": ">= 0.9"}
+    )
+    rates = [p / 10 for p in range(1, 10)]
+    result = sweep.run(sweep.sweep_recipe(recipe, rates), place / "run")
+    page = place / "report.html"
+    page.write_text(render(result, judge(result)), encoding="utf-8")
+    return page
+
+
+@pytest.fixture
+def opened(browser, report) -> Iterator[Callable[..., Page]]:
+    """Open the report in a page of its own."""
+    contexts = []
+
+    def open_one(*, bypass_csp: bool = True, **options) -> Page:
+        # axe is a script, which the report's own policy would not let in
+        context = browser.new_context(bypass_csp=bypass_csp, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(report.as_uri())
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing(opened, scheme, width):
+    size = {"width": width, "height": 800}
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = opened(viewport=size, color_scheme=scheme)
+    found = axe.run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_first_screen_has_the_verdict_and_the_differences(opened):
+    page = opened(viewport={"width": 1280, "height": 800})
+    for part in ("h1", "table", "table tbody tr:first-child"):
+        box = page.locator(part).first.bounding_box()
+        assert box is not None
+        assert box["y"] + min(box["height"], 60) < 800
+    assert "paired by seed" in page.locator("table caption").first.inner_text()
+
+
+def test_it_makes_no_request_and_its_text_can_be_selected(opened, report):
+    page = opened(bypass_csp=False)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    assert asked == [report.as_uri()]
+    page.locator("svg text").first.select_text()
+    assert page.evaluate("getSelection().toString()").strip()
+
+
+def test_it_prints_on_a4(opened):
+    paper = opened().pdf(prefer_css_page_size=True)
+    sizes = set(re.findall(rb"/MediaBox \[([^\]]*)\]", paper))
+    assert len(sizes) == 1
+    width, height = (float(number) for number in sizes.pop().split()[2:])
+    assert abs(width - 595.3) < 1
+    assert abs(height - 841.9) < 1
+    assert len(re.findall(rb"/Type /Page\b", paper)) <= 12
+
+
+def test_nothing_is_cut_off_on_paper(opened):
+    page = opened(viewport={"width": 688, "height": 1000})
+    page.emulate_media(media="print")
+    wide = page.evaluate(
+        "[...document.querySelectorAll('table, svg, pre, dl, p')]"
+        ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML)"
+    )
+    assert [html[:80] for html in wide] == []

@@ -1,0 +1,215 @@
+"""What the page is given: recipes, verdicts, the solution, the exercises, curves as numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from droplab import models, placement, results
+from droplab.lab._curves import Curves
+from droplab.lab._recipes import built_in, listing, sites, widths
+from droplab.lab._verdict import judged, verdict_view
+from droplab.practice import exercises
+from droplab.recipe import METRICS, builtin_names, load, override
+from droplab.report._solution import FILE, solution, source
+from droplab.verdict import METRICS as METRICS_OF_VERDICT
+from droplab.verdict import judge
+
+
+def test_every_built_in_recipe_is_offered(lab):
+    found = lab.get("/api/recipes").json()
+    assert [recipe["name"] for recipe in found["recipes"]] == list(builtin_names())
+    digits = found["recipes"][0]
+    assert digits["widths"] == [64, 128, 64, 10]
+    assert digits["sites"][0] == {"path": "fc1", "width": 64, "input": True, "planned": True}
+    assert digits["optimizer"] == "Adam, lr 0.003"
+    assert len(digits["story"]) == 3
+    assert len(digits["hints"]) == 3
+    assert {"arms", "seeds", "epochs"} <= set(found["limits"])
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_the_sites_are_those_that_placement_finds(name):
+    """The page reads them off the recipe, as torch takes seconds to load."""
+    recipe = load(name)
+    model = models.build(recipe.model)
+    found = placement.sites(model)
+    assert [site["path"] for site in sites(recipe)] == [site.name for site in found]
+    assert [site["input"] for site in sites(recipe)] == [bool(site.left_out) for site in found]
+    layers = [model.get_submodule(site.name) for site in found]
+    assert [site["width"] for site in sites(recipe)] == [layer.in_features for layer in layers]
+    assert widths(recipe)[-1] == layers[-1].out_features
+
+
+def test_recipes_are_json():
+    json.dumps(listing(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("rates", "shape"),
+    [
+        ({"fc2": 0.3, "fc3": 0.3}, (64, 128, 64, 10)),
+        ({"fc1": 0.2}, (784, 256, 128, 10)),
+        ({"fc2": 1 / 3}, (5, 4, 3)),
+        ({"fc1": 0.5}, (4, 2)),
+    ],
+)
+def test_the_solution_is_what_the_source_patch_writes(tmp_path, monkeypatch, rates, shape):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FILE).write_text(source(shape, {}))
+    patch = placement.patch_file(FILE, "Net", rates)
+    patch.write()
+    assert (tmp_path / FILE).read_text() == source(shape, rates)
+
+
+def test_the_solution_of_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = built_in()["digits"]
+    (tmp_path / FILE).write_text(source(widths(recipe), {}))
+    patch = placement.patch_file(FILE, "Net", dict(recipe.arm("input").rates))
+    assert solution(recipe, "input") == patch.diff
+    assert solution(recipe, "none") is None
+    names = {}
+    exec((tmp_path / FILE).read_text(), names)
+    twin = models.build(recipe.model).state_dict()
+    assert {k: v.shape for k, v in names["Net"]().state_dict().items()} == {
+        k: v.shape for k, v in twin.items()
+    }
+
+
+@pytest.fixture
+def judged_run(runs, real_run):
+    """The run with more seeds than it has: rows of seed 0 and 1, moved a little."""
+    found = results.load(runs / real_run)
+    rng = np.random.default_rng(0)
+    rows = [
+        dataclasses.replace(row, seed=seed, val_loss=row.val_loss + rng.normal(0, 0.01))
+        for seed in range(8)
+        for row in found.rows
+        if row.seed == 0
+    ]
+    members = [
+        dataclasses.replace(m, seed=seed) for seed in range(8) for m in found.members if not m.seed
+    ]
+    recipe = override(found.recipe, {"seeds": list(range(8))})
+    order = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
+    rows.sort(key=lambda row: (order.index((row.arm, row.seed)), row.epoch))
+    return dataclasses.replace(found, recipe=recipe, rows=tuple(rows), members=tuple(members))
+
+
+def test_the_verdict_is_that_of_the_command_line(judged_run):
+    verdict = judge(judged_run)
+    shown = verdict_view(verdict)
+    json.dumps(shown, allow_nan=False)
+    assert shown["headline"] == verdict.headline
+    assert shown["diagnosis"] == verdict.diagnosis.sentence
+    assert shown["caveats"] == list(verdict.caveats)
+    assert [row["arm"] for row in shown["table"]] == ["none", "0.3", "0.5", "input"]
+    assert shown["table"][0]["rates"] == "no dropout"
+    assert shown["table"][1]["rates"] == "fc2 0.3 · fc3 0.3"
+    assert shown["table"][0]["cells"][0]["difference"] is None
+    (cell,) = [cell for cell in shown["table"][1]["cells"] if cell["metric"] == "val_loss"]
+    difference = verdict.arm("0.3").differences["val_loss"]
+    assert float(cell["difference"].replace("−", "-")) == pytest.approx(difference.mean, abs=1e-3)
+    assert float(cell["low"].replace("−", "-")) == pytest.approx(difference.low, abs=1e-3)
+    assert cell["better"] is difference.better
+    signs = set()
+    for row in shown["table"][1:]:
+        for cell in row["cells"]:
+            found = verdict.arm(row["arm"]).differences[cell["metric"]]
+            assert cell["difference"] == METRICS_OF_VERDICT[cell["metric"]].difference(found.mean)
+            signs.add(cell["difference"][0])
+    assert signs >= {"+", "−"}
+
+
+def test_without_the_baseline_there_is_no_verdict(judged_run):
+    rows = tuple(row for row in judged_run.rows if row.arm != "none")
+    assert judged(dataclasses.replace(judged_run, rows=rows)) is None
+    assert judged(dataclasses.replace(judged_run, rows=())) is None
+
+
+def test_the_exercises_do_not_tell_their_answers(lab):
+    found = lab.get("/api/practice").json()
+    assert len(found["exercises"]) == len(exercises())
+    assert not any(item["done"] for item in found["exercises"])
+    text = json.dumps(found)
+    for item in exercises():
+        assert item.explanation[:40] not in text
+        assert item.hints[0][:40] not in text
+
+
+def test_hints_come_one_by_one(lab):
+    first = exercises()[0]
+    for place, hint in enumerate(first.hints, start=1):
+        answer = lab.get(f"/api/practice/{first.number}/hints/{place}")
+        assert answer.json() == {"hint": hint}
+    for path in (f"{first.number}/hints/0", f"{first.number}/hints/9", "999/hints/1", "1/hints/x",
+                 "9" * 5000 + "/hints/1", "٣/hints/1", "-1/hints/1"):  # fmt: skip
+        assert lab.get(f"/api/practice/{path}").status_code == 404
+
+
+def test_an_exercise_is_run_and_remembered(lab):
+    """The only test here that runs a snippet, in the runner's own process."""
+    (item,) = (item for item in exercises() if item.name == "eval-mode")
+    right = lab.post(f"/api/practice/{item.number}", json={"answer": "A"}).json()["right"]
+    answer = lab.post(f"/api/practice/{item.number}", json={"answer": right[0].lower()}).json()
+    assert answer["correct"] is True
+    assert answer["explanation"] == item.explanation
+    assert len(answer["options"]) == len(item.options)
+    (shown,) = (
+        each for each in lab.get("/api/practice").json()["exercises"] if each["name"] == item.name
+    )
+    assert shown["done"] is True
+
+
+values = st.floats(allow_nan=True, allow_infinity=True, width=32)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["none", "0.3", "gone"]),
+            st.integers(0, 3),
+            st.integers(0, 4),
+            values,
+        ),
+        max_size=30,
+    )
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_curves_are_means_over_the_seeds_that_have_a_row(rows):
+    recipe = override(load("digits"), {"seeds": [0, 1, 2], "epochs": 3})
+    curves, first = Curves(recipe), {}
+    for arm, seed, epoch, value in rows:
+        new = curves.add(arm, seed, epoch, dict.fromkeys(METRICS, value))
+        fits = arm != "gone" and seed < 3 and 1 <= epoch <= 3
+        assert new == (fits and (arm, seed, epoch) not in first)
+        if new:
+            first[arm, seed, epoch] = value
+    whole = curves.whole()
+    json.dumps(whole, allow_nan=False)
+    last = max((epoch for _, _, epoch in first), default=0)
+    for arm in ("none", "0.3", "0.5"):
+        for epoch in range(1, last + 1):
+            there = [first[arm, s, epoch] for s in range(3) if (arm, s, epoch) in first]
+            sound = [value for value in there if np.isfinite(value)]
+            assert whole["counts"][arm][epoch - 1] == len(there)
+            mean = whole["curves"][arm]["gap"][epoch - 1]
+            spread = whole["bands"][arm]["gap"][epoch - 1]
+            assert (mean is None) == (not sound)
+            assert (spread is None) == (len(sound) < 2)
+            if sound:
+                assert mean == pytest.approx(np.mean(sound), rel=1e-5, abs=1e-9)
+            if len(sound) > 1:
+                scale = max(map(abs, sound))
+                assert spread == pytest.approx(np.std(sound, ddof=1), rel=1e-4, abs=1e-6 * scale)
+    points = curves.take_changed()
+    assert [(point[0], point[1]) for point in points] == sorted(
+        {(["none", "0.3"].index(arm), epoch) for arm, _, epoch in first}
+    )
+    assert curves.take_changed() == []

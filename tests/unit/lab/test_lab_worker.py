@@ -1,0 +1,94 @@
+"""The worker as a real process: what it tells, and how it ends."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from droplab import results
+from droplab.lab._process import WorkerProcess
+from droplab.recipe import load, override
+
+SMALL = override(load("digits"), {"seeds": [0, 1], "epochs": 2})
+LONG = override(load("digits"), {"seeds": [0, 1], "epochs": 1000})
+
+
+@pytest.fixture
+def worker():
+    found = WorkerProcess()
+    yield found
+    found.kill()
+    for stream in (found._process.stdin, found._process.stdout, found._errors):
+        stream.close()
+
+
+def test_it_tells_every_row_and_the_end(worker, runs):
+    worker.send(SMALL, runs / "run", resume=False)
+    told = list(worker.messages())
+    events = [message["event"] for message in told]
+    assert events[-1] == "done"
+    assert events.count("started") == 1
+    rows = [message for message in told if message["event"] == "row"]
+    stored = results.load(runs / "run").rows
+    assert {(r["arm"], r["seed"], r["epoch"], r["val_loss"], r["gap"]) for r in rows} == {
+        (r.arm, r.seed, r.epoch, r.val_loss, r.gap) for r in stored
+    }
+    steps = [message["steps_done"] for message in told if message["event"] == "steps"]
+    assert steps == sorted(steps)
+    started = next(message for message in told if message["event"] == "started")
+    assert steps[-1] == started["steps"] == 4 * 2 * 2 * 10
+
+
+def test_it_says_why_a_run_cannot_be(worker, runs):
+    runs.mkdir()
+    (runs / "run").write_text("in the way")
+    worker.send(SMALL, runs / "run", resume=False)
+    (told,) = worker.messages()
+    assert told["event"] == "failed"
+    assert "cannot be written to" in told["message"]
+
+
+def test_stop_closes_the_run(worker, runs):
+    worker.send(LONG, runs / "run", resume=False)
+    told = []
+    for message in worker.messages():
+        told.append(message)
+        if message["event"] == "row":
+            worker.stop(60)
+    assert told[-1] == {"event": "stopped"}
+    kept = {(row.arm, row.seed, row.epoch) for row in results.load(runs / "run").rows}
+    assert {(m["arm"], m["seed"], m["epoch"]) for m in told if m["event"] == "row"} <= kept
+    assert not (runs / "run" / "run.sqlite-wal").exists()
+
+
+def test_one_that_does_not_stop_is_killed(worker, runs):
+    """Before it has loaded torch it hears nothing; the grace is over at once."""
+    worker.send(LONG, runs / "run", resume=False)
+    worker.stop(0.0)
+    list(worker.messages())
+    assert worker._process.poll() is not None
+
+
+def test_it_ends_when_the_server_is_gone(worker, runs):
+    """The pipes are closed with the process that holds their other ends."""
+    worker.send(LONG, runs / "run", resume=False)
+    for message in worker.messages():
+        if message["event"] == "row":
+            break
+    worker._process.stdin.close()
+    worker._process.stdout.close()
+    worker._process.wait(10)
+    assert results.load(runs / "run").rows
+
+
+def test_the_reason_of_a_sudden_end(worker):
+    os.kill(worker.pid, 9)
+    assert list(worker.messages()) == []
+    assert worker.reason() == "its process was killed by SIGKILL, perhaps for lack of memory"
+
+
+def test_the_reason_of_a_defect(worker):
+    worker._say('{"no": "job"}')
+    (told,) = worker.messages()
+    assert told == {"event": "failed", "message": "KeyError: 'recipe'"}
