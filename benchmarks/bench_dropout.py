@@ -26,6 +26,8 @@ from droplab.ops import dropout, selftest
 P = 0.3
 SIZES = (14, 20, 24)
 DTYPES = (torch.float32, torch.bfloat16)
+README = ((20, torch.float32, 1), (24, torch.float32, 1))
+WORDS = {"forward": "forward", "backward": "backward", "both": "forward + backward"}
 TARGETS = {"forward": 30.0, "both": 15.0}
 
 Function = Callable[[], object]
@@ -83,7 +85,7 @@ class Case:
         self.leaf = self.x.clone().requires_grad_()
         self.out = torch.empty_like(self.x)
         short = str(dtype).removeprefix("torch.")
-        self.name = f"{direction} 2^{exponent} {short}"
+        self.name = f"dropout, {WORDS[direction]}, 2^{exponent} {short}"
 
     def of(self, function: Callable[[Tensor], Tensor]) -> Function:
         """Return what is timed for a function from tensor to tensor."""
@@ -211,6 +213,10 @@ def throughput(bench: Benchmark, threads: int, budget: float) -> None:
                         * dtype.itemsize
                         / sorted(mine)[len(mine) // 2],
                         reach=target if hard else None,
+                        readme=name == "nn.Dropout"
+                        and not bench.quick
+                        and (exponent, dtype, threads) in README
+                        and direction in TARGETS,
                     )
 
 
