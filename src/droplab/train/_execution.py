@@ -78,15 +78,28 @@ class ExecutionPlan:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Apply the process-wide settings of the plan, and give the old ones back after."""
+        """Apply the process-wide settings of the plan, and give the old ones back after.
+
+        Numbers below 1e-38 are taken as zero in this thread, whatever the plan: moments of weights
+        whose gradient is zero decay into that range, dropout makes many such, and processors take
+        a hundred times as long for each.
+        """
         threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
+        flushed = flushes_denormals()
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
+        torch.set_flush_denormal(True)
         try:
             yield
         finally:
+            torch.set_flush_denormal(flushed)
             torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(matmul)
+
+
+def flushes_denormals() -> bool:
+    """Return whether arithmetic in this thread takes denormal numbers as zero."""
+    return not (torch.full((1,), 1e-310, dtype=torch.float64) * 2.0).any()
 
 
 def measure_plan(

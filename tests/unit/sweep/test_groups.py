@@ -212,7 +212,7 @@ def test_what_can_be_trained_together_may_be():
     """Whether it is depends on the machine; nothing but speed may speak against it."""
     plan = choose_plan(resolve(tiny(seeds=list(range(8)))))
     assert 1 <= plan.group <= 32
-    assert plan.reason == ""
+    assert plan.reason in ("", "training them together was measured to be slower")
     assert plan.captured
 
 

@@ -9,6 +9,7 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.train import ExecutionPlan, measure_plan
+from droplab.train._execution import flushes_denormals
 
 
 def test_settings_are_given_back_even_after_an_error():
@@ -47,3 +48,16 @@ def test_a_plan_survives_json_and_newer_fields():
 def test_bad_plans(arguments):
     with pytest.raises(ArgumentError, match="ExecutionPlan"):
         ExecutionPlan(**arguments)
+
+
+def test_denormal_numbers_are_zero_while_a_plan_is_active():
+    tiny = torch.full((1,), 1e-40)
+    assert (tiny * 1.0).item() > 0
+    with ExecutionPlan(1).active():
+        assert flushes_denormals()
+        assert not (tiny * 1.0).any()
+        with ExecutionPlan(1).active():
+            pass
+        assert flushes_denormals()
+    assert not flushes_denormals()
+    assert (tiny * 1.0).item() > 0
