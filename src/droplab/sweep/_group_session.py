@@ -10,15 +10,12 @@ from torch import Tensor
 
 from droplab.data import Split
 from droplab.errors import RunError
-from droplab.results import BatchRow, RunStore
-from droplab.sweep._experiment import Experiment
+from droplab.results import BatchRow
 from droplab.sweep._folders import weights_path
 from droplab.sweep._grouping import Group, stored_groups
-from droplab.sweep._observer import Observer
 from droplab.sweep._rows import goodness, row_of
-from droplab.sweep._survivors import check_survivors
+from droplab.sweep._session import Session
 from droplab.train import (
-    ExecutionPlan,
     Population,
     PopulationEpoch,
     fit_population,
@@ -35,14 +32,8 @@ Name = tuple[str, int]
 
 
 @dataclasses.dataclass
-class GroupSession:
-    """One driver at work on the groups of a run."""
-
-    experiment: Experiment
-    store: RunStore
-    plan: ExecutionPlan
-    log_every: int
-    observer: Observer
+class GroupSession(Session):
+    """Trains one group after another in the driver."""
 
     def train_all(self) -> None:
         """Train every group of the stored plan that is not done.
@@ -61,29 +52,8 @@ class GroupSession:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                waiting[:0] = self.halve(group, error)
-        check_survivors(self.store, self.experiment.recipe.name)
-
-    def halve(self, group: Group, error: BaseException) -> tuple[Group, Group]:
-        """Divide a group in the stored plan.
-
-        Raises:
-            RunError: If it has one replica.
-        """
-        halves = group.halves()
-        if halves is None:
-            arm, seed = group.members[0]
-            raise RunError(
-                f"{self.experiment.recipe.name}: not enough memory for arm '{arm}', seed {seed} "
-                "alone; take a smaller batch or model"
-            ) from error
-        stored = self.store.plan
-        groups: list[Group] = []
-        for known in stored_groups(stored):
-            groups += halves if known == group else (known,)
-        self.store.set_plan({**stored, "groups": [each.to_list() for each in groups]})
-        self.observer.group_halved(len(group.members), len(halves[0].members))
-        return halves
+                waiting[:0] = halve(self, group, error)
+        self.check_survivors()
 
     def train(self, group: Group) -> None:
         """Train one group from where its last checkpoint left it."""
@@ -122,6 +92,28 @@ class GroupSession:
         ):
             work.keep(epoch)
         work.finish()
+
+
+def halve(session: Session, group: Group, error: BaseException) -> tuple[Group, Group]:
+    """Divide a group in the stored plan.
+
+    Raises:
+        RunError: If it has one replica.
+    """
+    halves = group.halves()
+    if halves is None:
+        arm, seed = group.members[0]
+        raise RunError(
+            f"{session.experiment.recipe.name}: not enough memory for arm '{arm}', seed {seed} "
+            "alone; take a smaller batch or model"
+        ) from error
+    stored = session.store.plan
+    groups: list[Group] = []
+    for known in stored_groups(stored):
+        groups += halves if known == group else (known,)
+    session.store.set_plan({**stored, "groups": [each.to_list() for each in groups]})
+    session.observer.group_halved(len(group.members), len(halves[0].members))
+    return halves
 
 
 class _GroupWork:

@@ -6,50 +6,25 @@ anybody within a step, and a smaller group stays in its core's cache.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from droplab.errors import RunError
-from droplab.results import RunStore
-from droplab.sweep._experiment import Experiment
-from droplab.sweep._group_session import GroupSession
+from droplab.sweep._group_session import halve
 from droplab.sweep._group_worker import GroupMessage, GroupTask, train_group
 from droplab.sweep._grouping import Group, stored_groups
-from droplab.sweep._observer import Observer
-from droplab.sweep._survivors import check_survivors
-from droplab.sweep._worker_pool import WorkerPool
-from droplab.train import ExecutionPlan
-
-_ATTEMPTS = 2
-"""How often a group is begun whose process dies: a second time in case it was killed."""
+from droplab.sweep._session import Session
+from droplab.sweep._worker_pool import ATTEMPTS, WorkerPool
 
 _MEMORY = MemoryError("a worker had not enough memory")
 
 
-class GroupWorkerSession:
-    """One driver, which alone writes the store, and its workers.
+@dataclasses.dataclass
+class GroupWorkerSession(Session):
+    """Trains in `plan.workers` processes at a time, each with a group of the stored plan."""
 
-    Args:
-        experiment: What is trained.
-        store: The run.
-        plan: How; `plan.workers` processes at a time, each with a group of the stored plan.
-        log_every: Mini-batches whose mean loss is kept together.
-        observer: Told of everything as it happens.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        store: RunStore,
-        plan: ExecutionPlan,
-        log_every: int,
-        observer: Observer,
-    ) -> None:
-        self._experiment = experiment
-        self._store = store
-        self._plan = plan
-        self._log_every = log_every
-        self._observer = observer
-        self._pool = WorkerPool[GroupTask](train_group, plan.workers)
+    def __post_init__(self) -> None:
+        self._pool = WorkerPool[GroupTask](train_group, self.plan.workers)
         self._short_of_memory: set[Group] = set()
         self._checkpoints: dict[Group, str] = {}
 
@@ -62,40 +37,40 @@ class GroupWorkerSession:
             RunError: If a worker failed or died twice, the loss of every replica became NaN, or
                 there is no memory for a single replica.
         """
-        states = {(m.arm, m.seed): m.state for m in self._store.members()}
+        states = {(m.arm, m.seed): m.state for m in self.store.members()}
         tasks = [
             self._task(group, 1)
-            for group in stored_groups(self._store.plan)
+            for group in stored_groups(self.store.plan)
             if any(states[name] in ("waiting", "running") for name in group.members)
         ]
         self._pool.run(tasks, arguments=self._begin, take=self._take, lost=self._again)
-        check_survivors(self._store, self._experiment.recipe.name)
+        self.check_survivors()
 
     def _task(self, group: Group, attempt: int) -> GroupTask:
         names = set(group.members)
-        members = tuple(m for m in self._store.members() if (m.arm, m.seed) in names)
-        rows = tuple(row for row in self._store.rows() if (row.arm, row.seed) in names)
+        members = tuple(m for m in self.store.members() if (m.arm, m.seed) in names)
+        rows = tuple(row for row in self.store.rows() if (row.arm, row.seed) in names)
         going_on = [m for m in members if m.state not in ("done", "nan")]
         first = going_on[0] if going_on else members[0]
-        checkpoint = self._store.checkpoint(first.arm, first.seed)
+        checkpoint = self.store.checkpoint(first.arm, first.seed)
         if checkpoint is not None:
             self._checkpoints[group] = checkpoint.name
         return GroupTask(
-            group, attempt, self._store.folder, members, rows, checkpoint, self._log_every
+            group, attempt, self.store.folder, members, rows, checkpoint, self.log_every
         )
 
     def _begin(self, task: GroupTask) -> tuple[Any, ...]:
-        return self._experiment, self._plan, task
+        return self.experiment, self.plan, task
 
     def _take(self, task: GroupTask, message: GroupMessage) -> bool:
         if (message.group, message.attempt) != (task.group, task.attempt):
             return False
         if message.kind == "store":
-            getattr(self._store, message.name)(*message.arguments)
+            getattr(self.store, message.name)(*message.arguments)
             if message.name == "commit_epochs" and message.arguments[1] is not None:
                 self._forget_older(task.group, message.arguments[1])
         elif message.kind == "observer":
-            getattr(self._observer, message.name)(*message.arguments)
+            getattr(self.observer, message.name)(*message.arguments)
         elif message.kind == "memory":
             self._short_of_memory.add(task.group)
         elif message.kind == "error":
@@ -106,18 +81,15 @@ class GroupWorkerSession:
         older = self._checkpoints.get(group)
         self._checkpoints[group] = checkpoint
         if older is not None and older != checkpoint:
-            self._store.remove_orphans(among=[older])
+            self.store.remove_orphans(among=[older])
 
     def _again(self, task: GroupTask, code: int | None) -> list[GroupTask]:
         group = task.group
         if group in self._short_of_memory:
-            session = GroupSession(
-                self._experiment, self._store, self._plan, self._log_every, self._observer
-            )
-            return [self._task(half, 1) for half in session.halve(group, _MEMORY)]
-        if task.attempt >= _ATTEMPTS:
+            return [self._task(half, 1) for half in halve(self, group, _MEMORY)]
+        if task.attempt >= ATTEMPTS:
             raise RunError(
-                f"{self._experiment.recipe.name}: the worker of {_words(group)} died "
+                f"{self.experiment.recipe.name}: the worker of {_words(group)} died "
                 f"{task.attempt} times (exit code {code}); finished epochs are kept, look for a "
                 "lack of memory and resume"
             )
@@ -127,10 +99,10 @@ class GroupWorkerSession:
         # the whole traceback is for who looks into the run; people get its last line
         for member in task.members:
             if member.state not in ("done", "nan"):
-                self._store.set_member_state(member.arm, member.seed, "waiting", trace)
+                self.store.set_member_state(member.arm, member.seed, "waiting", trace)
         reason = trace.strip().splitlines()[-1]
         raise RunError(
-            f"{self._experiment.recipe.name}: {_words(task.group)} failed in their worker "
+            f"{self.experiment.recipe.name}: {_words(task.group)} failed in their worker "
             f"({reason}); finished epochs are kept"
         )
 

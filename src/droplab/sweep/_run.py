@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from droplab import results
 from droplab.errors import RunError
 from droplab.recipe import Arm, Recipe, dumps, loads
-from droplab.results import BatchRow, RunResult, RunStore, TestRow
-from droplab.sweep._experiment import Experiment, Replica, resolve, select
-from droplab.sweep._folders import default_folder, file_stem, weights_path
+from droplab.results import RunResult, RunStore
+from droplab.sweep._experiment import Experiment, resolve, select
+from droplab.sweep._folders import default_folder
 from droplab.sweep._group_session import GroupSession
 from droplab.sweep._group_worker_session import GroupWorkerSession
 from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
 from droplab.sweep._planning import choose_plan, fit_budget
-from droplab.sweep._rows import goodness, row_of
+from droplab.sweep._session import Session
+from droplab.sweep._single_session import SingleSession
 from droplab.sweep._worker_session import WorkerSession
 from droplab.train import (
-    Diverged,
-    EpochResult,
     ExecutionPlan,
     choose_device,
-    evaluate,
-    fit,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
 )
-from droplab.verdict import choose
 
 
 def run(
@@ -139,23 +131,19 @@ def run_experiment(
         total = len(members) * recipe.epochs * experiment.steps_an_epoch
         done = sum(m.epochs_done for m in members.values()) * experiment.steps_an_epoch
         observer.started(recipe, store.folder, plan, total, done)
-        session = _Session(experiment, store, plan, log_every, observer)
-        if plan.group > 1 and plan.workers:
-            GroupWorkerSession(experiment, store, plan, log_every, observer).train_all()
-        elif plan.group > 1:
-            GroupSession(experiment, store, plan, log_every, observer).train_all()
-        elif plan.workers:
-            WorkerSession(experiment, store, plan, log_every, observer).train_all()
-        else:
-            for seed in recipe.seeds:
-                for arm in recipe.arms:
-                    member = members.get((arm.name, seed))
-                    if member is not None and member.state != "done":
-                        session.train(arm, seed)
+        session = _way(plan)(experiment, store, plan, log_every, observer)
+        session.train_all()
         session.test()
         note_patch(experiment, store)
         store.remove_orphans()
     return results.load(folder)
+
+
+def _way(plan: ExecutionPlan) -> type[Session]:
+    """Which session trains as the plan says."""
+    if plan.group > 1:
+        return GroupWorkerSession if plan.workers else GroupSession
+    return WorkerSession if plan.workers else SingleSession
 
 
 def _create(
@@ -208,114 +196,3 @@ def _check_same_data(store: RunStore, experiment: Experiment) -> None:
             f"and {experiment.dataset['name']} now has {experiment.dataset['checksum']}; put the "
             "old data back, or start a new run"
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Session:
-    """One driver at work on a run."""
-
-    experiment: Experiment
-    store: RunStore
-    plan: ExecutionPlan
-    log_every: int
-    observer: Observer
-
-    def train(self, arm: Arm, seed: int) -> None:
-        """Train one replica from where its last checkpoint left it."""
-        store, recipe = self.store, self.experiment.recipe
-        replica = self.experiment.replica(arm, seed, self.plan.device)
-        checkpoint = store.checkpoint(arm.name, seed)
-        start = 0
-        if checkpoint is not None:
-            start = load_checkpoint(replica.model, replica.optimizer, checkpoint)
-        store.set_member_state(arm.name, seed, "running")
-        logged: list[BatchRow] = []
-
-        def log(step: int, loss: float) -> None:
-            logged.append(BatchRow(arm.name, seed, step, loss))
-            self.observer.batches_logged(arm.name, seed, step, loss)
-
-        best = self._best_so_far(arm.name, seed, start)
-        try:
-            for result in self._fit(replica, seed, start, arm.name, log):
-                row = row_of(arm.name, seed, result)
-                value = goodness(row, recipe.primary)
-                if best is None or value > best:
-                    best = value
-                    save_weights(replica.model, weights_path(store, recipe, arm.name, seed, "best"))
-                name = self._checkpoint(replica, arm.name, seed, result.epoch)
-                store.commit_epoch(row, name, logged)
-                self._forget_checkpoints(arm.name, seed, keep=name)
-                logged.clear()
-                self.observer.epoch_done(row)
-        except Diverged as error:
-            store.set_member_state(arm.name, seed, "nan", str(error))
-            raise RunError(f"{recipe.name}: arm '{arm.name}', seed {seed}: {error}") from error
-        save_weights(replica.model, weights_path(store, recipe, arm.name, seed, "last"))
-        store.set_member_state(arm.name, seed, "done")
-
-    def _fit(self, replica: Replica, seed: int, start: int, arm: str, log) -> Iterator[EpochResult]:
-        recipe, splits = self.experiment.recipe, self.experiment.splits
-        return fit(
-            replica.model,
-            replica.optimizer,
-            replica.applied,
-            splits.train,
-            splits.validation,
-            seed=seed,
-            epochs=recipe.epochs,
-            batch_size=recipe.batch_size,
-            plan=self.plan,
-            start=start,
-            clip=recipe.clip,
-            scheduler=self.experiment.scheduler,
-            log_every=self.log_every,
-            on_log=log,
-            on_steps=lambda steps: self.observer.steps_done(arm, seed, steps),
-        )
-
-    def _best_so_far(self, arm: str, seed: int, epochs: int) -> float | None:
-        primary = self.experiment.recipe.primary
-        values = [
-            goodness(row, primary)
-            for row in self.store.rows()
-            if (row.arm, row.seed) == (arm, seed) and row.epoch <= epochs
-        ]
-        return max(values, default=None)
-
-    def _checkpoint(self, replica: Replica, arm: str, seed: int, epoch: int) -> str:
-        name = f"{file_stem(self.experiment.recipe, arm, seed)}-epoch{epoch}.safetensors"
-        path = self.store.checkpoints_folder / name
-        save_checkpoint(replica.model, replica.optimizer, path, epoch=epoch)
-        return name
-
-    def _forget_checkpoints(self, arm: str, seed: int, *, keep: str) -> None:
-        stem = f"{file_stem(self.experiment.recipe, arm, seed)}-epoch"
-        for path in self.store.checkpoints_folder.glob(f"{stem}*"):
-            if path.name != keep:
-                path.unlink()
-
-    def test(self) -> None:
-        """Measure the baseline and the chosen arm on the test split, once."""
-        recipe, split = self.experiment.recipe, self.experiment.splits.test
-        members = self.store.members()
-        if split is None or any(member.state in ("waiting", "running") for member in members):
-            return
-        trained = {member.arm for member in members}
-        baseline = recipe.baseline.name
-        if baseline not in trained or len(trained) < 2:
-            return
-        done = {(row.arm, row.seed) for row in self.store.tests()}
-        best = choose(self.store.rows(), recipe, members)
-        sound = {(member.arm, member.seed) for member in members if member.state == "done"}
-        for arm in (baseline, best) if best is not None else ():
-            for seed in recipe.seeds:
-                if (arm, seed) in done or (arm, seed) not in sound:
-                    continue
-                model = self.experiment.replica(recipe.arm(arm), seed).model
-                load_weights(model, weights_path(self.store, recipe, arm, seed, "last"))
-                with self.plan.active():
-                    score = evaluate(model, split)
-                row = TestRow(arm, seed, score.loss, score.accuracy, score.ece)
-                self.store.add_test_row(row)
-                self.observer.tested(row)

@@ -18,6 +18,9 @@ from typing import Any, Generic, TypeVar
 
 import torch.multiprocessing  # noqa: F401 # teaches pickle to send tensors as shared memory
 
+ATTEMPTS = 2
+"""How often a task is begun whose process dies: a second time in case it was killed."""
+
 T = TypeVar("T")
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from typing import Any
 
 from droplab.data import Split
 from droplab.errors import RunError
-from droplab.results import BatchRow, RunStore
+from droplab.results import BatchRow
 from droplab.sweep._experiment import Experiment
-from droplab.sweep._observer import Observer
 from droplab.sweep._rows import goodness, row_of
-from droplab.sweep._survivors import check_survivors
+from droplab.sweep._session import Session
 from droplab.sweep._worker import Message, Task, checkpoint_name, train_replica
-from droplab.sweep._worker_pool import WorkerPool
-from droplab.train import ExecutionPlan
-
-_ATTEMPTS = 2
-"""How often a replica is begun whose process dies: a second time in case it was killed."""
+from droplab.sweep._worker_pool import ATTEMPTS, WorkerPool
 
 Name = tuple[str, int]
 
@@ -37,31 +33,12 @@ def can_send(experiment: Experiment) -> bool:
     return b"__main__" not in sent
 
 
-class WorkerSession:
-    """One driver, which alone writes the store, and its workers.
+@dataclasses.dataclass
+class WorkerSession(Session):
+    """Trains in `plan.workers` processes at a time, each with one replica."""
 
-    Args:
-        experiment: What is trained.
-        store: The run.
-        plan: How; `plan.workers` processes, one replica each, at a time.
-        log_every: Mini-batches whose mean loss is kept together.
-        observer: Told of everything as it happens.
-    """
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        store: RunStore,
-        plan: ExecutionPlan,
-        log_every: int,
-        observer: Observer,
-    ) -> None:
-        self._experiment = experiment
-        self._store = store
-        self._plan = plan
-        self._log_every = log_every
-        self._observer = observer
-        self._pool = WorkerPool[Task](train_replica, plan.workers)
+    def __post_init__(self) -> None:
+        self._pool = WorkerPool[Task](train_replica, self.plan.workers)
         self._logged: dict[Name, list[BatchRow]] = {}
 
     def train_all(self) -> None:
@@ -70,8 +47,8 @@ class WorkerSession:
         Raises:
             RunError: If a worker failed, or the loss of every replica became NaN.
         """
-        recipe = self._experiment.recipe
-        states = {(m.arm, m.seed): m.state for m in self._store.members()}
+        recipe = self.experiment.recipe
+        states = {(m.arm, m.seed): m.state for m in self.store.members()}
         waiting = [
             self._task(arm.name, seed, 1)
             for seed in recipe.seeds
@@ -79,31 +56,31 @@ class WorkerSession:
             if states.get((arm.name, seed)) in ("waiting", "running")
         ]
         self._pool.run(waiting, arguments=self._begin, take=self._take, lost=self._again)
-        check_survivors(self._store, recipe.name)
+        self.check_survivors()
 
     def _task(self, arm: str, seed: int, attempt: int) -> Task:
-        checkpoint = self._store.checkpoint(arm, seed)
-        primary = self._experiment.recipe.primary
-        rows = [row for row in self._store.rows() if (row.arm, row.seed) == (arm, seed)]
+        checkpoint = self.store.checkpoint(arm, seed)
+        primary = self.experiment.recipe.primary
+        rows = [row for row in self.store.rows() if (row.arm, row.seed) == (arm, seed)]
         best = max((goodness(row, primary) for row in rows), default=float("-inf"))
-        return Task(arm, seed, attempt, checkpoint, best, self._log_every)
+        return Task(arm, seed, attempt, checkpoint, best, self.log_every)
 
     def _begin(self, task: Task) -> tuple[Any, ...]:
-        self._store.set_member_state(task.arm, task.seed, "running")
+        self.store.set_member_state(task.arm, task.seed, "running")
         self._logged[task.arm, task.seed] = []
-        return self._experiment, self._plan, self._store.folder, task
+        return self.experiment, self.plan, self.store.folder, task
 
     def _again(self, task: Task, code: int | None) -> list[Task]:
-        if task.attempt >= _ATTEMPTS:
+        if task.attempt >= ATTEMPTS:
             raise RunError(
-                f"{self._experiment.recipe.name}: the worker of arm '{task.arm}', seed "
+                f"{self.experiment.recipe.name}: the worker of arm '{task.arm}', seed "
                 f"{task.seed} died {task.attempt} times (exit code {code}); finished epochs are "
                 "kept, look for a lack of memory and resume"
             )
         return [self._task(task.arm, task.seed, task.attempt + 1)]
 
     def _take(self, task: Task, message: Message) -> bool:
-        store, observer = self._store, self._observer
+        store, observer = self.store, self.observer
         arm, seed = task.arm, task.seed
         logged = self._logged[arm, seed]
         if (message.arm, message.seed, message.attempt) != (arm, seed, task.attempt):
@@ -118,7 +95,7 @@ class WorkerSession:
             row = row_of(arm, seed, result)
             store.commit_epoch(row, name, logged)
             logged.clear()
-            before = checkpoint_name(self._experiment, arm, seed, message.epoch - 1)
+            before = checkpoint_name(self.experiment, arm, seed, message.epoch - 1)
             (store.checkpoints_folder / before).unlink(missing_ok=True)
             observer.epoch_done(row)
         elif message.kind == "nan":
@@ -131,7 +108,7 @@ class WorkerSession:
             store.set_member_state(arm, seed, "waiting", message.content)
             reason = message.content.strip().splitlines()[-1]
             raise RunError(
-                f"{self._experiment.recipe.name}: arm '{arm}', seed {seed} failed in its worker "
+                f"{self.experiment.recipe.name}: arm '{arm}', seed {seed} failed in its worker "
                 f"({reason}); finished epochs are kept"
             )
         return message.kind in ("done", "nan")
