@@ -33,15 +33,28 @@ _HUGE_PAGE = 1 << 21
 
 _MADV_HUGEPAGE = 14
 
+_Block = tuple[np.ndarray, int]
+"""Memory, and where in it the first whole huge page begins."""
+
 _lock = threading.RLock()  # the garbage collector may call _give_back inside _take
-_idle: dict[int, list[np.ndarray]] = {}
+_idle: dict[int, list[_Block]] = {}
 _idle_bytes = 0
+
+
+_ARRAYS = {
+    torch.float64: np.float64,
+    torch.float32: np.float32,
+    torch.float16: np.float16,
+    torch.int32: np.int32,
+    torch.bool: np.bool_,
+}
+"""The dtypes that NumPy has as well; a tensor of another one takes a little longer to make."""
 
 
 class _Lease(np.ndarray):
     """A view of a block that gives the block back when the last tensor on it is gone."""
 
-    block: np.ndarray | None
+    block: _Block | None
 
     def __del__(self) -> None:
         block = getattr(self, "block", None)  # a view of this view has none
@@ -57,8 +70,7 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     size = prod(shape) * dtype.itemsize
     if not SMALLEST <= size <= LARGEST:
         return torch.empty(shape, dtype=dtype, device="cpu")
-    out: Any = torch.empty(0, dtype=dtype, device="cpu")
-    return out.set_(_storage(size), 0, tuple(shape))
+    return _new(size, shape, dtype)
 
 
 def empty_like(x: Tensor) -> Tensor:
@@ -66,8 +78,9 @@ def empty_like(x: Tensor) -> Tensor:
     size = x.nbytes
     if not SMALLEST <= size <= LARGEST:
         return torch.empty_like(x)
-    out = torch.empty(0, dtype=x.dtype, device="cpu")
-    return out.set_(_storage(size), 0, x.shape, x.stride())
+    out = _new(size, x.shape, x.dtype)
+    strides = x.stride()  # those of axes of length 1 may be anything
+    return out if out.stride() == strides else out.set_(out.untyped_storage(), 0, x.shape, strides)
 
 
 def release() -> None:
@@ -78,26 +91,36 @@ def release() -> None:
         _idle_bytes = 0
 
 
-def _storage(size: int) -> Any:
+def _new(size: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     block = _take(-(-size // _HUGE_PAGE) * _HUGE_PAGE)
-    start = -_address(block) % _HUGE_PAGE
-    lease = np.ndarray.__new__(_Lease, (size,), np.uint8, block, start)  # pyright: ignore[reportArgumentType]
+    kind = _ARRAYS.get(dtype)
+    if kind is not None:
+        return torch.from_numpy(_lease(block, shape, kind))
+    out: Any = torch.empty(0, dtype=dtype, device="cpu")
+    storage = torch.from_numpy(_lease(block, (size,), np.uint8)).untyped_storage()
+    return out.set_(storage, 0, tuple(shape))
+
+
+def _lease(block: _Block, shape: Sequence[int], kind: type[np.generic]) -> np.ndarray:
+    memory, start = block
+    lease = np.ndarray.__new__(_Lease, shape, kind, memory, start)  # pyright: ignore[reportArgumentType]
     lease.block = block
-    return torch.from_numpy(lease).untyped_storage()
+    return lease
 
 
-def _take(room: int) -> np.ndarray:
+def _take(room: int) -> _Block:
     global _idle_bytes
     with _lock:
         blocks = _idle.get(room)
         if blocks:
             _idle_bytes -= room
             return blocks.pop()
-    block = np.empty(room + _HUGE_PAGE, np.uint8)
+    memory = np.empty(room + _HUGE_PAGE, np.uint8)
+    address = _address(memory)
+    start = -address % _HUGE_PAGE
     if _madvise is not None:  # a refusal changes nothing
-        start = _address(block)
-        _madvise(start + -start % _HUGE_PAGE, room, _MADV_HUGEPAGE)
-    return block
+        _madvise(address + start, room, _MADV_HUGEPAGE)
+    return memory, start
 
 
 def _address(block: np.ndarray) -> int:
@@ -118,9 +141,9 @@ def _find_madvise() -> Callable[[int, int, int], int] | None:
 _madvise = _find_madvise()
 
 
-def _give_back(block: np.ndarray) -> None:
+def _give_back(block: _Block) -> None:
     global _idle_bytes
-    room = block.size - _HUGE_PAGE
+    room = block[0].size - _HUGE_PAGE
     with _lock:
         if _idle_bytes + room <= IDLE_LIMIT:
             _idle.setdefault(room, []).append(block)

@@ -91,6 +91,24 @@ def test_outputs_are_ordinary_tensors():
     assert mask.dtype == torch.bool
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int32, torch.bool]
+)
+def test_outputs_have_the_shape_and_strides_of_the_input(dtype):
+    for x in (
+        torch.empty(4, 5, N // 4, dtype=dtype),
+        torch.empty(2 * N, 1, 3, dtype=dtype).as_strided((2 * N, 1, 3), (3, 7, 1)),
+    ):
+        out, plain = memory.empty_like(x), memory.empty(x.shape, dtype)
+        assert out.shape == x.shape == plain.shape
+        assert out.dtype is dtype is plain.dtype
+        assert out.stride() == x.stride()
+        assert plain.is_contiguous()
+        assert out.data_ptr() != plain.data_ptr()
+        assert not out._is_view()
+        assert not out.untyped_storage().resizable()
+
+
 def test_little_is_kept_and_all_of_it_can_be_given_back(monkeypatch):
     x = torch.ones(N)
     monkeypatch.setattr(memory, "IDLE_LIMIT", 2 * memory._HUGE_PAGE + 1000)
@@ -136,6 +154,6 @@ def test_threads_share_the_memory():
     assert not wrong
     gc.collect()
     kept = sum(
-        block.size - memory._HUGE_PAGE for blocks in memory._idle.values() for block in blocks
+        block.size - memory._HUGE_PAGE for blocks in memory._idle.values() for block, _ in blocks
     )
     assert 0 < kept == memory._idle_bytes <= 8 * memory._HUGE_PAGE
