@@ -31,6 +31,15 @@ IDLE_LIMIT = 1 << 28
 _HUGE_PAGE = 1 << 21
 """Blocks are made of huge pages where the system has them: far fewer look-ups of addresses."""
 
+_PAGE = 1 << 12
+"""Addresses that are equal modulo this share a set of the first cache, and a processor takes a load
+for one of what was just stored."""
+
+_LINE = 1 << 6
+
+_SLACK = _HUGE_PAGE + _PAGE
+"""Bytes of a block beyond its room, so that an output can begin where it should."""
+
 _MADV_HUGEPAGE = 14
 
 _Block = tuple[np.ndarray, int]
@@ -62,23 +71,30 @@ class _Lease(np.ndarray):
             _give_back(block)
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def empty(shape: Sequence[int], dtype: torch.dtype, *, source: Tensor | None = None) -> Tensor:
     """Return an uninitialised contiguous CPU tensor, an ordinary one but for where it comes from.
 
     Its storage cannot be resized, like that of a tensor from a NumPy array.
+
+    Args:
+        shape: Its shape.
+        dtype: Its dtype.
+        source: What it will be computed from, element by element. It begins half a page away from
+            that, modulo a page: a kernel that reads and writes eight runs of elements at a time
+            takes 1.4 times as long when they all meet in the same set of the cache.
     """
     size = prod(shape) * dtype.itemsize
     if not SMALLEST <= size <= LARGEST:
         return torch.empty(shape, dtype=dtype, device="cpu")
-    return _new(size, shape, dtype)
+    return _new(size, shape, dtype, source)
 
 
 def empty_like(x: Tensor) -> Tensor:
-    """Return an uninitialised tensor with the size and strides of a contiguous CPU tensor."""
+    """Return `empty` for results of x, a contiguous CPU tensor, with its size and strides."""
     size = x.nbytes
     if not SMALLEST <= size <= LARGEST:
         return torch.empty_like(x)
-    out = _new(size, x.shape, x.dtype)
+    out = _new(size, x.shape, x.dtype, x)
     strides = x.stride()  # those of axes of length 1 may be anything
     return out if out.stride() == strides else out.set_(out.untyped_storage(), 0, x.shape, strides)
 
@@ -91,19 +107,20 @@ def release() -> None:
         _idle_bytes = 0
 
 
-def _new(size: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _new(size: int, shape: Sequence[int], dtype: torch.dtype, source: Tensor | None) -> Tensor:
     block = _take(-(-size // _HUGE_PAGE) * _HUGE_PAGE)
+    shift = 0 if source is None else (source.data_ptr() + _PAGE // 2) % _PAGE // _LINE * _LINE
     kind = _ARRAYS.get(dtype)
     if kind is not None:
-        return torch.from_numpy(_lease(block, shape, kind))
+        return torch.from_numpy(_lease(block, shift, shape, kind))
     out: Any = torch.empty(0, dtype=dtype, device="cpu")
-    storage = torch.from_numpy(_lease(block, (size,), np.uint8)).untyped_storage()
+    storage = torch.from_numpy(_lease(block, shift, (size,), np.uint8)).untyped_storage()
     return out.set_(storage, 0, tuple(shape))
 
 
-def _lease(block: _Block, shape: Sequence[int], kind: type[np.generic]) -> np.ndarray:
+def _lease(block: _Block, shift: int, shape: Sequence[int], kind: type[np.generic]) -> np.ndarray:
     memory, start = block
-    lease = np.ndarray.__new__(_Lease, shape, kind, memory, start)  # pyright: ignore[reportArgumentType]
+    lease = np.ndarray.__new__(_Lease, shape, kind, memory, start + shift)  # pyright: ignore[reportArgumentType]
     lease.block = block
     return lease
 
@@ -115,7 +132,7 @@ def _take(room: int) -> _Block:
         if blocks:
             _idle_bytes -= room
             return blocks.pop()
-    memory = np.empty(room + _HUGE_PAGE, np.uint8)
+    memory = np.empty(room + _SLACK, np.uint8)
     address = _address(memory)
     start = -address % _HUGE_PAGE
     if _madvise is not None:  # a refusal changes nothing
@@ -143,7 +160,7 @@ _madvise = _find_madvise()
 
 def _give_back(block: _Block) -> None:
     global _idle_bytes
-    room = block[0].size - _HUGE_PAGE
+    room = block[0].size - _SLACK
     with _lock:
         if _idle_bytes + room <= IDLE_LIMIT:
             _idle.setdefault(room, []).append(block)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
+from droplab.ops import _cpu_pool
 from droplab.ops._arguments import check_rate_values
 from droplab.ops._cpu import dropout_kernel, small_dropout_kernel, words_kernel
 from droplab.ops._cpu_memory import empty, empty_like
-from droplab.ops._cpu_pool import ELEMENTS_PER_THREAD, run_units
+from droplab.ops._cpu_pool import run_units
 from droplab.ops._layout import BLOCK, WORD_BLOCK
 
 Kernel = Callable[..., int]
@@ -52,18 +53,19 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
         rows: Rows that x consists of.
     """
     elements = x.numel()
-    out = torch.empty_like(x) if elements < ELEMENTS_PER_THREAD else empty_like(x)
     n = elements // rows
     units = rows * ((n + BLOCK - 1) // BLOCK)
     if elements <= SMALL:
+        out = torch.empty_like(x)
         kernel = _small_kernels.get(x.dtype) or small_kernel_for(x.dtype)
     else:
+        out = empty_like(x)
         kernel = _kernels.get(x.dtype) or kernel_for(x.dtype)
     key_step = 2 if key.numel() > 2 else 0
     rate_step = 1 if rate.numel() > 1 else 0
     pointers = (x.data_ptr(), n, out.data_ptr(), rows, n, key.data_ptr(), key_step)
     pointers += (rate.data_ptr(), rate_step)
-    if elements < 2 * ELEMENTS_PER_THREAD:
+    if elements < 2 * _cpu_pool.ELEMENTS_PER_THREAD:
         status = kernel(*pointers, 0, units)
     else:
         status = run_units(units, elements, lambda first, last: kernel(*pointers, first, last))
@@ -80,9 +82,9 @@ def bind_dropout(
     Unlike there, keys and rates may lie apart from one another, or be one for all rows.
     """
     elements = x.numel()
-    if elements >= 2 * ELEMENTS_PER_THREAD:
+    if elements >= 2 * _cpu_pool.ELEMENTS_PER_THREAD:
         return None
-    out = torch.empty_like(x)
+    out = empty_like(x)
     kernel = small_kernel_for(x.dtype) if elements <= SMALL else kernel_for(x.dtype)
     n = elements // rows
     steps = (
@@ -110,7 +112,7 @@ def dropout_rows(x: Tensor, key: Tensor, rate: Tensor) -> Tensor:
         step = 0  # all rows read the same memory
     else:
         x = x.contiguous()
-    out = empty((rows, n), x.dtype)
+    out = empty((rows, n), x.dtype, source=x)
     _rows(kernel_for(x.dtype), x, step, out, key, rate)
     return out
 

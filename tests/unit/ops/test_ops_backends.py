@@ -25,7 +25,9 @@ ROWS = ("50", "51", "51", "51", "61", "60", "60")
 
 
 @pytest.fixture
-def threads():
+def threads(monkeypatch):
+    """Sets the number of threads; tensors of a few hundred thousand elements are shared already."""
+    monkeypatch.setattr(_cpu_pool, "ELEMENTS_PER_THREAD", 1 << 17)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -111,6 +113,7 @@ def test_number_of_threads_does_not_matter(count, threads):
     again = dropout(x[: 70 * BLOCK].view(70, -1), torch.full((70,), 0.3), key=key)
     assert torch.equal(again, rows)
     assert torch.equal(uniform((70 * BLOCK,), key=key), numbers)
+    assert _cpu_pool._workers >= count - 1
 
 
 def test_work_is_cut_into_slices_that_cover_it_once(threads):
@@ -170,11 +173,13 @@ def test_concurrent_callers_get_their_own_results(threads):
 FORK = """
 import os
 import numpy as np, torch
-from droplab.ops import dropout, make_key
+from droplab.ops import _cpu_pool, dropout, make_key
 torch.set_num_threads(2)
+_cpu_pool.ELEMENTS_PER_THREAD = 1 << 17
 # Only our own threads: those of torch itself do not survive a fork.
 x, key = torch.from_numpy(np.ones(64 * 16384, np.float32)), make_key(seed=1)
 right = dropout(x, 0.5, key=key).numpy()
+assert _cpu_pool._workers == 1
 child = os.fork()
 if child == 0:
     os._exit(0 if (dropout(x, 0.5, key=key).numpy() == right).all() else 3)

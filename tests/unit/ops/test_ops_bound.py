@@ -75,7 +75,7 @@ def test_a_rate_that_is_none_is_refused_when_it_is_met():
 @pytest.mark.parametrize(
     "change",
     [
-        {"x": torch.ones(1 << 18)},
+        {"x": torch.ones(1 << 21)},
         {"x": torch.ones(64, 10).t()},
         {"rate": torch.tensor(0.4)},
         {"backend": "reference"},

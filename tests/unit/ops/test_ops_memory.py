@@ -109,6 +109,19 @@ def test_outputs_have_the_shape_and_strides_of_the_input(dtype):
         assert not out.untyped_storage().resizable()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("offset", [0, 16, 1000])
+def test_an_output_begins_half_a_page_away_from_its_source(dtype, offset):
+    x = torch.empty(4 * N + offset, dtype=dtype)[offset:]
+    for _ in range(3):  # also when the source is such an output itself
+        out = memory.empty_like(x)
+        apart = (out.data_ptr() - x.data_ptr()) % memory._PAGE
+        assert abs(apart - memory._PAGE // 2) < memory._LINE
+        assert out.data_ptr() % memory._LINE == 0
+        out.fill_(1)
+        x = out
+
+
 def test_little_is_kept_and_all_of_it_can_be_given_back(monkeypatch):
     x = torch.ones(N)
     monkeypatch.setattr(memory, "IDLE_LIMIT", 2 * memory._HUGE_PAGE + 1000)
@@ -154,6 +167,6 @@ def test_threads_share_the_memory():
     assert not wrong
     gc.collect()
     kept = sum(
-        block.size - memory._HUGE_PAGE for blocks in memory._idle.values() for block, _ in blocks
+        block.size - memory._SLACK for blocks in memory._idle.values() for block, _ in blocks
     )
     assert 0 < kept == memory._idle_bytes <= 8 * memory._HUGE_PAGE
