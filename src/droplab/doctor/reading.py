@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import re
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
@@ -18,6 +18,7 @@ from pathlib import Path
 from droplab.doctor import _edit
 from droplab.doctor._files import files
 from droplab.doctor._module import Module
+from droplab.doctor._relevance import is_relevant
 from droplab.doctor._source import Source, UnreadableError, read
 from droplab.doctor._suppress import Suppressions
 from droplab.doctor.finding import Finding
@@ -25,20 +26,6 @@ from droplab.doctor.settings import Settings
 from droplab.doctor.static import CHECKS
 from droplab.errors import ArgumentError
 
-_LIBRARY = re.compile(
-    r"^[ \t]*(?:import|from)[ \t]+(?:[\w.]+[ \t]*,[ \t]*)*"
-    r"(?:torch|droplab|lightning|pytorch_lightning|flash_attn|xformers|timm|transformers|accelerate)\b",
-    re.MULTILINE,
-)
-_DROPS = re.compile(
-    r"[dD]ropout|[dD]rop_?[pP]ath|StochasticDepth|multi_head_attention_forward|efficient_attention|"
-    r"MultiheadAttention\(|\b(?:LSTM|GRU|RNN)\("
-)
-_TRAINS = re.compile(r"\.backward\(")
-_MODES = re.compile(
-    r"\.eval\(|\.train\(\w*False|seed|BatchNorm|\.models\b|create_model|transformers"
-)
-_SAMPLES = re.compile(r"mc_|MC|[mM]onte|ncertain|[bB]ayes|tochastic|pistemic")
 _ROUNDS = 10
 _COLLECT = 500
 _MANY, _CHUNK = 200, 40
@@ -208,7 +195,7 @@ def _check(source: Source, settings: Settings) -> _Checked:
     except (ValueError, RecursionError, MemoryError) as error:
         reason = str(error) or "nested too deeply"
         return _Checked(_kept([_unreadable(source.path, f"cannot be parsed: {reason}")], settings))
-    if not _relevant(text, source.package):
+    if not is_relevant(text, source.package):
         return _Checked([])
     module = Module(source, tree)
     silenced = Suppressions(source)
@@ -237,20 +224,6 @@ def _text_line(source: Source, cell: int, line: int) -> int:
         if item.number == cell:
             return item.first + line - 1
     return line
-
-
-def _relevant(text: str, package: str) -> bool:
-    """Return whether any check can have something to say; most files end here."""
-    drops = _DROPS.search(text) is not None
-    if not drops and not _TRAINS.search(text) and ".train(" not in text:
-        return False
-    if not _LIBRARY.search(text) and not package.startswith("torch"):
-        return False
-    if drops:
-        return True
-    if _TRAINS.search(text):
-        return _MODES.search(text) is not None
-    return ".train(" in text and _SAMPLES.search(text) is not None
 
 
 def _across(checked: dict[str, _Checked]) -> Iterator[Finding]:
@@ -289,21 +262,19 @@ def _unreadable(path: str, reason: str, line: int = 1) -> Finding:
     )
 
 
-class _quiet:  # noqa: N801
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Parse without warnings about other people's escapes, and without collecting garbage.
 
     Syntax trees hold hundreds of thousands of objects that all stay alive; the collector would
     walk them again and again (measured: a fifth of the time).
     """
-
-    def __enter__(self) -> None:
-        self._enabled = gc.isenabled()
-        gc.disable()
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-
-    def __exit__(self, *exception: object) -> None:
-        self._warnings.__exit__(None, None, None)
-        if self._enabled:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if enabled:
             gc.enable()

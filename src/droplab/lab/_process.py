@@ -51,7 +51,7 @@ class WorkerProcess:
     """
 
     def __init__(self) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # until the process ends
         places = [str(Path(place).absolute()) for place in sys.path if place]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", "from droplab.lab._worker import main; main()"],

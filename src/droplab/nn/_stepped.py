@@ -6,6 +6,7 @@ its own loop. It reads the same parameters in the same order, and takes packed s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
@@ -33,20 +34,20 @@ class Hooks(NamedTuple):
     """Applied to (step, state before, state after)."""
 
 
-class SteppedRNN(nn.RNNBase):
+class SteppedRNN(nn.RNNBase, ABC):
     """Mixin in front of `nn.LSTM` or `nn.GRU`: the loop, around hooks that subclasses give."""
 
+    @abstractmethod
     def hooks(self, steps: int, batch: int, like: Tensor) -> Hooks:
         """Return the hooks of the next layer and direction; called once for each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_off(self) -> bool:
         """Return whether torch's own loop gives the same result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def source(self) -> StochasticLayer:
         """Return the layer whose keys are used between the stacked layers."""
-        raise NotImplementedError
 
     @classmethod
     def from_torch(cls, rnn: nn.RNNBase, **arguments: Any) -> Self:

@@ -34,7 +34,7 @@ def settle(channel: Channel) -> None:
     # After torch, as its libraries take address space too.
     _limit_memory()
     # An input at its end: `input()` fails instead of waiting.
-    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 # for good
     sys.stdout = sys.stderr = Printed(channel)
     warnings.showwarning = _show_warning
 

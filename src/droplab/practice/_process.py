@@ -32,7 +32,7 @@ class Process:
     """
 
     def __init__(self, mode: Literal["serve", "alone"]) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 # until the process ends
         places = [str(Path(place).absolute()) for place in sys.path if place]
         self._process = subprocess.Popen(
             [*INTERPRETER, f"from droplab.practice._worker import {mode}; {mode}()"],

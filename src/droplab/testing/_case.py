@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 Inputs = tuple[Tensor, ...]
 
 
-class LayerCase:
+class LayerCase(ABC):
     """The description that all checks work from.
 
     Attributes:
@@ -32,13 +33,13 @@ class LayerCase:
     has_rate: bool = True
     backend: str = "aot_eager"
 
+    @abstractmethod
     def build(self, p: float, seed: int | None) -> nn.Module:
         """Return a new layer in training mode; it must not depend on torch's generator."""
-        raise NotImplementedError
 
+    @abstractmethod
     def inputs(self) -> Inputs:
         """Return example inputs, without zeros, the same at every call."""
-        raise NotImplementedError
 
     def baseline(self, module: nn.Module, *inputs: Tensor) -> Tensor:
         """Return what the network computes without the layer, up to broadcasting."""

@@ -17,7 +17,7 @@ class LayoutChecks(LayerCase):
     def test_dtype_and_mask_are_kept_in_every_dtype(self) -> None:
         masks: list[Tensor] = []
         for dtype in DTYPES:
-            inputs = convert(self.inputs(), lambda x: x.to(dtype))  # noqa: B023
+            inputs = convert(self.inputs(), lambda x: x.to(dtype))
             output = self.run(self.example().to(dtype), *inputs)
             assert output.dtype == dtype
             assert output.isfinite().all(), dtype
@@ -29,7 +29,7 @@ class LayoutChecks(LayerCase):
         if not self.support:
             return
         for dtype in DTYPES:
-            inputs = convert(self.inputs(), lambda x: x.to(dtype))  # noqa: B023
+            inputs = convert(self.inputs(), lambda x: x.to(dtype))
             output = self.run(self.build(0.3, 1).to(dtype), *inputs).double()
             exact = (inputs[0].double() / (1.0 - rounded(0.3))).expand_as(output)
             # Half a unit in the last place, and a little for the product in float32.
@@ -46,7 +46,7 @@ class LayoutChecks(LayerCase):
         empty = tuple(x[:0] for x in self.inputs())
         for dtype in (torch.float32, torch.bfloat16):
             layer = self.example().to(dtype)
-            output = self.run(layer, *convert(empty, lambda x: x.to(dtype)))  # noqa: B023
+            output = self.run(layer, *convert(empty, lambda x: x.to(dtype)))
             assert output.numel() == 0
 
     def test_prime_and_single_lengths(self) -> None:

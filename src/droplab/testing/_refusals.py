@@ -23,17 +23,17 @@ class RefusalChecks(LayerCase):
     def test_bad_rates_are_refused(self) -> None:
         layer = self.example()
         for p in self.bad_rates:
-            assert refusal(lambda: self.build(p, None), ArgumentError), p  # noqa: B023
+            assert refusal(lambda: self.build(p, None), ArgumentError), p
             if self.has_rate:
-                assert refusal(lambda: setattr(layer, "p", p), ArgumentError), p  # noqa: B023
+                assert refusal(lambda: setattr(layer, "p", p), ArgumentError), p
         if self.has_rate:
             assert layer.p == self.rate
 
     def test_bad_seeds_are_refused(self) -> None:
         for seed in (-1, 2**63, 1.5, "1"):
-            assert refusal(lambda: self.example(seed=seed), ArgumentError), seed  # noqa: B023 # pyright: ignore[reportArgumentType]
+            assert refusal(lambda: self.example(seed=seed), ArgumentError), seed  # pyright: ignore[reportArgumentType]
 
     def test_integer_and_complex_inputs_are_refused(self) -> None:
         for dtype in (torch.int64, torch.bool, torch.complex64):
-            inputs = convert(self.inputs(), lambda x: x.to(dtype))  # noqa: B023
-            assert refusal(lambda: self.run(self.example(), *inputs), ArgumentError), dtype  # noqa: B023
+            inputs = convert(self.inputs(), lambda x: x.to(dtype))
+            assert refusal(lambda: self.run(self.example(), *inputs), ArgumentError), dtype

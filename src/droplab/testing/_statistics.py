@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from statistics import NormalDist
 
 import torch
@@ -28,12 +29,12 @@ class LayerStatistics(LayerCase):
     rates: tuple[float, ...] = (0.1, 0.5)
     false_alarm: float = 1e-6
 
+    @abstractmethod
     def moments(self, module: nn.Module, p: float, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the exact mean and variance of the output at rate p.
 
         They may be those of its first slices alone, if only these have a closed form.
         """
-        raise NotImplementedError
 
     def groups(self, output: Tensor, *inputs: Tensor) -> Tensor:
         """Return a number for every output element, up to broadcasting.

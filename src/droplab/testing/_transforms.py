@@ -31,7 +31,7 @@ class TransformChecks(LayerCase):
         compiled = torch.compile(layer, fullgraph=True, backend=self.backend)
         for call in range(2):
             output, expected = self.run(compiled, *inputs), self.run(eager, *inputs)
-            torch.testing.assert_close(output, expected, msg=lambda m: f"call {call}: {m}")  # noqa: B023
+            torch.testing.assert_close(output, expected, msg=lambda m: f"call {call}: {m}")
         if self.has_rate:
             for module in (layer, eager):
                 setattr(module, "p", 0.25)  # noqa: B010 # known to have one

@@ -57,7 +57,7 @@ class ValueChecks(LayerCase):
             return
         for p in (0.1, 0.3, self.rate):
             for dtype in (torch.float64, torch.float32):
-                inputs = convert(self.inputs(), lambda x: x.to(dtype))  # noqa: B023
+                inputs = convert(self.inputs(), lambda x: x.to(dtype))
                 output = self.run(self.build(p, 1).to(dtype), *inputs)
                 scale = torch.tensor(1.0 / (1.0 - rounded(p)), dtype=dtype)
                 kept = (inputs[0] * scale).expand_as(output)

@@ -18,11 +18,9 @@ from droplab.train._meter import ECE_BINS, Meter, Score
 from droplab.train._optimizer import build_optimizer, optimizer_names
 from droplab.train._population import (
     Population,
-    PopulationStep,
     can_capture_population,
     check_factory,
     is_elementwise,
-    population_gradients,
 )
 from droplab.train._population_checkpoint import load_population, save_population
 from droplab.train._population_fit import PopulationEpoch, fit_population
@@ -33,6 +31,7 @@ from droplab.train._population_memory import (
     member_bytes,
 )
 from droplab.train._population_meter import PopulationEvaluation, PopulationMeter
+from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators, initial_model, mask_key

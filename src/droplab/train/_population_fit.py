@@ -15,8 +15,9 @@ from droplab.errors import ArgumentError
 from droplab.train._execution import ExecutionPlan
 from droplab.train._fit import Diverged, EpochResult, check_model
 from droplab.train._meter import Score
-from droplab.train._population import Population, PopulationStep
+from droplab.train._population import Population
 from droplab.train._population_meter import PopulationEvaluation
+from droplab.train._population_step import PopulationStep
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
 from droplab.train._streams import batch_order

@@ -11,7 +11,8 @@ from torch import Tensor
 from droplab.data import Split
 from droplab.train._evaluate import EVAL_BATCH
 from droplab.train._meter import ECE_BINS, Score
-from droplab.train._population import Population, record_population
+from droplab.train._population import Population
+from droplab.train._population_step import record_population
 
 EVAL_EXAMPLES = 8192
 """Forward passes of one example that are run together, over all members."""

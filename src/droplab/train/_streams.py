@@ -30,12 +30,12 @@ def global_generators(seed: int, purpose: str, index: int = 0) -> Iterator[None]
     with torch.random.fork_rng():
         torch.manual_seed(key)
         random.seed(key)
-        np.random.seed(key % 2**32)  # noqa: NPY002
+        np.random.seed(key % 2**32)  # noqa: NPY002 # as above
         try:
             yield
         finally:
             random.setstate(python_state)
-            np.random.set_state(numpy_state)  # noqa: NPY002
+            np.random.set_state(numpy_state)  # noqa: NPY002 # as above
 
 
 def initial_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:

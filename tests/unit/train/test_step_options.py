@@ -385,10 +385,10 @@ def test_planned_rates_are_given_back_and_checked():
 
 def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch):
     """One record for each batch shape, of training and of scoring, whatever the epochs set."""
-    from droplab.train import _capture, _population
+    from droplab.train import _capture, _population_step
 
     real, counts = _capture.record, []
-    for module in (_capture, _population):
+    for module in (_capture, _population_step):
         monkeypatch.setattr(
             module, "record", lambda f, s, *x: counts.append(x[0].shape) or real(f, s, *x)
         )

@@ -168,12 +168,12 @@ class Exam:
         flagged = [m for m in self.model.modules() if getattr(m, "inplace", None) is True]
         flagged = [module for module in flagged if _kinds.is_dropout(module)]
         for module in flagged:
-            setattr(module, "inplace", False)  # noqa: B010
+            setattr(module, "inplace", False)  # noqa: B010 # a Module has no such attribute
         try:
             return first, self.run("train", out_of_place=True)
         finally:
             for module in flagged:
-                setattr(module, "inplace", True)  # noqa: B010
+                setattr(module, "inplace", True)  # noqa: B010 # as above
 
     def name(self, module: nn.Module | None) -> str:
         """Return the dotted path of a module, or ""."""

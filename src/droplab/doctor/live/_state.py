@@ -42,7 +42,7 @@ def generators_preserved() -> Iterator[None]:
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 # models draw from it
     try:
         yield
     finally:
@@ -52,7 +52,7 @@ def generators_preserved() -> Iterator[None]:
         if mps is not None:
             torch.mps.set_rng_state(mps)
         random.setstate(python)
-        np.random.set_state(arrays)  # noqa: NPY002
+        np.random.set_state(arrays)  # noqa: NPY002 # as above
 
 
 class _Kept:

@@ -1,0 +1,136 @@
+"""The batched executor of the training step: one step of all replicas at once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from droplab.train._population import Population
+from droplab.train._record import record
+from droplab.train._scheduler import frozen_settings
+from droplab.train._step import gradients_of, trained_parameters
+
+_LARGE = 1 << 23
+"""Bytes of a population from which a copy that lies about is worth a search for it."""
+
+
+class PopulationStep:
+    """One batched step of a population: (S, B, ...) inputs and (S, B) targets -> logits.
+
+    The first step of each batch shape runs as it is. If `captured`, the second is recorded and all
+    later ones replay the record.
+
+    Args:
+        population: The replicas.
+        captured: Whether to record steps.
+        clip: Largest norm of each member's gradient; None not to clip.
+    """
+
+    def __init__(
+        self, population: Population, *, captured: bool, clip: float | None = None
+    ) -> None:
+        self._population = population
+        self._captured = captured
+        self._step = partial(_step, clip=clip)
+        self._gradients = partial(_clipped_gradients, clip=clip)
+        self._settings = frozen_settings(population.optimizer)
+        self._fused = all(g.get("fused") for g in population.optimizer.param_groups)
+        self._seen: set[torch.Size] = set()
+        self._replays: dict[torch.Size, Callable[..., Any]] = {}
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        if not self._captured:
+            return self._step(self._population, inputs, targets).detach()
+        replay = self._replays.get(inputs.shape)
+        if replay is None:
+            if inputs.shape not in self._seen:
+                self._seen.add(inputs.shape)
+                return self._step(self._population, inputs, targets).detach()
+            self._population.optimizer.zero_grad(set_to_none=True)
+            function = self._step if self._fused else self._gradients
+            replay = record_population(function, self._population, inputs, targets)
+            self._replays[inputs.shape] = replay
+        if self._fused:
+            with torch.inference_mode():
+                return replay(inputs, targets)
+        with torch.no_grad():
+            logits, gradients = replay(inputs, targets)
+        _update(self._population, gradients)
+        return logits
+
+    def refresh(self) -> None:
+        """Forget what was recorded if a plain number of the optimizer has changed since."""
+        settings = frozen_settings(self._population.optimizer)
+        if self._fused and settings != self._settings:
+            self._settings = settings
+            self._replays.clear()
+
+
+def record_population(
+    function: Callable[..., Any], population: Population, *inputs: Tensor
+) -> Callable[..., Any]:
+    """Return what `record` returns, and give the memory of its throw-away copy back at once.
+
+    The copy is part of reference cycles, and a replayed step makes so few objects that Python's
+    collector may not come by for the rest of the run.
+    """
+    replay = record(function, population, *inputs)
+    if sum(tensor.nbytes for tensor in population.tensors()) > _LARGE:
+        gc.collect()
+    return replay
+
+
+def population_gradients(
+    population: Population, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Return the logits, (S, A, B, C), and the gradients of every member for its own mean loss."""
+    logits = population.logits(inputs)
+    flat = targets[:, None].expand(logits.shape[:-1]).reshape(-1)
+    losses = F.cross_entropy(logits.flatten(0, 2), flat, reduction="none")
+    # each parameter belongs to one member, so what flows back is the gradient of that one's mean
+    weights = torch.full_like(losses, 1 / targets.shape[1])
+    return logits, gradients_of(losses, trained_parameters(population.optimizer), weights)
+
+
+def _clipped_gradients(
+    population: Population, inputs: Tensor, targets: Tensor, clip: float | None
+) -> tuple[Tensor, list[Tensor | None]]:
+    logits, gradients = population_gradients(population, inputs, targets)
+    return logits, gradients if clip is None else clip_members(gradients, clip)
+
+
+def clip_members(gradients: Sequence[Tensor | None], clip: float) -> list[Tensor | None]:
+    """Return the gradients, (K, ...), those of each member scaled to a norm of at most `clip`.
+
+    For each member it is what `torch.nn.utils.clip_grad_norm_` does for one model.
+    """
+    norms = [
+        torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1)
+        for gradient in gradients
+        if gradient is not None
+    ]
+    total = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    scale = (clip / (total + 1e-6)).clamp(max=1.0)
+    return [
+        None if gradient is None else gradient * scale.view(-1, *[1] * (gradient.dim() - 1))
+        for gradient in gradients
+    ]
+
+
+def _update(population: Population, gradients: Sequence[Tensor | None]) -> None:
+    trained = trained_parameters(population.optimizer)
+    for parameter, gradient in zip(trained, gradients, strict=True):
+        parameter.grad = gradient
+    population.optimizer.step()
+
+
+def _step(population: Population, inputs: Tensor, targets: Tensor, clip: float | None) -> Tensor:
+    logits, gradients = _clipped_gradients(population, inputs, targets, clip)
+    _update(population, gradients)
+    return logits

@@ -1,0 +1,213 @@
+"""Writing the operations of a traced graph as the source of one function."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from droplab.ops._dispatch import backend_for, bind_dropout, run_dropout
+
+_aten = torch.ops.aten
+
+
+def _dropout(
+    x: Tensor,
+    key: Tensor,
+    rate: Tensor | None,
+    p: float,
+    noise_shape: Sequence[int] | None,
+    backend: str | None,
+    batched: bool,
+) -> Tensor:
+    """Rows without the checks, which were made when the step was recorded."""
+    plain = batched and noise_shape is None and backend is None and x.is_cpu
+    if plain and rate is not None and rate.dim() == 1 and x.is_contiguous() and x.numel():
+        engine = backend_for(x.device, None, "dropout")
+        return engine.dropout_rows(x.view(len(x), -1), key.view(-1, 2), rate).view(x.shape)
+    return run_dropout(x, key, rate, p, noise_shape, backend, batched)
+
+
+_DROPOUT = torch.ops.droplab.dropout.default
+
+# Python bindings parse their arguments faster than the generic operator call.
+_FASTER: dict[Any, Callable[..., Any]] = {
+    _aten.addmm.default: torch.addmm,
+    _aten.mm.default: torch.mm,
+    _aten.bmm.default: torch.bmm,
+    _aten.baddbmm.default: torch.baddbmm,
+    _aten.t.default: torch.t,
+    _aten.relu.default: torch.relu,
+    _aten.add.Tensor: torch.add,
+    _aten.mul.Tensor: torch.mul,
+    _aten._foreach_add_.Scalar: torch._foreach_add_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adam_.default: torch._fused_adam_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adam_.tensor_lr: torch._fused_adam_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adamw_.tensor_lr: torch._fused_adamw_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_adamw_.default: torch._fused_adamw_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten._fused_sgd_.default: torch._fused_sgd_,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _aten.sum.dim_IntList: torch.sum,
+    _aten.clone.default: torch.clone,
+    _aten._log_softmax.default: torch._log_softmax,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _DROPOUT: _dropout,
+}
+_SAME_START = frozenset(
+    {
+        _aten.detach.default,
+        _aten.alias.default,
+        _aten.t.default,
+        _aten.view.default,
+        _aten._unsafe_view.default,
+        _aten.transpose.int,
+        _aten.permute.default,
+        _aten.unsqueeze.default,
+        _aten.squeeze.dim,
+        _aten.squeeze.dims,
+        _aten.expand.default,
+    }
+)
+"""Views that begin at the first element of what they look at."""
+
+VIEWS = _SAME_START | {_aten.select.int, _aten.unbind.int, operator.getitem}
+"""Operators whose result lies in the memory of their first argument."""
+
+
+class Writer:
+    """Source of a function, line by line.
+
+    Chains of views are written as one `as_strided` where they are used; on constants they are
+    carried out once and for all.
+
+    Args:
+        kept: Nodes whose memory the caller of the function gets.
+    """
+
+    def __init__(self, kept: set[fx.Node]) -> None:
+        self.result = "None"
+        self._kept = kept
+        self._names: dict[fx.Node, str] = {}
+        self._roots: dict[fx.Node, fx.Node] = {}
+        self._constants: dict[str, Any] = {}
+        self._by_identity: dict[int, str] = {}
+        self._arguments: list[str] = []
+        self._lines: list[str] = []
+        self._last_use: dict[str, int] = {}
+
+    def argument(self, node: fx.Node) -> None:
+        """Take an argument of the function."""
+        name = f"x{len(self._arguments)}"
+        self._arguments.append(name)
+        self._names[node] = name
+        # the strides of all that follows are those that were recorded
+        self._lines.append(f"    {name} = {name}.contiguous()")
+
+    def constant(self, node: fx.Node, value: Any) -> None:
+        """Give a node a value that never changes place."""
+        self._names[node] = self._constant(value)
+
+    def _constant(self, value: Any) -> str:
+        name = self._by_identity.get(id(value))
+        if name is None:
+            name = self._by_identity[id(value)] = f"c{len(self._constants)}"
+            self._constants[name] = value
+        return name
+
+    def call(self, node: fx.Node) -> None:
+        """Write a call, unless it is a view that can wait or be carried out now."""
+        source = node.args[0] if node.args else None
+        if isinstance(source, fx.Node) and node.target in VIEWS:
+            name = self._names.get(source)
+            if name in self._constants:
+                value = self._constants[name]
+                if isinstance(value, (Tensor, list, tuple)):
+                    self.constant(node, _carry_out(node, value))
+                    return
+            elif node.target in _SAME_START and "val" in node.meta and "val" in source.meta:
+                self._roots[node] = self._roots.get(source, source)
+                return
+        self._finish_views(node)
+        bound = self._bound(node) if node not in self._kept else None
+        if bound is not None:
+            self._line(node, f"{self._constant(bound)}({self.write(node.args[0])})")
+            return
+        target = _FASTER.get(node.target, node.target)
+        call = [self.write(value) for value in node.args]
+        call += [f"{key}={self.write(value)}" for key, value in node.kwargs.items()]
+        self._line(node, f"{self._constant(target)}({', '.join(call)})")
+
+    def _bound(self, node: fx.Node) -> Callable[[Tensor], Tensor] | None:
+        """Return dropout with its key and rate, if they are constants and x is small."""
+        if node.target is not _DROPOUT or node.kwargs:
+            return None
+        x, key, rate, *rest = node.args
+        values = [
+            self._constants.get(self._names[value]) if isinstance(value, fx.Node) else value
+            for value in (key, rate)
+        ]
+        like: Any = isinstance(x, fx.Node) and x.meta.get("val")
+        if not isinstance(like, Tensor) or not isinstance(values[0], Tensor):
+            return None
+        if isinstance(rate, fx.Node) and values[1] is None:
+            return None
+        example = torch.empty_strided(like.size(), like.stride(), dtype=like.dtype)
+        return bind_dropout(example, *values, *rest)  # pyright: ignore[reportArgumentType]
+
+    def _line(self, node: fx.Node, expression: str) -> None:
+        name = self._names[node] = f"v{len(self._lines)}"
+        self._last_use[name] = len(self._lines)
+        self._lines.append(f"    {name} = {expression}")
+
+    def give_back(self, node: fx.Node) -> None:
+        """Write what the function returns."""
+        self._finish_views(node)
+        self.result = self.write(node.args[0])
+
+    def _finish_views(self, node: fx.Node) -> None:
+        for needed in node.all_input_nodes:
+            if needed not in self._names:
+                self._view(needed)
+
+    def write(self, value: Any) -> str:
+        """Return the source of an argument."""
+        if isinstance(value, fx.Node):
+            name = self._names[value]
+            self._last_use[name] = len(self._lines)
+            return name
+        if isinstance(value, (list, tuple)):
+            inner = "".join(f"{self.write(item)}, " for item in value)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        if value is None or isinstance(value, (bool, int, str)):
+            return repr(value)
+        return self._constant(value)
+
+    def _view(self, node: fx.Node) -> None:
+        """Write a chain of views down to `node` in one go."""
+        root = self._roots[node]
+        want, have = node.meta["val"], root.meta["val"]
+        size, stride = tuple(want.size()), tuple(want.stride())
+        if size == tuple(have.size()) and stride == tuple(have.stride()):
+            self._names[node] = self._names[root]
+            return
+        source = self._names[root]
+        self._last_use[source] = len(self._lines)
+        self._line(node, f"{self._constant(torch.as_strided)}({source}, {size}, {stride})")
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function."""
+        for name, index in self._last_use.items():  # memory is given back as early as it can be
+            if name.startswith("v") and index < len(self._lines):
+                self._lines[index] += f"; del {name}"
+        bound = "".join(f", {name}={name}" for name in self._constants)
+        head = f"def replay({', '.join(self._arguments)}{bound}):"
+        source = "\n".join([head, *self._lines, f"    return {self.result}"])
+        scope: dict[str, Any] = dict(self._constants)
+        exec(source, scope)
+        scope["replay"].source = source
+        return scope["replay"]
+
+
+def _carry_out(node: fx.Node, value: Any) -> Any:
+    return node.target(value, *node.args[1:], **node.kwargs)  # pyright: ignore[reportCallIssue]
