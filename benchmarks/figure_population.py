@@ -56,7 +56,7 @@ def panel(title: str, unit: str, curves: dict[str, dict[int, float]], left: floa
     for k in sizes:
         where = {"x": round(across(k), 1), "y": bottom + 16, "text_anchor": "middle"}
         parts.append(element("text", str(k), **where, **PLAIN))
-    axis = f"replicas trained together, K; {unit}"
+    axis = f"K replicas together; {unit}"
     parts.append(element("text", axis, x=left, y=bottom + 34, **PLAIN))
     for number, (name, curve) in enumerate(curves.items()):
         points = [(round(across(k), 1), round(down(v), 1)) for k, v in sorted(curve.items())]

@@ -71,7 +71,11 @@ def _cost(table: Table) -> Cost:
     replicas = int(there.any(axis=2).sum())
     each = total / epochs if epochs else 0.0
     word = "replica" if replicas == 1 else "replicas"
-    sentence = f"{replicas} {word}, {duration(total)} of training, {duration(each)} an epoch each."
+    # those trained at the same time count one by one: it is not the time that somebody waited
+    over = " summed over them" if replicas > 1 else ""
+    sentence = (
+        f"{replicas} {word}, {duration(total)} of training{over}, {duration(each)} an epoch each."
+    )
     return Cost(total, replicas, each, sentence)
 
 
