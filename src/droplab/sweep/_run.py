@@ -22,10 +22,7 @@ from droplab.sweep._planning import choose_plan, fit_budget
 from droplab.sweep._session import Session
 from droplab.sweep._single_session import SingleSession
 from droplab.sweep._worker_session import WorkerSession
-from droplab.train import (
-    ExecutionPlan,
-    choose_device,
-)
+from droplab.train import ExecutionPlan, choose_device
 
 
 def run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from droplab.errors import RunError
 from droplab.recipe import Arm
@@ -76,7 +76,14 @@ class SingleSession(Session):
         save_weights(replica.model, weights_path(store, recipe, arm.name, seed, "last"))
         store.set_member_state(arm.name, seed, "done")
 
-    def _fit(self, replica: Replica, seed: int, start: int, arm: str, log) -> Iterator[EpochResult]:
+    def _fit(
+        self,
+        replica: Replica,
+        seed: int,
+        start: int,
+        arm: str,
+        log: Callable[[int, float], None],
+    ) -> Iterator[EpochResult]:
         recipe, splits = self.experiment.recipe, self.experiment.splits
         return fit(
             replica.model,
