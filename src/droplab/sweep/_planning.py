@@ -254,6 +254,7 @@ class _Together:
         self.captured = can_capture_population(self._population.template)
         clip = experiment.recipe.clip
         self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
+        self._evaluation = PopulationEvaluation(self._population, captured=self.captured)
         inputs, targets = (part.to(device) for part in _first_batch(experiment))
         seeds = self._population.seeds
         self._batch = torch.stack([inputs] * seeds), torch.stack([targets] * seeds)
@@ -266,11 +267,10 @@ class _Together:
         self._number += 1
 
     def score(self) -> None:
-        evaluation = PopulationEvaluation(self._population, captured=self.captured)
         train, validation = self._experiment.splits.train, self._experiment.splits.validation
         if isinstance(train, Split) and isinstance(validation, Split):
-            evaluation(train)
-            evaluation(validation)
+            self._evaluation(train)
+            self._evaluation(validation)
 
 
 def fit_budget(
