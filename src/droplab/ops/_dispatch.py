@@ -106,17 +106,11 @@ def run_dropout(
         backend: Name or None.
         batched: Whether the element index starts again in each row.
     """
-    if (
-        noise_shape is None
-        and backend in _CPU_OR_ANY
-        and _is_dense(x, rate)
-        and key.is_cpu
-        and key.is_contiguous()
-    ):
+    if noise_shape is None and backend in _CPU_OR_ANY and _is_dense(x, rate) and key.is_cpu:
         dense = _dense.get(x.dtype) or _load_dense(x.dtype)
         rows = 1 if not batched else _usable_rows(x, key, rate)
         if dense is not None and rows:
-            return dense(x, key, _exact(rate, p), rows)
+            return dense(x, key.contiguous(), _exact(rate, p), rows)
     check.check_input(x, "dropout")
     x = x.resolve_neg()
     rows = _count_rows(x) if batched else 1

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from droplab.train._optimizer import join_counters
 from droplab.train._record import record
 from droplab.train._scheduler import frozen_settings
 from droplab.train._step import EagerStep, gradients_of, trained_parameters
@@ -54,6 +55,7 @@ class CapturedStep:
                 self._seen.add(inputs.shape)
                 return self._eager(inputs, targets)
             self._optimizer.zero_grad(set_to_none=True)
+            join_counters(self._optimizer)
             step = partial(_step, clip=self._clip)
             replay = record(step, (self._model, self._optimizer), inputs, targets)
             self._replays[inputs.shape] = replay

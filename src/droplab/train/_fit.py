@@ -216,7 +216,9 @@ class _Window:
         sizes = [len(targets) for targets in self._targets]
         logits, targets = torch.cat(self._logits).float(), torch.cat(self._targets)
         losses = F.cross_entropy(logits, targets, reduction="none").double()
-        means = [part.mean().item() for part in losses.split(sizes)]
+        last = len(losses) - sizes[-1]  # only the last step of an epoch may have fewer examples
+        means = losses[:last].view(-1, sizes[0]).mean(1).tolist() if last else []
+        means.append(losses[last:].mean().item())
         for index, mean in enumerate(means):
             if not abs(mean) < float("inf"):
                 raise Diverged(self._epoch, self._steps + index + 1, mean)

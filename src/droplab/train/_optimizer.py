@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, nearest
 
@@ -79,3 +79,34 @@ def build_optimizer(
         return factory(parameters, **values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"optimizer: torch.optim.{name} refused {values}: {error}") from error
+
+
+def join_counters(optimizer: torch.optim.Optimizer) -> None:
+    """Let the step counters of an optimizer lie side by side, so that one addition counts them all.
+
+    Each stays a tensor in the state of its parameter, and becomes an element of one that they
+    share. Where they lie so already, they stay where they are.
+    """
+    states = [state for state in optimizer.state.values() if "step" in state]
+    counters = [state["step"] for state in states]
+    kinds = {(c.dtype, c.device, c.dim()) for c in counters if isinstance(c, Tensor)}
+    scalars = len(kinds) == 1 and all(isinstance(c, Tensor) and c.dim() == 0 for c in counters)
+    if not scalars or lie_together(counters) is not None:
+        return
+    for state, counter in zip(states, torch.stack(counters).unbind(), strict=True):
+        state["step"] = counter
+
+
+def lie_together(scalars: Sequence[Any]) -> Tensor | None:
+    """Return the tensor whose elements these are in their order, None if they are of none."""
+    first = scalars[0] if scalars else None
+    if not isinstance(first, Tensor):
+        return None
+    for index, scalar in enumerate(scalars):
+        if not isinstance(scalar, Tensor) or scalar.dim() or scalar.dtype is not first.dtype:
+            return None
+        if scalar.data_ptr() != first.data_ptr() + index * first.itemsize:
+            return None
+        if scalar.untyped_storage().data_ptr() != first.untyped_storage().data_ptr():
+            return None
+    return first.as_strided((len(scalars),), (1,))

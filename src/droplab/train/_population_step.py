@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from droplab.train._optimizer import join_counters
 from droplab.train._population import Population
 from droplab.train._record import record
 from droplab.train._scheduler import frozen_settings
@@ -53,6 +54,7 @@ class PopulationStep:
                 self._seen.add(inputs.shape)
                 return self._step(self._population, inputs, targets).detach()
             self._population.optimizer.zero_grad(set_to_none=True)
+            join_counters(self._population.optimizer)
             function = self._step if self._fused else self._gradients
             replay = record_population(function, self._population, inputs, targets)
             self._replays[inputs.shape] = replay

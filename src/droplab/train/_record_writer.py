@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from droplab.ops._dispatch import backend_for, bind_dropout, run_dropout
+from droplab.ops._dispatch import bind_dropout, run_dropout
+from droplab.train._optimizer import lie_together
 
 _aten = torch.ops.aten
-
-
-def _dropout(
-    x: Tensor,
-    key: Tensor,
-    rate: Tensor | None,
-    p: float,
-    noise_shape: Sequence[int] | None,
-    backend: str | None,
-    batched: bool,
-) -> Tensor:
-    """Rows without the checks, which were made when the step was recorded."""
-    plain = batched and noise_shape is None and backend is None and x.is_cpu
-    if plain and rate is not None and rate.dim() == 1 and x.is_contiguous() and x.numel():
-        engine = backend_for(x.device, None, "dropout")
-        return engine.dropout_rows(x.view(len(x), -1), key.view(-1, 2), rate).view(x.shape)
-    return run_dropout(x, key, rate, p, noise_shape, backend, batched)
 
 
 _DROPOUT = torch.ops.droplab.dropout.default
@@ -52,7 +36,8 @@ _FASTER: dict[Any, Callable[..., Any]] = {
     _aten.sum.dim_IntList: torch.sum,
     _aten.clone.default: torch.clone,
     _aten._log_softmax.default: torch._log_softmax,  # pyright: ignore[reportPrivateImportUsage] # no public name
-    _DROPOUT: _dropout,
+    _aten._log_softmax_backward_data.default: torch._log_softmax_backward_data,  # pyright: ignore[reportPrivateImportUsage] # no public name
+    _DROPOUT: run_dropout,
 }
 _SAME_START = frozenset(
     {
@@ -117,6 +102,8 @@ class Writer:
 
     def call(self, node: fx.Node) -> None:
         """Write a call, unless it is a view that can wait or be carried out now."""
+        if node in self._names:  # written along with what it is a view of
+            return
         source = node.args[0] if node.args else None
         if isinstance(source, fx.Node) and node.target in VIEWS:
             name = self._names.get(source)
@@ -129,31 +116,69 @@ class Writer:
                 self._roots[node] = self._roots.get(source, source)
                 return
         self._finish_views(node)
-        bound = self._bound(node) if node not in self._kept else None
-        if bound is not None:
-            self._line(node, f"{self._constant(bound)}({self.write(node.args[0])})")
+        shorter = _SHORTER.get(node.target)
+        if shorter is not None and node not in self._kept and shorter(self, node):
             return
         target = _FASTER.get(node.target, node.target)
         call = [self.write(value) for value in node.args]
         call += [f"{key}={self.write(value)}" for key, value in node.kwargs.items()]
         self._line(node, f"{self._constant(target)}({', '.join(call)})")
 
-    def _bound(self, node: fx.Node) -> Callable[[Tensor], Tensor] | None:
-        """Return dropout with its key and rate, if they are constants and x is small."""
-        if node.target is not _DROPOUT or node.kwargs:
-            return None
+    def dropout(self, node: fx.Node) -> bool:
+        """Write dropout with its key and rate looked up, if they are constants and x is small."""
+        if node.kwargs:
+            return False
         x, key, rate, *rest = node.args
-        values = [
-            self._constants.get(self._names[value]) if isinstance(value, fx.Node) else value
-            for value in (key, rate)
-        ]
+        values = [self._value(key), self._value(rate)]
         like: Any = isinstance(x, fx.Node) and x.meta.get("val")
         if not isinstance(like, Tensor) or not isinstance(values[0], Tensor):
-            return None
+            return False
         if isinstance(rate, fx.Node) and values[1] is None:
-            return None
+            return False
         example = torch.empty_strided(like.size(), like.stride(), dtype=like.dtype)
-        return bind_dropout(example, *values, *rest)  # pyright: ignore[reportArgumentType]
+        bound = bind_dropout(example, *values, *rest)  # pyright: ignore[reportArgumentType]
+        if bound is not None:
+            self._line(node, f"{self._constant(bound)}({self.write(x)})")
+        return bound is not None
+
+    def count(self, node: fx.Node) -> bool:
+        """Write one addition for counters that lie side by side."""
+        counters, step = node.args
+        assert isinstance(counters, (list, tuple))
+        whole = lie_together([self._value(counter) for counter in counters])
+        if whole is None or node.users:
+            return False
+        self._line(node, f"{self._constant(whole.add_)}({self.write(step)})")
+        return True
+
+    def one(self, node: fx.Node) -> bool:
+        """Make the gradient of a loss for itself a constant, unless something may change it."""
+        like: Any = node.meta.get("val")
+        if like.dim() or any(user.target in VIEWS or _changes(user) for user in node.users):
+            return False
+        self.constant(node, torch.ones((), dtype=like.dtype, device=like.device))
+        return True
+
+    def total(self, node: fx.Node) -> bool:
+        """Write a sum that keeps its axes, only to lose them in a view, without them."""
+        x, axes, *keep = node.args
+        view = next(iter(node.users), node)
+        if keep != [True] or node.kwargs or len(node.users) != 1:
+            return False
+        if view.target is not _aten.view.default:
+            return False
+        assert isinstance(x, fx.Node)
+        assert isinstance(axes, (list, tuple))
+        gone = [axis % x.meta["val"].dim() for axis in axes]  # pyright: ignore[reportOperatorIssue]
+        left = [size for axis, size in enumerate(x.meta["val"].size()) if axis not in gone]
+        if left != list(view.meta["val"].size()):
+            return False
+        self._line(view, f"{self._constant(torch.sum)}({self.write(x)}, {axes})")
+        return True
+
+    def _value(self, node: Any) -> Any:
+        """Return the constant that a node stands for, None if it is none, or what is no node."""
+        return self._constants.get(self._names[node]) if isinstance(node, fx.Node) else node
 
     def _line(self, node: fx.Node, expression: str) -> None:
         name = self._names[node] = f"v{len(self._lines)}"
@@ -207,6 +232,21 @@ class Writer:
         exec(source, scope)
         scope["replay"].source = source
         return scope["replay"]
+
+
+_SHORTER: dict[Any, Callable[[Writer, fx.Node], bool]] = {
+    _DROPOUT: Writer.dropout,
+    _aten._foreach_add_.Scalar: Writer.count,
+    _aten.ones_like.default: Writer.one,
+    _aten.sum.dim_IntList: Writer.total,
+}
+"""Operators with a shorter way to write them, which says whether it could be taken."""
+
+
+def _changes(node: fx.Node) -> bool:
+    """Whether a call may change a tensor in place."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is None or schema.is_mutable
 
 
 def _carry_out(node: fx.Node, value: Any) -> Any:

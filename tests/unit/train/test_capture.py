@@ -9,6 +9,7 @@ from torch import nn
 from droplab import placement
 from droplab.models import MLP
 from droplab.train import CapturedStep, EagerStep, build_optimizer, can_capture
+from droplab.train._optimizer import lie_together
 
 OPTIMIZERS = {
     "Adam": {"lr": 1e-2},
@@ -47,6 +48,21 @@ def test_replay_equals_eager_bit_for_bit(name):
         assert torch.equal(plain(inputs, targets), replayed(inputs, targets)), step
     for one, two in zip(eager[0].parameters(), captured[0].parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_step_counters_are_joined_once_and_count_on():
+    """A second recording must not move what the first one counts."""
+    model, optimizer, applied = replica()
+    step = CapturedStep(model, optimizer)
+    where = set()
+    for number, (inputs, targets) in enumerate(batches(9)):
+        applied.set_step(number)
+        step(inputs, targets)
+        counters = [state["step"] for state in optimizer.state.values()]
+        assert [float(counter) for counter in counters] == [number + 1] * len(counters)
+        if number >= 2:
+            where.add(lie_together(counters).data_ptr())
+    assert len(where) == 1
 
 
 def test_replay_follows_steps_and_rates():
