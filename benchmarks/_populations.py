@@ -17,7 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
+from droplab.data import Split, Splits
+
 Data = tuple[Tensor, Tensor]
+
+
+def data_of(splits: Splits) -> tuple[Data, Data]:
+    """The training and the validation split as pairs of tensors."""
+    parts = splits.train, splits.validation
+    pairs = [(part.inputs, part.targets) for part in parts if isinstance(part, Split)]
+    return pairs[0], pairs[1]
 
 
 class Net(nn.Module):

@@ -82,14 +82,15 @@ class Tutorial:
     """What one of the tutorials fixes."""
 
     net: type[nn.Module]
+    widths: tuple[int, ...]
     lr: float
     batch_size: int
     workers: int
 
 
 TUTORIALS = {
-    "fashion-tutorial": Tutorial(FashionNet, 1e-3, 64, 0),
-    "mnist-mlp": Tutorial(MnistNet, 1e-4, 10, 1),
+    "fashion-tutorial": Tutorial(FashionNet, (784, 256, 128, 10), 1e-3, 64, 0),
+    "mnist-mlp": Tutorial(MnistNet, (784, 64, 32, 10), 1e-4, 10, 1),
 }
 
 

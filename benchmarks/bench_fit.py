@@ -3,7 +3,8 @@
 Both train the same network on the same data, one arm and one seed, and score it on the validation
 images after each epoch. droplab also scores the training images in eval mode and writes row,
 checkpoint and weights to disk, as it does for its users. The two take turns, so that what else the
-machine does hits both. `--quick` trains on a tenth of the images.
+machine does hits both. Then the training loop alone, in memory, against JAX's jitted loop of one
+model (`pip install jax`). `--quick` trains on a tenth of the images.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import dataclasses
 import itertools
 import statistics
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from _harness import Benchmark, peak_bytes
+from _populations import data_of, jax_population
 from _tutorials import TUTORIALS, train
 
 from droplab.data import Split, Splits
 from droplab.recipe import Recipe, load
 from droplab.results import EpochRow
-from droplab.sweep import Observer, choose_plan, resolve, run
+from droplab.sweep import Experiment, Observer, choose_plan, resolve, run
 from droplab.sweep import _run as driver
+from droplab.train import EpochResult, ExecutionPlan, fit
+from droplab.train import _fit as loop
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
 """The ratio to reach, and the one to aim for."""
@@ -53,9 +58,7 @@ def measure(bench: Benchmark, name: str, splits: Splits, epochs: int) -> None:
     recipe = load(name)
     arm = recipe.arms[-1]
     recipe = dataclasses.replace(recipe, epochs=epochs, seeds=recipe.seeds[:1])
-    whole = (splits.train, splits.validation)
-    parts = [(part.inputs, part.targets) for part in whole if isinstance(part, Split)]
-    rival = train(TUTORIALS[name], parts[0], parts[1], recipe.seeds[0])
+    rival = train(TUTORIALS[name], *data_of(splits), recipe.seeds[0])
     theirs: list[tuple[float, float]] = []
     clock = Clock(lambda: theirs.append(next(rival)))
     with _Only(recipe, splits), tempfile.TemporaryDirectory() as folder:
@@ -103,29 +106,98 @@ class _Only:
         driver.resolve = self.real
 
 
-def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) -> None:
-    """Train an epoch with dropout at work and one without sites, in turns; add a row."""
-    from droplab.train import fit
-
-    recipe = dataclasses.replace(load(name), epochs=rounds, seeds=load(name).seeds[:1])
+def in_memory(
+    name: str, splits: Splits, epochs: int
+) -> tuple[Experiment, ExecutionPlan, Callable[[Experiment], Iterator[EpochResult]]]:
+    """The recipe with one seed, its plan, and how to train its last arm, nothing written."""
+    recipe = dataclasses.replace(load(name), epochs=epochs, seeds=load(name).seeds[:1])
     with _Only(recipe, splits):
         experiment = driver.resolve(recipe)
         plan = choose_plan(experiment, recipe.arms[-1:])
-    bare = dataclasses.replace(experiment, rates={arm.name: {} for arm in recipe.arms})
-    runs = {}
-    for label, source in (("with", experiment), ("without", bare)):
+
+    def train_one(source: Experiment) -> Iterator[EpochResult]:
         replica = source.replica(recipe.arms[-1], recipe.seeds[0])
-        runs[label] = fit(
+        return fit(
             replica.model,
             replica.optimizer,
             replica.applied,
             splits.train,
             splits.validation,
             seed=recipe.seeds[0],
-            epochs=rounds,
+            epochs=epochs,
             batch_size=recipe.batch_size,
             plan=plan,
         )
+
+    return experiment, plan, train_one
+
+
+def against_jax(bench: Benchmark, name: str, splits: Splits, rounds: int) -> None:
+    """Train an epoch of one model here and one in JAX's jitted loop, in turns; add a row."""
+    try:
+        import jax  # noqa: F401 # pyright: ignore[reportMissingImports]
+    except ImportError:
+        bench.skip("JAX", "not installed")
+        return
+    experiment, plan, train_one = in_memory(name, splits, rounds + 1)
+    tutorial = TUTORIALS[name]
+    options = (tutorial.widths, tutorial.lr, tutorial.batch_size)
+    rival = jax_population(*options, *data_of(splits), 1, 1)
+    ours, scoring = train_one(experiment), Scoring()
+    next(ours)  # both record or compile in their first epoch
+    next(rival)
+    mine: list[float] = []
+    steps: list[float] = []
+    theirs: list[float] = []
+    accuracies = (0.0, 0.0)
+    for _ in range(rounds):
+        with scoring:
+            result = next(ours)
+        mine.append(result.seconds)
+        steps.append(result.seconds - scoring.seconds)
+        seconds, accuracy = next(rival)
+        theirs.append(seconds)
+        accuracies = (result.validation.accuracy, accuracy)
+    for what, own in (("one epoch in memory", mine), ("its steps alone", steps)):
+        bench.add(
+            f"{name}, {what}",
+            "JAX, jitted loop of one model",
+            own,
+            theirs,
+            train_images=len(splits.train),
+            ours_accuracy=accuracies[0],
+            theirs_accuracy=accuracies[1],
+            plan=plan.to_dict(),
+        )
+
+
+class Scoring:
+    """Measures the seconds that `fit` spends on scores inside the block."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> None:
+        self.seconds = 0.0
+        self.real = loop.evaluate
+
+        def timed(*args: Any) -> Any:
+            began = perf_counter()
+            score = self.real(*args)
+            self.seconds += perf_counter() - began
+            return score
+
+        loop.evaluate = timed
+
+    def __exit__(self, *_: object) -> None:
+        loop.evaluate = self.real
+
+
+def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) -> None:
+    """Train an epoch with dropout at work and one without sites, in turns; add a row."""
+    experiment, plan, train_one = in_memory(name, splits, rounds)
+    rates = {arm.name: {} for arm in experiment.recipe.arms}
+    bare = dataclasses.replace(experiment, rates=rates)
+    runs = {"with": train_one(experiment), "without": train_one(bare)}
     seconds: dict[str, list[float]] = {"with": [], "without": []}
     for label in itertools.islice(itertools.cycle(runs), 2 * rounds):
         seconds[label].append(next(runs[label]).seconds)
@@ -161,6 +233,8 @@ def main() -> None:
             epochs = 3
         measure(bench, name, splits, epochs)
         cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
+        if not bench.quick:  # JAX takes seconds to compile
+            against_jax(bench, name, splits, 5)
     bench.finish()
 
 

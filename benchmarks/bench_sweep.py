@@ -20,7 +20,7 @@ from time import perf_counter
 
 import torch
 from _harness import Benchmark, peak_bytes
-from _populations import Data, jax_population, stock_vmap
+from _populations import data_of, jax_population, stock_vmap
 from _tutorials import TUTORIALS, train
 
 from droplab.data import Split, Splits
@@ -37,7 +37,6 @@ README = ("the tutorial's loop", "stock torch.func.vmap", "JAX, vmapped populati
 FEW = 6000
 """Training images of the curve against K: a tenth, since 256 replicas are trained alone."""
 
-WIDTHS = {"mnist-mlp": (784, 64, 32, 10), "fashion-tutorial": (784, 256, 128, 10)}
 CASES = (("mnist-mlp", 8, 8, 40.0, 100.0), ("fashion-tutorial", 4, 4, 7.0, 13.0))
 """Recipe, seeds, arms, and the ratio to the tutorial's loop to reach and to aim for."""
 
@@ -64,13 +63,6 @@ def experiment_of(name: str, seeds: int, arms: int, images: int | None) -> Exper
         cut = [part.subset(0, count) for part, count in parts]
         splits = Splits(cut[0], cut[1], None)
     return dataclasses.replace(found, recipe=recipe, splits=splits, rates=table)
-
-
-def data_of(experiment: Experiment) -> tuple[Data, Data]:
-    """The splits as pairs of tensors."""
-    parts = experiment.splits.train, experiment.splits.validation
-    pairs = [(part.inputs, part.targets) for part in parts if isinstance(part, Split)]
-    return pairs[0], pairs[1]
 
 
 def images_of(quick: bool) -> int | None:
@@ -177,7 +169,7 @@ def side_by_side(commands: Sequence[list[str]], quick: bool) -> Iterator[tuple[f
 def be_a_tutorial(name: str, quick: bool) -> None:
     """Train an epoch for each line that comes in, and write the accuracy."""
     torch.set_num_threads(1)
-    loop = train(TUTORIALS[name], *data_of(experiment_of(name, 1, 1, images_of(quick))), 0)
+    loop = train(TUTORIALS[name], *data_of(experiment_of(name, 1, 1, images_of(quick)).splits), 0)
     for _ in sys.stdin:
         print(next(loop)[1], flush=True)
 
@@ -192,8 +184,8 @@ def measure(
         raise SystemExit(f"{name}: the batched step is wrong or impossible: {reason}")
     members, tutorial = seeds * arms, TUTORIALS[name]
     plan = choose_plan(experiment)
-    data = data_of(experiment)
-    options = (WIDTHS[name], tutorial.lr, tutorial.batch_size, *data)
+    data = data_of(experiment.splits)
+    options = (tutorial.widths, tutorial.lr, tutorial.batch_size, *data)
     ways: dict[str, tuple[Iterator[tuple[float, float]], int]] = {
         "the tutorial's loop": (train(tutorial, *data, 0), 1),
         "stock torch.func.vmap": (stock_vmap(*options, seeds, arms), members),
@@ -310,7 +302,7 @@ def main() -> None:
     if bench.quick:  # every process takes seconds to start
         bench.skip("fashion-tutorial, and cost against K", "left out of --quick")
     else:
-        for name in WIDTHS:
+        for name, *_ in CASES:
             against_k(bench, name, (1, 2, 4, 8, 16, 32, 64, 128, 256))
     bench.finish()
 

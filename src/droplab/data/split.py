@@ -82,5 +82,7 @@ class Split:
         # Several small batches are gathered and converted at once: fewer, larger operations.
         together = max(1, _GATHER // (batch_size * width))
         for index in order.split(batch_size * together):
-            inputs, targets = to_float(self.inputs[index]), self.targets[index]
+            # for rows of bytes, indexing takes twenty times as long as selecting
+            inputs = to_float(self.inputs.index_select(0, index))
+            targets = self.targets.index_select(0, index)
             yield from zip(inputs.split(batch_size), targets.split(batch_size), strict=True)

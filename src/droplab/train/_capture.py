@@ -23,6 +23,9 @@ from droplab.train._record import record
 from droplab.train._scheduler import frozen_settings
 from droplab.train._step import EagerStep, gradients_of, trained_parameters
 
+_inference = torch._C._InferenceMode  # pyright: ignore[reportPrivateImportUsage]
+"""What `torch.inference_mode` enters, without the four microseconds that it spends in Python."""
+
 
 class CapturedStep:
     """Replays the recorded step; records anew for every batch shape it has not seen.
@@ -59,7 +62,7 @@ class CapturedStep:
             step = partial(_step, clip=self._clip)
             replay = record(step, (self._model, self._optimizer), inputs, targets)
             self._replays[inputs.shape] = replay
-        with torch.inference_mode():
+        with _inference(True):
             return replay(inputs, targets)
 
     def refresh(self) -> None:
