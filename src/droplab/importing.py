@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -50,7 +50,7 @@ def import_object(path: str, *, where: str) -> Any:
 
 
 def _import_module(name: str, *, where: str) -> ModuleType:
-    here = os.getcwd()  # noqa: PTH109 # sys.path holds strings
+    here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
         importlib.invalidate_caches()

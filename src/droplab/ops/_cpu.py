@@ -4,6 +4,9 @@ This is the only file that imports numba. A kernel is compiled on its first use,
 vectors of this processor, and cached on disk (in the user's cache directory if the package's own
 cannot be written). It takes no lock while it runs, so slices of a large tensor run on threads.
 
+All that numba compiles is in this one file: its cache on disk looks at the file of a function
+alone, so machine code that inlines from another file would go stale unnoticed.
+
 numba widens integers to 64 bits wherever it may; the many casts keep lanes narrow, and with them
 the loops fast.
 """

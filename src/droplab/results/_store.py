@@ -1,4 +1,8 @@
-"""The writer of a run's folder: one driver, one transaction a row, nothing lost."""
+"""The writer of a run's folder: one driver, one transaction a row, nothing lost.
+
+The store is one class though the file is long, half of it docstrings: everything in it needs the
+same lock and connection, and what it promises holds only as long as nobody else writes.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,7 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +20,7 @@ from filelock import FileLock
 from droplab.errors import RunError
 from droplab.results import _schema, _tables
 from droplab.results._create import create_folder
-from droplab.results._driver import acquire, connect
+from droplab.results._driver import acquire, connect, disconnect, transaction
 from droplab.results._preflight import preflight
 from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
 
@@ -118,7 +121,7 @@ class RunStore:
             )
         for name in ("weights", "checkpoints"):
             (self.folder / name).mkdir(exist_ok=True)
-        with self._transaction() as sql:
+        with transaction(self._connection, self._database) as sql:
             sql.execute("UPDATE members SET state = 'waiting' WHERE state = 'running'")
         self.remove_orphans()
 
@@ -155,7 +158,7 @@ class RunStore:
     def set_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep the execution plan, anything that JSON can hold, to be replayed on resume."""
         text = json.dumps(dict(plan), allow_nan=False)
-        with self._transaction() as sql:
+        with transaction(self._connection, self._database) as sql:
             sql.execute("UPDATE run SET value = ? WHERE name = 'plan'", (text,))
 
     def members(self) -> tuple[Member, ...]:
@@ -228,7 +231,7 @@ class RunStore:
                 f"{self.checkpoints_folder / checkpoint}: expected a finished checkpoint file, "
                 "found none; write and rename it before its rows are committed"
             )
-        with self._transaction() as sql:
+        with transaction(self._connection, self._database) as sql:
             written = sum(self._put_epoch(sql, row, checkpoint) for row in rows)
             sql.executemany(
                 "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)",
@@ -263,7 +266,7 @@ class RunStore:
     def set_member_state(self, arm: str, seed: int, state: State, message: str = "") -> None:
         """Say that a replica is waiting, running, done or stopped by a NaN, and why."""
         self._member(arm, seed, "state")
-        with self._transaction() as sql:
+        with transaction(self._connection, self._database) as sql:
             sql.execute(
                 "UPDATE members SET state = ?, message = ? WHERE arm = ? AND seed = ?",
                 (state, message, arm, seed),
@@ -276,7 +279,7 @@ class RunStore:
             Whether the row was new.
         """
         self._member(row.arm, row.seed, "state")
-        with self._transaction() as sql:
+        with transaction(self._connection, self._database) as sql:
             done = sql.execute(
                 "INSERT OR IGNORE INTO tests VALUES (?, ?, ?, ?, ?)",
                 (row.arm, row.seed, row.loss, row.accuracy, row.ece),
@@ -285,7 +288,7 @@ class RunStore:
 
     def set_note(self, name: str, text: str) -> None:
         """Keep a text beside the rows under a name ("patch", "data"); a later one replaces it."""
-        with self._transaction() as sql:
+        with transaction(self._connection, self._database) as sql:
             sql.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
 
     def remove_orphans(self, among: Iterable[str] | None = None) -> int:
@@ -312,15 +315,7 @@ class RunStore:
         When a reader is in the way, the journal stays beside the file until the next close.
         """
         try:
-            with _schema.plain_errors(self._database):
-                try:
-                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                    self._connection.execute("PRAGMA journal_mode = DELETE")
-                except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                        raise
-                finally:
-                    self._connection.close()
+            disconnect(self._connection, self._database)
         finally:
             self._lock.release()
 
@@ -349,15 +344,3 @@ class RunStore:
         if found is None:
             raise RunError(f"{self.folder}: arm '{arm}', seed {seed} is not part of this run")
         return found[0]
-
-    @contextmanager
-    def _transaction(self) -> Generator[sqlite3.Connection]:
-        with _schema.plain_errors(self._database):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise

@@ -74,3 +74,8 @@ def weights_path(store: RunStore, recipe: Recipe, arm: str, seed: int, which: st
 def weights_path_in(folder: Path, recipe: Recipe, arm: str, seed: int, which: str) -> Path:
     """Return the same for the folder of a run that may be finished."""
     return folder / "weights" / f"{file_stem(recipe, arm, seed)}-{which}.safetensors"
+
+
+def checkpoint_name(recipe: Recipe, arm: str, seed: int, epoch: int) -> str:
+    """Return the name of the checkpoint of a replica that is trained by itself."""
+    return f"{file_stem(recipe, arm, seed)}-epoch{epoch}.safetensors"

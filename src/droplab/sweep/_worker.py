@@ -9,39 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from droplab.sweep._experiment import Experiment
-from droplab.sweep._folders import file_stem, weights_path_in
-from droplab.sweep._rows import goodness, row_of
+from droplab.sweep._replica_work import Task, train_task
 from droplab.sweep._worker_pool import begin_worker
-from droplab.train import (
-    Diverged,
-    EpochResult,
-    ExecutionPlan,
-    fit,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A replica to train.
-
-    Attributes:
-        arm: Name of its arm.
-        seed: Its seed.
-        attempt: Counted from 1: a task whose process died is tried again.
-        checkpoint: Where to go on from, None for the beginning.
-        best: The best value of the primary metric up to there, larger being better.
-        log_every: Mini-batches whose mean loss is told together.
-    """
-
-    arm: str
-    seed: int
-    attempt: int
-    checkpoint: Path | None
-    best: float
-    log_every: int
+from droplab.train import Diverged, ExecutionPlan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +45,15 @@ def train_replica(
         connection.send(Message(task.arm, task.seed, task.attempt, epoch, kind, content))
 
     try:
-        _train(experiment, plan, folder, task, tell)
+        for result, checkpoint in train_task(
+            experiment,
+            plan,
+            folder,
+            task,
+            on_log=lambda step, loss: tell("log", content=(step, loss)),
+            on_steps=lambda steps: tell("steps", content=steps),
+        ):
+            tell("epoch", result.epoch, (result, checkpoint))
         tell("done")
     except Diverged as error:
         tell("nan", error.epoch, str(error))
@@ -83,47 +61,3 @@ def train_replica(
         tell("error", content=traceback.format_exc())
     finally:
         connection.close()
-
-
-def _train(
-    experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task, tell: Any
-) -> None:
-    recipe, splits = experiment.recipe, experiment.splits
-    replica = experiment.replica(recipe.arm(task.arm), task.seed, plan.device)
-    start, best = 0, task.best
-    if task.checkpoint is not None:
-        start = load_checkpoint(replica.model, replica.optimizer, task.checkpoint)
-    results = fit(
-        replica.model,
-        replica.optimizer,
-        replica.applied,
-        splits.train,
-        splits.validation,
-        seed=task.seed,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        plan=plan,
-        start=start,
-        clip=recipe.clip,
-        scheduler=experiment.scheduler,
-        log_every=task.log_every,
-        on_log=lambda step, loss: tell("log", content=(step, loss)),
-        on_steps=lambda steps: tell("steps", content=steps),
-    )
-    for result in results:
-        value = goodness(row_of(task.arm, task.seed, result), recipe.primary)
-        if value > best:
-            best = value
-            path = weights_path_in(folder, recipe, task.arm, task.seed, "best")
-            save_weights(replica.model, path)
-        name = checkpoint_name(experiment, task.arm, task.seed, result.epoch)
-        path = folder / "checkpoints" / name
-        save_checkpoint(replica.model, replica.optimizer, path, epoch=result.epoch)
-        content: tuple[EpochResult, str] = (result, name)
-        tell("epoch", result.epoch, content)
-    save_weights(replica.model, weights_path_in(folder, recipe, task.arm, task.seed, "last"))
-
-
-def checkpoint_name(experiment: Experiment, arm: str, seed: int, epoch: int) -> str:
-    """Return the name of a replica's checkpoint, as in a run without workers."""
-    return f"{file_stem(experiment.recipe, arm, seed)}-epoch{epoch}.safetensors"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import multiprocessing
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-import torch.multiprocessing  # noqa: F401 # teaches pickle to send tensors as shared memory
+import torch.multiprocessing as multiprocessing  # teaches pickle to send tensors as shared memory
 
 ATTEMPTS = 2
 """How often a task is begun whose process dies: a second time in case it was killed."""

@@ -10,9 +10,9 @@ from droplab.data import Split
 from droplab.errors import RunError
 from droplab.results import BatchRow
 from droplab.sweep._experiment import Experiment
-from droplab.sweep._rows import goodness, row_of
+from droplab.sweep._replica_work import Task, commit, next_task
 from droplab.sweep._session import Session
-from droplab.sweep._worker import Message, Task, checkpoint_name, train_replica
+from droplab.sweep._worker import Message, train_replica
 from droplab.sweep._worker_pool import ATTEMPTS, WorkerPool
 
 Name = tuple[str, int]
@@ -50,20 +50,13 @@ class WorkerSession(Session):
         recipe = self.experiment.recipe
         states = {(m.arm, m.seed): m.state for m in self.store.members()}
         waiting = [
-            self._task(arm.name, seed, 1)
+            next_task(self, arm.name, seed)
             for seed in recipe.seeds
             for arm in recipe.arms
             if states.get((arm.name, seed)) in ("waiting", "running")
         ]
         self._pool.run(waiting, arguments=self._begin, take=self._take, lost=self._again)
         self.check_survivors()
-
-    def _task(self, arm: str, seed: int, attempt: int) -> Task:
-        checkpoint = self.store.checkpoint(arm, seed)
-        primary = self.experiment.recipe.primary
-        rows = [row for row in self.store.rows() if (row.arm, row.seed) == (arm, seed)]
-        best = max((goodness(row, primary) for row in rows), default=float("-inf"))
-        return Task(arm, seed, attempt, checkpoint, best, self.log_every)
 
     def _begin(self, task: Task) -> tuple[Any, ...]:
         self.store.set_member_state(task.arm, task.seed, "running")
@@ -77,7 +70,7 @@ class WorkerSession(Session):
                 f"{task.seed} died {task.attempt} times (exit code {code}); finished epochs are "
                 "kept, look for a lack of memory and resume"
             )
-        return [self._task(task.arm, task.seed, task.attempt + 1)]
+        return [next_task(self, task.arm, task.seed, task.attempt + 1)]
 
     def _take(self, task: Task, message: Message) -> bool:
         store, observer = self.store, self.observer
@@ -91,13 +84,8 @@ class WorkerSession(Session):
             logged.append(BatchRow(arm, seed, *message.content))
             observer.batches_logged(arm, seed, *message.content)
         elif message.kind == "epoch":
-            result, name = message.content
-            row = row_of(arm, seed, result)
-            store.commit_epoch(row, name, logged)
-            logged.clear()
-            before = checkpoint_name(self.experiment, arm, seed, message.epoch - 1)
-            (store.checkpoints_folder / before).unlink(missing_ok=True)
-            observer.epoch_done(row)
+            result, checkpoint = message.content
+            commit(self, task, result, checkpoint, logged)
         elif message.kind == "nan":
             store.set_member_state(arm, seed, "nan", message.content)
             observer.diverged(arm, seed, message.content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from typing import Any
 
 import torch
 from torch.func import functional_call, stack_module_state, vmap
@@ -33,8 +34,9 @@ class TransformChecks(LayerCase):
             output, expected = self.run(compiled, *inputs), self.run(eager, *inputs)
             torch.testing.assert_close(output, expected, msg=lambda m: f"call {call}: {m}")
         if self.has_rate:
-            for module in (layer, eager):
-                setattr(module, "p", 0.25)  # noqa: B010 # known to have one
+            modules: list[Any] = [layer, eager]
+            for module in modules:
+                module.p = 0.25
         with torch.compiler.set_stance("fail_on_recompile"):
             output = self.run(compiled, *inputs)
         torch.testing.assert_close(output, self.run(eager, *inputs))

@@ -258,7 +258,8 @@ def test_the_loop_is_not_changed():
         return model, torch.get_rng_state()
 
     (a, state_a), (b, state_b) = train(True), train(False)
-    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))  # noqa: B905
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    assert all(torch.equal(x, y) for x, y in pairs)
     assert torch.equal(state_a, state_b)
 
 

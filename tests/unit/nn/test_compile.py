@@ -108,8 +108,8 @@ def test_vmap_without_a_seed_follows_its_randomness_flag(compiled: bool) -> None
     layer, members = Dropout(0.5), torch.ones(2, 64)
     for randomness, equal in (("different", False), ("same", True)):
 
-        def run(x: torch.Tensor) -> torch.Tensor:
-            return torch.func.vmap(layer, randomness=randomness)(x)  # noqa: B023
+        def run(x: torch.Tensor, randomness: str = randomness) -> torch.Tensor:
+            return torch.func.vmap(layer, randomness=randomness)(x)
 
         call = torch.compile(run, fullgraph=True, backend="aot_eager") if compiled else run
         first, second = call(members)

@@ -165,15 +165,18 @@ class Exam:
         torch.set_rng_state(state)
         if devices:
             torch.cuda.set_rng_state_all(devices)
-        flagged = [m for m in self.model.modules() if getattr(m, "inplace", None) is True]
-        flagged = [module for module in flagged if _kinds.is_dropout(module)]
+        flagged: list[Any] = [  # Any, as a Module has no such attribute
+            module
+            for module in self.model.modules()
+            if getattr(module, "inplace", None) is True and _kinds.is_dropout(module)
+        ]
         for module in flagged:
-            setattr(module, "inplace", False)  # noqa: B010 # a Module has no such attribute
+            module.inplace = False
         try:
             return first, self.run("train", out_of_place=True)
         finally:
             for module in flagged:
-                setattr(module, "inplace", True)  # noqa: B010 # as above
+                module.inplace = True
 
     def name(self, module: nn.Module | None) -> str:
         """Return the dotted path of a module, or ""."""

@@ -1,7 +1,5 @@
 """Where a change belongs that a class's own source cannot take."""
 
-# ruff: noqa: N802 (LibCST calls a visitor's methods by these names)
-
 from __future__ import annotations
 
 import libcst as cst

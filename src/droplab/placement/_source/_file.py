@@ -1,7 +1,5 @@
 """A parsed source file, with positions, parents and the names that its imports give."""
 
-# ruff: noqa: N802 (LibCST calls a visitor's methods by these names)
-
 from __future__ import annotations
 
 import ast

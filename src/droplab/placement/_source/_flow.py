@@ -1,7 +1,5 @@
 """What stands in front of a layer in the source: dropout that is there already, or a SELU."""
 
-# ruff: noqa: N802 (LibCST calls a visitor's methods by these names)
-
 from __future__ import annotations
 
 from collections.abc import Iterator

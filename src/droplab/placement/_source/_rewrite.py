@@ -1,7 +1,5 @@
 """The changes to a file, and the transformer that makes them."""
 
-# ruff: noqa: N802 (LibCST calls a visitor's methods by these names)
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What one class does with its attributes: where it makes them and how it uses them."""
 
-# ruff: noqa: N802 (LibCST calls a visitor's methods by these names)
-
 from __future__ import annotations
 
 from dataclasses import dataclass
