@@ -138,7 +138,8 @@ def test_a_factory_that_can_be_imported_reaches_the_workers(nets):
     assert (found.run.plan["workers"], found.run.plan["group"]) == (2, 1)
     assert "vmap refuses the model" in found.run.plan["reason"]
     assert "one by one" not in found.run.plan["reason"]
-    alone = sweep(nets.Reader, out="alone", execution=dataclasses.replace(ALONE, workers=0))
+    plan = ExecutionPlan.from_dict(found.run.plan)  # its matmul path was measured
+    alone = sweep(nets.Reader, out="alone", execution=dataclasses.replace(plan, workers=0))
     assert content(found.run) == content(alone.run)
     assert type(found.model) is nets.Reader
 
