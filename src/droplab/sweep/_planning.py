@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from time import perf_counter
 
 import torch
@@ -69,10 +70,14 @@ def choose_plan(
     recipe = experiment.recipe
     arms = arms or recipe.arms
 
-    def alone(plan: ExecutionPlan) -> Callable[[], object]:
-        return _Alone(experiment, plan).step
+    @cache
+    def alone() -> _Alone:
+        return _Alone(experiment, ExecutionPlan(1, captured=captured, device=device))
 
-    single, seconds = time_plans(alone, captured=experiment.capturable, seconds=0.6, device=device)
+    captured = experiment.capturable
+    single, seconds = time_plans(
+        lambda _: alone().step, captured=captured, seconds=0.6, device=device
+    )
     count = len(arms) * len(recipe.seeds)
     if count == 1:
         return single

@@ -17,6 +17,9 @@ _PATHS = ("highest", "medium")
 _TIE = 0.95
 """A plan with more threads or another matmul path must be at least 5 % faster to be chosen."""
 
+_TURN = 0.02
+"""Seconds that a plan is measured in one go, before the next one has its turn."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ExecutionPlan:
@@ -111,14 +114,15 @@ def measure_plan(
     """Return the fastest plan for a step on this machine, by timing a few steps of each.
 
     Args:
-        make_step: Builds, under a plan, a function that runs one training step on throw-away
-            copies.
+        make_step: Builds, for a plan, a function that runs one training step on throw-away
+            copies; several plans may share one.
         captured: Whether the plans to compare replay a recorded step.
         seconds: About how long the measurement may take in all.
 
     Returns:
-        The fastest candidate. Where two are within 5 %, the one with fewer threads and the plain
-        matmul path is taken, so that noise does not decide.
+        The fastest candidate: they take turns of 20 ms, so that a slow phase of the machine hits
+        all of them, and the best turn of each counts. Where two are within 5 %, the one with fewer
+        threads and the plain matmul path is taken, so that noise does not decide.
     """
     return time_plans(make_step, captured=captured, seconds=seconds)[0]
 
@@ -149,26 +153,39 @@ def time_plans(
         for threads in counts
         for path in paths
     ]
-    best: tuple[ExecutionPlan, float] | None = None
-    for plan in plans:
+    steps = [make_step(plan) for plan in plans]
+    for plan, step in zip(plans, steps, strict=True):
         with plan.active():
-            step = make_step(plan)
             for _ in range(3):
                 step()
-            wait_for(device)
-            fastest, until = float("inf"), perf_counter() + seconds / len(plans)
-            while True:
-                start = perf_counter()
-                for _ in range(5):
-                    step()
-                wait_for(device)
-                fastest = min(fastest, (perf_counter() - start) / 5)
-                if perf_counter() >= until:
-                    break
-        if best is None or fastest < _TIE * best[1]:
-            best = (plan, fastest)
-    assert best is not None  # there is always the plan with one thread
-    return best
+    cost = [float("inf")] * len(plans)
+    until = perf_counter() + seconds
+    while True:
+        for index, plan in enumerate(plans):
+            with plan.active():
+                cost[index] = min(cost[index], _sustained(steps[index], device))
+        if perf_counter() >= until:
+            break
+    best = 0
+    for index in range(1, len(plans)):
+        if cost[index] < _TIE * cost[best]:
+            best = index
+    return plans[best], cost[best]
+
+
+def _sustained(step: Callable[[], object], device: str) -> float:
+    """Return the mean seconds of a step over `_TURN`: threads that wait for each other show."""
+    step()  # wakes the threads of this plan
+    wait_for(device)
+    began, count = perf_counter(), 0
+    while True:
+        for _ in range(5):
+            step()
+        wait_for(device)
+        count += 5
+        elapsed = perf_counter() - began
+        if elapsed >= _TURN:
+            return elapsed / count
 
 
 def wait_for(device: str) -> None:

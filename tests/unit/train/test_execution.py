@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from droplab.errors import ArgumentError
-from droplab.train import ExecutionPlan, measure_plan
+from droplab.train import ExecutionPlan, _execution, measure_plan, time_plans
 from droplab.train._execution import flushes_denormals
 
 
@@ -37,6 +37,58 @@ def test_the_clearly_faster_plan_is_chosen():
     plan = measure_plan(make_step, captured=True, seconds=0.2)
     assert plan.matmul == "highest"
     assert plan.captured
+
+
+class Machine:
+    """A clock that steps move on: what each costs is known, whatever this machine does."""
+
+    def __init__(self, cost):
+        self.now = 0.0
+        self.cost = cost
+
+    def perf_counter(self):
+        return self.now
+
+    def make_step(self, plan):
+        def step():
+            self.now += self.cost(plan, self.now)
+
+        return step
+
+
+def chosen(monkeypatch, cost):
+    machine = Machine(cost)
+    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
+    monkeypatch.setattr(_execution, "medium_is_accurate", lambda: True)
+    plan, seconds = time_plans(machine.make_step, captured=True, seconds=0.6, threads=(1, 2))
+    assert machine.now < 1.0
+    return plan, seconds
+
+
+def test_a_slow_phase_of_the_machine_does_not_decide(monkeypatch):
+    """Measured one after another, the first plan alone would have been in it."""
+
+    def cost(plan, now):
+        return 1e-3 * (2.0 if now < 0.2 else 1.0)
+
+    plan, seconds = chosen(monkeypatch, cost)
+    assert plan == ExecutionPlan(1, "highest", True)
+    assert seconds == pytest.approx(1e-3)
+
+
+def test_threads_that_stall_now_and_then_are_not_chosen_for_their_best_moments(monkeypatch):
+    def cost(plan, now):
+        if plan.threads == 1:
+            return 1e-3
+        return 0.6e-3 if int(now * 1000) % 10 else 6e-3
+
+    assert chosen(monkeypatch, cost)[0].threads == 1
+
+
+def test_threads_that_are_faster_throughout_are_chosen(monkeypatch):
+    plan, seconds = chosen(monkeypatch, lambda plan, now: 1e-3 / plan.threads)
+    assert plan == ExecutionPlan(2, "highest", True)
+    assert seconds == pytest.approx(0.5e-3)
 
 
 def test_a_plan_survives_json_and_newer_fields():
