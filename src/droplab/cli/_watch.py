@@ -89,6 +89,8 @@ class Watch(Observer):
         if self._quiet:
             return
         form = "recorded and replayed" if plan.captured else "eager"
+        if plan.compiled:
+            form = "recorded and compiled"
         threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
         where = threads if plan.device == "cpu" else f"on {plan.device}"
         how = f"replicas together in groups of up to {plan.group}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 
 import torch
@@ -39,6 +40,13 @@ def kernel_for(dtype: torch.dtype) -> Kernel:
     if kernel is None:
         kernel = _kernels[dtype] = dropout_kernel(str(dtype).removeprefix("torch."))
     return kernel
+
+
+def kernel_address(dtype: torch.dtype) -> int:
+    """Return where the machine code of the kernel for a dtype begins."""
+    address = ctypes.cast(kernel_for(dtype), ctypes.c_void_p).value  # pyright: ignore[reportArgumentType]
+    assert address is not None
+    return address
 
 
 def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:

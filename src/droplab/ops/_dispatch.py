@@ -178,6 +178,17 @@ def bind_dropout(
     return rows_module.bind_dropout(x, key, wide, rows)
 
 
+def mask_kernel_address() -> int | None:
+    """Return the address of the CPU kernel for float32, None if there is no CPU backend.
+
+    It takes what `_cpu.dropout_kernel` says, as C types of 64 bits, and locks nothing.
+    """
+    if _load_dense(torch.float32) is None:
+        return None
+    rows_module: Any = _backends.load("cpu")
+    return rows_module.kernel_address(torch.float32)
+
+
 def _count_rows(x: Tensor) -> int:
     if x.dim() == 0:
         raise ArgumentError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from time import perf_counter
 
@@ -18,17 +18,18 @@ from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import make_groups
 from droplab.sweep._worker_session import can_send
 from droplab.train import (
-    CapturedStep,
-    EagerStep,
     ExecutionPlan,
     OnDevice,
     Population,
     PopulationEvaluation,
     PopulationStep,
+    UnsupportedError,
     available_bytes,
     batch_order,
+    build_step,
     can_capture_population,
     choose_device,
+    compiler,
     evaluate,
     evaluation_bytes,
     is_elementwise,
@@ -48,6 +49,13 @@ _GAIN = 0.95
 
 _BESIDE = 0.9
 """How fast processes are beside each other, compared with each alone: they share the memory."""
+
+_COMPILE_SECONDS = 5.0
+"""Seconds of training, replica by replica, from which it is tried to compile the step: it takes one
+or two."""
+
+_RECORD_SECONDS = 1.5
+"""What a replica in a process of its own takes to begin, recording its steps included."""
 
 _START_SECONDS = 10.0
 """What worker processes must save at least: they have to start, and each loads the data."""
@@ -71,16 +79,28 @@ def choose_plan(
     arms = arms or recipe.arms
 
     @cache
-    def alone() -> _Alone:
-        return _Alone(experiment, ExecutionPlan(1, captured=captured, device=device))
+    def alone(compiled: bool) -> _Alone:
+        plan = ExecutionPlan(1, captured=captured, device=device, compiled=compiled)
+        return _Alone(experiment, plan)
 
     captured = experiment.capturable
     single, seconds = time_plans(
-        lambda _: alone().step, captured=captured, seconds=0.6, device=device
+        lambda _: alone(False).step, captured=captured, seconds=0.6, device=device
     )
     count = len(arms) * len(recipe.seeds)
+    compiled: tuple[ExecutionPlan, float] | None = None
+    whole = seconds * count * recipe.epochs * experiment.steps_an_epoch
+    if device == "cpu" and captured and whole > _COMPILE_SECONDS and _compiles(alone):
+        plan, faster = time_plans(
+            lambda plan: alone(plan.compiled).step,
+            captured=True,
+            seconds=0.4,
+            threads=(single.threads,),
+            compiled=True,
+        )
+        compiled = (plan, faster) if plan.compiled else None
     if count == 1:
-        return single
+        return compiled[0] if compiled else single
     reason = why_alone(experiment, arms)
     if reason:
         cores = min(usable_threads(), count) if device == "cpu" else 1
@@ -109,7 +129,7 @@ def choose_plan(
             continue
         if seconds / trial.members < _GAIN * cost:
             best, cost = dataclasses.replace(plan, group=size), seconds / trial.members
-    beside = _beside(experiment, arms, cost * count) if device == "cpu" else None
+    beside = _beside(experiment, arms, cost * count, compiled) if device == "cpu" else None
     if beside is not None:
         return beside
     if best.group == 1:
@@ -117,20 +137,46 @@ def choose_plan(
     return best
 
 
-def _beside(experiment: Experiment, arms: Sequence[Arm], rival: float) -> ExecutionPlan | None:
-    """Return the best plan with groups in worker processes, None if it saves too little.
+def _compiles(alone: Callable[[bool], _Alone]) -> bool:
+    """Whether the step can be compiled here; it is, if so."""
+    if compiler() is None:
+        return False
+    try:
+        for _ in range(2):
+            alone(True).step()
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _beside(
+    experiment: Experiment,
+    arms: Sequence[Arm],
+    rival: float,
+    compiled: tuple[ExecutionPlan, float] | None,
+) -> ExecutionPlan | None:
+    """Return the best plan with worker processes, None if it saves too little.
 
     Args:
         experiment: The experiment.
         arms: The arms that are trained.
         rival: Seconds that one step of all replicas takes in the driver.
+        compiled: The plan of a compiled step of one replica and its seconds, if it is the fastest
+            for one.
     """
     recipe = experiment.recipe
     count = len(arms) * len(recipe.seeds)
     workers = min(usable_threads(), count // 2)
     if workers < 2 or not can_send(experiment):
         return None
+    steps = recipe.epochs * experiment.steps_an_epoch
     best: tuple[float, ExecutionPlan] | None = None
+    if compiled is not None:
+        plan, seconds = compiled
+        each = seconds / _BESIDE + _RECORD_SECONDS / steps
+        reason = "each is faster compiled, by itself"
+        plan = dataclasses.replace(plan, workers=workers, reason=reason)
+        best = -(-count // workers) * each, plan
     for size in _sizes(experiment, -(-count // workers), beside=workers):
         groups = make_groups(arms, recipe.seeds, size)
         if len(groups) < workers:
@@ -145,7 +191,6 @@ def _beside(experiment: Experiment, arms: Sequence[Arm], rival: float) -> Execut
             best = total, dataclasses.replace(plan, group=size, workers=workers)
     if best is None:
         return None
-    steps = recipe.epochs * experiment.steps_an_epoch
     worthwhile = best[0] < _GAIN * rival and (rival - best[0]) * steps > _START_SECONDS
     return best[1] if worthwhile else None
 
@@ -228,8 +273,7 @@ class _Alone:
         self._experiment = experiment
         self._replica = replica
         self._device = plan.device
-        step = CapturedStep if plan.captured else EagerStep
-        self._run = step(replica.model, replica.optimizer, recipe.clip)
+        self._run = build_step(plan, replica.model, replica.optimizer, recipe.clip)
         self._number = 0
         self.members = 1
         replica.model.train()

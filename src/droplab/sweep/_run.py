@@ -22,7 +22,7 @@ from droplab.sweep._planning import choose_plan, fit_budget
 from droplab.sweep._session import Session
 from droplab.sweep._single_session import SingleSession
 from droplab.sweep._worker_session import WorkerSession
-from droplab.train import ExecutionPlan, choose_device
+from droplab.train import ExecutionPlan, choose_device, compiler
 
 
 def run(
@@ -124,6 +124,12 @@ def run_experiment(
         _check_same_data(store, experiment)
         plan = ExecutionPlan.from_dict(store.plan)
         choose_device(plan.device)
+        if plan.compiled and compiler() is None:
+            raise RunError(
+                f"{store.folder}: the steps of this run are compiled, and there is no C compiler "
+                "here: expected cc, gcc or clang on the path, or one in CC. Install one, or begin "
+                "the run anew with another --out"
+            )
         members = {(member.arm, member.seed): member for member in store.members()}
         total = len(members) * recipe.epochs * experiment.steps_an_epoch
         done = sum(m.epochs_done for m in members.values()) * experiment.steps_an_epoch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from droplab.train._capture import CapturedStep, can_capture
+from droplab.train._c_compiler import UnsupportedError, compiler
+from droplab.train._capture import CapturedStep, build_step, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, OnDevice, evaluate
 from droplab.train._execution import (
@@ -57,14 +58,17 @@ __all__ = [
     "Scheduler",
     "Score",
     "Step",
+    "UnsupportedError",
     "available_bytes",
     "batch_order",
     "build_optimizer",
+    "build_step",
     "can_capture",
     "can_capture_population",
     "check_factory",
     "check_model",
     "choose_device",
+    "compiler",
     "evaluate",
     "evaluation_bytes",
     "fit",

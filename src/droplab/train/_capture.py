@@ -18,10 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from droplab.train._c_writer import CWriter
+from droplab.train._execution import ExecutionPlan
 from droplab.train._optimizer import join_counters
 from droplab.train._record import record
+from droplab.train._record_writer import Writer
 from droplab.train._scheduler import frozen_settings
-from droplab.train._step import EagerStep, gradients_of, trained_parameters
+from droplab.train._step import EagerStep, Step, gradients_of, trained_parameters
 
 _inference = torch._C._InferenceMode  # pyright: ignore[reportPrivateImportUsage]
 """What `torch.inference_mode` enters, without the four microseconds that it spends in Python."""
@@ -31,22 +34,33 @@ class CapturedStep:
     """Replays the recorded step; records anew for every batch shape it has not seen.
 
     The first step of each shape runs eagerly, which also creates the optimizer's state; the second
-    one is recorded, after the caller has told the sites of a new step.
+    one is recorded, after the caller has told the sites of a new step. Where it is compiled, only
+    the very first one is eager.
 
     Args:
         model: The model, in train mode when called.
         optimizer: Its optimizer, one that `can_capture` accepts. Its learning rate is read at each
             step if it is a tensor; see `refresh` for numbers.
         clip: Largest norm of the gradient; None not to clip.
+        compiled: Whether the record is compiled as C, which changes the last bits.
+
+    Raises:
+        UnsupportedError: When a step is to be compiled and cannot be.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None = None
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        clip: float | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._eager = EagerStep(model, optimizer, clip)
         self._clip = clip
+        self._compiled = compiled
         self._settings = frozen_settings(optimizer)
         self._seen: set[torch.Size] = set()
         self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
@@ -54,13 +68,18 @@ class CapturedStep:
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         replay = self._replays.get(inputs.shape)
         if replay is None:
-            if inputs.shape not in self._seen:
+            # compiled code has bits of its own: after a break it must go on at once
+            at_once = self._compiled and self._optimizer.state
+            if not at_once and inputs.shape not in self._seen:
                 self._seen.add(inputs.shape)
                 return self._eager(inputs, targets)
             self._optimizer.zero_grad(set_to_none=True)
             join_counters(self._optimizer)
             step = partial(_step, clip=self._clip)
-            replay = record(step, (self._model, self._optimizer), inputs, targets)
+            subject = self._model, self._optimizer
+            replay = record(
+                step, subject, inputs, targets, writer=CWriter if self._compiled else Writer
+            )
             self._replays[inputs.shape] = replay
         with _inference(True):
             return replay(inputs, targets)
@@ -71,6 +90,18 @@ class CapturedStep:
         if settings != self._settings:
             self._settings = settings
             self._replays.clear()
+
+
+def build_step(
+    plan: ExecutionPlan,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    clip: float | None = None,
+) -> Step:
+    """Return the executor of a plan for one replica."""
+    if plan.captured:
+        return CapturedStep(model, optimizer, clip, compiled=plan.compiled)
+    return EagerStep(model, optimizer, clip)
 
 
 def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:

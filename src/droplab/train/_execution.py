@@ -31,6 +31,8 @@ class ExecutionPlan:
             processors "medium" selects faster kernels of the same accuracy; it is only ever used
             where the error was measured not to grow.
         captured: Whether the step is recorded once and replayed, or runs through autograd.
+        compiled: Whether the record is compiled as C, for one thread; for replicas trained by
+            themselves. Sums are then added up in another order, so the last bits differ.
         group: How many replicas are trained together at most, in one batched step; 1: each by
             itself.
         workers: Processes that train beside each other, each with one thread; 0: none, the driver
@@ -51,6 +53,7 @@ class ExecutionPlan:
     workers: int = 0
     reason: str = ""
     device: str = "cpu"
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -63,6 +66,11 @@ class ExecutionPlan:
         if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
             raise ArgumentError(
                 f"ExecutionPlan.device: expected 'cpu' or 'cuda', got {self.device!r}"
+            )
+        if self.compiled and (not self.captured or self.group > 1 or self.device != "cpu"):
+            raise ArgumentError(
+                "ExecutionPlan.compiled: expected recorded steps of one replica, on the CPU, got "
+                f"captured={self.captured}, group={self.group}, device={self.device!r}"
             )
         if self.matmul not in _PATHS:
             raise ArgumentError(
@@ -134,6 +142,7 @@ def time_plans(
     seconds: float,
     threads: Sequence[int] = (),
     device: str = "cpu",
+    compiled: bool = False,
 ) -> tuple[ExecutionPlan, float]:
     """Return what `measure_plan` returns, and the seconds that a step took under it.
 
@@ -144,6 +153,7 @@ def time_plans(
         threads: Numbers of threads to try; if empty, one and all.
         device: Where the steps run. Away from the CPU, threads make no difference, and "medium"
             would mean other numbers.
+        compiled: Whether a compiled step is to be compared with them.
     """
     on_cpu = device == "cpu"
     counts = (threads or sorted({1, usable_threads()})) if on_cpu else (1,)
@@ -153,6 +163,8 @@ def time_plans(
         for threads in counts
         for path in paths
     ]
+    if compiled:
+        plans.append(ExecutionPlan(1, captured=True, compiled=True))
     steps = [make_step(plan) for plan in plans]
     for plan, step in zip(plans, steps, strict=True):
         with plan.active():

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, DroplabError
 from droplab.placement import Applied
-from droplab.train._capture import CapturedStep
+from droplab.train._capture import CapturedStep, build_step
 from droplab.train._evaluate import Batches, OnDevice, evaluate
 from droplab.train._execution import ExecutionPlan
 from droplab.train._meter import Score
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
-from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators
 
 _WINDOW = 64
@@ -130,7 +129,7 @@ def fit(
     steps = -(-count // batch_size)
     model.train()
     table = begin_schedule(scheduler, optimizer, epochs, captured=plan.captured)
-    step: Step = (CapturedStep if plan.captured else EagerStep)(model, optimizer, clip)
+    step = build_step(plan, model, optimizer, clip)
     site_rates = SiteRates(applied.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
@@ -145,7 +144,8 @@ def fit(
                 applied.set_step(number)
                 site_rates.set_step(number)
                 logits = step(inputs, targets)
-                if number == start * steps:
+                # compiled steps tell no hook, but the first one of a run is not compiled
+                if number == start * steps and (number == 0 or not plan.compiled):
                     applied.check_fired()
                 number += 1
                 if window.add(logits, targets):

@@ -18,7 +18,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from droplab.train._record_writer import VIEWS, Writer
 
 
-def record(function: Callable[..., Any], subject: Any, *inputs: Tensor) -> Callable[..., Any]:
+def record(
+    function: Callable[..., Any],
+    subject: Any,
+    *inputs: Tensor,
+    writer: Callable[[set[fx.Node]], Any] = Writer,
+) -> Callable[..., Any]:
     """Return `function(subject, *inputs)` as straight-line code over the tensors of `subject`.
 
     Args:
@@ -26,6 +31,7 @@ def record(function: Callable[..., Any], subject: Any, *inputs: Tensor) -> Calla
         subject: Anything that `copy.deepcopy` copies. Tensors that the code reads and changes are
             those that it holds now: they must be changed in place, never replaced.
         *inputs: Tensors of the shapes that the code is to take.
+        writer: What writes the code, given the nodes whose memory the caller gets.
 
     Returns:
         A function of inputs of the same shapes, to be called in `torch.inference_mode`.
@@ -39,7 +45,7 @@ def record(function: Callable[..., Any], subject: Any, *inputs: Tensor) -> Calla
     # deepcopy keeps every original that it copied alive in memo[id(memo)]
     kept = [item for item in memo.get(id(memo), []) if isinstance(item, Tensor)]
     originals = {_storage(memo[id(tensor)]): tensor for tensor in kept if id(tensor) in memo}
-    return _compile(graph, originals)
+    return _write(graph, originals, writer(_kept_nodes(graph)))
 
 
 def _storage(tensor: Tensor) -> int:
@@ -54,9 +60,8 @@ def _original(twin: Tensor, originals: dict[int, Tensor]) -> Tensor:
     return original.detach().as_strided(twin.size(), twin.stride(), twin.storage_offset())
 
 
-def _compile(graph: fx.GraphModule, originals: dict[int, Tensor]) -> Callable[..., Any]:
+def _write(graph: fx.GraphModule, originals: dict[int, Tensor], writer: Any) -> Callable[..., Any]:
     """Write the graph as one function whose constants are the original tensors."""
-    writer = Writer(_kept_nodes(graph))
     live = _live_nodes(graph)
     with torch.inference_mode():
         for node in graph.graph.nodes:

@@ -39,7 +39,7 @@ _FASTER: dict[Any, Callable[..., Any]] = {
     _aten._log_softmax_backward_data.default: torch._log_softmax_backward_data,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _DROPOUT: run_dropout,
 }
-_SAME_START = frozenset(
+SAME_START = frozenset(
     {
         _aten.detach.default,
         _aten.alias.default,
@@ -56,7 +56,7 @@ _SAME_START = frozenset(
 )
 """Views that begin at the first element of what they look at."""
 
-VIEWS = _SAME_START | {_aten.select.int, _aten.unbind.int, operator.getitem}
+VIEWS = SAME_START | {_aten.select.int, _aten.unbind.int, operator.getitem}
 """Operators whose result lies in the memory of their first argument."""
 
 
@@ -110,9 +110,9 @@ class Writer:
             if name in self._constants:
                 value = self._constants[name]
                 if isinstance(value, (Tensor, list, tuple)):
-                    self.constant(node, _carry_out(node, value))
+                    self.constant(node, carry_out(node, value))
                     return
-            elif node.target in _SAME_START and "val" in node.meta and "val" in source.meta:
+            elif node.target in SAME_START and "val" in node.meta and "val" in source.meta:
                 self._roots[node] = self._roots.get(source, source)
                 return
         self._finish_views(node)
@@ -249,5 +249,6 @@ def _changes(node: fx.Node) -> bool:
     return schema is None or schema.is_mutable
 
 
-def _carry_out(node: fx.Node, value: Any) -> Any:
+def carry_out(node: fx.Node, value: Any) -> Any:
+    """Return the view of a tensor that a node stands for."""
     return node.target(value, *node.args[1:], **node.kwargs)  # pyright: ignore[reportCallIssue]

@@ -28,6 +28,28 @@ def timed(monkeypatch):
 
     monkeypatch.setattr(planning, "time_plans", time_plans)
     monkeypatch.setattr(planning, "usable_threads", lambda: 2)
+    monkeypatch.setattr(planning, "compiler", lambda: None)
+    return table
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """Replaces the clock, the compiler and what can be compiled; returns what a step takes."""
+    table = {"single": 1.0, "compiled": 0.5, "group": 3.2, "known": True}
+
+    def time_plans(make_step, *, captured, seconds, threads=(), device=None, compiled=False):
+        if compiled:
+            faster = table["compiled"] < table["single"]
+            plan = ExecutionPlan(1, captured=True, compiled=faster)
+            return plan, min(table["single"], table["compiled"])
+        way = "group" if table.get("begun") else "single"
+        table["begun"] = True
+        return ExecutionPlan(1, captured=captured), table[way]
+
+    monkeypatch.setattr(planning, "time_plans", time_plans)
+    monkeypatch.setattr(planning, "usable_threads", lambda: 2)
+    monkeypatch.setattr(planning, "compiler", lambda: "/usr/bin/cc")
+    monkeypatch.setattr(planning, "_compiles", lambda alone: table["known"])
     return table
 
 
@@ -73,3 +95,43 @@ def test_memory_is_shared_among_the_workers(timed, monkeypatch):
     monkeypatch.setattr(planning, "available_bytes", lambda _: 8)
     plan = choose_plan(experiment())
     assert (plan.group, plan.workers) == (4, 2)
+
+
+def test_one_replica_is_compiled_where_that_is_faster(compiling):
+    one = {"seeds": [0]}
+    arm = load("digits").arms[:1]
+    assert choose_plan(experiment(**one), arm).compiled
+    compiling["compiled"] = 2.0
+    compiling["begun"] = False
+    assert not choose_plan(experiment(**one), arm).compiled
+
+
+@pytest.mark.parametrize("missing", ["compiler", "operations", "time"])
+def test_nothing_is_compiled_in_vain(compiling, monkeypatch, missing):
+    if missing == "compiler":
+        monkeypatch.undo()
+        monkeypatch.setattr(planning, "compiler", lambda: None)
+    elif missing == "operations":
+        compiling["known"] = False
+    else:  # 600 steps of 5 ms: two seconds to compile are too much
+        compiling["single"], compiling["compiled"] = 5e-3, 1e-3
+    plan = choose_plan(experiment(seeds=[0]), load("digits").arms[:1])
+    assert plan.captured
+    assert not plan.compiled
+
+
+def test_compiled_replicas_are_trained_in_workers_where_groups_are_slower(compiling):
+    """16 replicas, 8 in each worker: 8 x 0.5 / 0.9 s a step against 3.2, then 8 x 0.2 / 0.9."""
+    plan = choose_plan(experiment())
+    assert (plan.compiled, plan.group) == (False, 16)
+    compiling.update(begun=False, compiled=0.2)
+    plan = choose_plan(experiment())
+    assert (plan.compiled, plan.group, plan.workers) == (True, 1, 2)
+    assert plan.reason == "each is faster compiled, by itself"
+
+
+def test_one_process_trains_groups_rather_than_compiled_replicas(compiling, monkeypatch):
+    """There, the first replica whose loss is NaN would end the run."""
+    monkeypatch.setattr(planning, "usable_threads", lambda: 1)
+    plan = choose_plan(experiment())
+    assert not plan.compiled

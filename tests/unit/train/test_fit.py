@@ -18,6 +18,7 @@ from droplab.train import (
     ExecutionPlan,
     batch_order,
     build_optimizer,
+    compiler,
     evaluate,
     fit,
     initial_model,
@@ -25,6 +26,8 @@ from droplab.train import (
 )
 
 PLANS = [ExecutionPlan(1, captured=False), ExecutionPlan(1, captured=True)]
+if compiler():
+    PLANS.append(ExecutionPlan(1, captured=True, compiled=True))
 
 
 def split(count=90, features=12, classes=3, seed=0):
