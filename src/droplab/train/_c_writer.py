@@ -76,10 +76,13 @@ class CWriter:
 
     def give_back(self, node: fx.Node) -> None:
         """Note what the function returns: one result of its own."""
-        result = node.args[0]
-        if not isinstance(result, fx.Node) or self._places.get(result) != "result":
-            raise UnsupportedError("the step returns more than what an operation made")
-        self._result = result
+        result: Any = node.args[0]
+        made = self._result.meta["val"] if self._result is not None else None
+        like = result.meta["val"] if isinstance(result, fx.Node) else None
+        if made is None or like is None or self._places.get(result) != "result":
+            raise UnsupportedError("the step returns something else than what an operation made")
+        if (like.size(), like.stride()) != (made.size(), made.stride()):
+            raise UnsupportedError("the step returns a view of what an operation made")
 
     def function(self) -> Callable[..., Any]:
         """Compile the source and return the function."""
@@ -90,7 +93,7 @@ class CWriter:
             f"{_prelude()}\nint step(void *const *at, void *const *inputs, float *result) {{\n"
             f"    float *const room = at[{len(self._table)}];\n{body}\n    return 0;\n}}\n"
         )
-        room = torch.empty(self._room + _LINE)
+        room = torch.empty(self._room + _LINE, dtype=torch.float32, device="cpu")
         table = (ctypes.c_void_p * (len(self._table) + 1))(*self._table, room.data_ptr())
         code = load(source)
         inputs = (ctypes.c_void_p * len(self._inputs))()
@@ -100,7 +103,7 @@ class CWriter:
             values = tuple([value.contiguous() for value in values])
             for index, value in enumerate(values):
                 inputs[index] = value.data_ptr()
-            out = torch.empty(shape)
+            out = torch.empty(shape, dtype=torch.float32, device="cpu")
             bad = code(table, inputs, out.data_ptr())
             if bad:
                 _refuse(bad, rates)
@@ -147,8 +150,8 @@ class CWriter:
             raise UnsupportedError(f"a result of {like.dtype} that is not contiguous")
         if node in self._kept:
             if "result" in self._places.values():
-                raise UnsupportedError("the step returns more than what an operation made")
-            place = "result"
+                raise UnsupportedError("the step returns more than one result")
+            place, self._result = "result", node
         else:
             place = f"(room + {self._room})"
             self._room += -(-like.numel() // _LINE) * _LINE

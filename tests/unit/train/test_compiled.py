@@ -43,6 +43,10 @@ def replica(shape, name="Adam", options=None, p=0.4):
     return model, build_optimizer(name, copy.deepcopy(options), model.parameters()), applied
 
 
+def net(*middle):
+    return nn.Sequential(nn.Linear(12, 8), *middle, nn.Linear(8, 3))
+
+
 def batches(shape, count):
     generator = torch.Generator().manual_seed(1)
     for index in range(count):
@@ -66,6 +70,21 @@ def test_compiled_equals_recorded_within_rounding(shape, name, options):
     for a, b in zip(recorded[1].state.values(), compiled[1].state.values(), strict=True):
         assert a["step"] == b["step"] == 12
         torch.testing.assert_close(b["exp_avg"], a["exp_avg"], rtol=1e-2, atol=1e-5)
+
+
+@needs_compiler
+def test_logits_that_are_reshaped_at_the_end_are_returned_as_they_are():
+    torch.manual_seed(0)
+    one = net(nn.ReLU(), nn.Flatten(), nn.Linear(8, 8))
+    one.append(nn.Flatten())
+    two = copy.deepcopy(one)
+    steps = [
+        CapturedStep(model, build_optimizer("Adam", {}, model.parameters()), compiled=compiled)
+        for model, compiled in ((one, False), (two, True))
+    ]
+    for inputs, targets in batches((12, (), 3), 6):
+        expected, found = (step(inputs, targets) for step in steps)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @needs_compiler
@@ -107,10 +126,6 @@ def test_a_rate_or_a_target_that_is_none_is_refused_when_it_is_met():
     applied.p[1] = 1.5
     with pytest.raises(ArgumentError, match=r"\[0, 1\]"):
         step(inputs, targets)
-
-
-def net(*middle):
-    return nn.Sequential(nn.Linear(12, 8), *middle, nn.Linear(8, 3))
 
 
 @needs_compiler
