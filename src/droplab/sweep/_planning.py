@@ -16,21 +16,14 @@ from droplab.errors import DroplabError
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import make_groups
+from droplab.sweep._trial import Alone, Together, first_batch
 from droplab.sweep._worker_session import can_send
 from droplab.train import (
     ExecutionPlan,
-    OnDevice,
-    Population,
-    PopulationEvaluation,
-    PopulationStep,
     UnsupportedError,
     available_bytes,
-    batch_order,
-    build_step,
-    can_capture_population,
     choose_device,
     compiler,
-    evaluate,
     evaluation_bytes,
     is_elementwise,
     is_out_of_memory,
@@ -79,26 +72,19 @@ def choose_plan(
     arms = arms or recipe.arms
 
     @cache
-    def alone(compiled: bool) -> _Alone:
+    def alone(compiled: bool) -> Alone:
         plan = ExecutionPlan(1, captured=captured, device=device, compiled=compiled)
-        return _Alone(experiment, plan)
+        return Alone(experiment, plan)
 
     captured = experiment.capturable
     single, seconds = time_plans(
         lambda _: alone(False).step, captured=captured, seconds=0.6, device=device
     )
     count = len(arms) * len(recipe.seeds)
+    steps = count * recipe.epochs * experiment.steps_an_epoch
     compiled: tuple[ExecutionPlan, float] | None = None
-    whole = seconds * count * recipe.epochs * experiment.steps_an_epoch
-    if device == "cpu" and captured and whole > _COMPILE_SECONDS and _compiles(alone):
-        plan, faster = time_plans(
-            lambda plan: alone(plan.compiled).step,
-            captured=True,
-            seconds=0.4,
-            threads=(single.threads,),
-            compiled=True,
-        )
-        compiled = (plan, faster) if plan.compiled else None
+    if device == "cpu" and captured and seconds * steps > _COMPILE_SECONDS:
+        compiled = _compiled(alone, single)
     if count == 1:
         return compiled[0] if compiled else single
     reason = why_alone(experiment, arms)
@@ -116,7 +102,7 @@ def choose_plan(
     best, cost = single, seconds
     for size in _sizes(experiment, count, device=device):
         try:
-            trial = _Together(experiment, arms, size, device)
+            trial = Together(experiment, arms, size, device)
             plan, seconds = time_plans(
                 lambda _, step=trial.step: step,
                 captured=trial.captured,
@@ -133,11 +119,28 @@ def choose_plan(
     if beside is not None:
         return beside
     if best.group == 1:
-        best = dataclasses.replace(best, reason="training them together was measured to be slower")
+        reason = "training them together was measured to be slower"
+        best = dataclasses.replace(compiled[0] if compiled else best, reason=reason)
     return best
 
 
-def _compiles(alone: Callable[[bool], _Alone]) -> bool:
+def _compiled(
+    alone: Callable[[bool], Alone], single: ExecutionPlan
+) -> tuple[ExecutionPlan, float] | None:
+    """Return the compiled plan and its seconds a step, None if it is not there or not faster."""
+    if not _compiles(alone):
+        return None
+    plan, seconds = time_plans(
+        lambda plan: alone(plan.compiled).step,
+        captured=True,
+        seconds=0.4,
+        threads=(single.threads,),
+        compiled=True,
+    )
+    return (plan, seconds) if plan.compiled else None
+
+
+def _compiles(alone: Callable[[bool], Alone]) -> bool:
     """Whether the step can be compiled here; it is, if so."""
     if compiler() is None:
         return False
@@ -181,7 +184,7 @@ def _beside(
         groups = make_groups(arms, recipe.seeds, size)
         if len(groups) < workers:
             continue
-        trial = _Together(experiment, arms, size)
+        trial = Together(experiment, arms, size)
         plan, seconds = time_plans(
             lambda _, step=trial.step: step, captured=trial.captured, seconds=0.3, threads=(1,)
         )
@@ -200,19 +203,13 @@ def _sizes(
 ) -> list[int]:
     """Group sizes to measure, the largest that memory allows first; `beside` groups at a time."""
     model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
-    inputs, targets = _first_batch(experiment)
+    inputs, targets = first_batch(experiment)
     replica = max(1, member_bytes(model, inputs, targets))
     common = evaluation_bytes(model, inputs, targets)
     room = max(0, available_bytes(torch.device(device)) // beside - common) // replica
     largest = max(1, min(count, _LARGEST, room))
     sizes = [largest, largest // 2, largest // 4] if largest >= 16 else [largest]
     return [size for size in sizes if size > 1]
-
-
-def _first_batch(experiment: Experiment) -> tuple[Tensor, Tensor]:
-    recipe, train = experiment.recipe, experiment.splits.train
-    order = batch_order(recipe.seeds[0], 1, len(train))
-    return next(train.batches(order, recipe.batch_size))
 
 
 def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
@@ -230,7 +227,7 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
         return f"{type(replica.optimizer).__name__} looks at whole tensors, not at each number"
     if len(recipe.seeds) > 1:
         experiment.population([arm], recipe.seeds[:2])  # checks what the factory returns
-    inputs, targets = _first_batch(experiment)
+    inputs, targets = first_batch(experiment)
     replica.applied.set_step(0)
     trained = [p for group in replica.optimizer.param_groups for p in group["params"]]
     with torch.random.fork_rng():
@@ -261,75 +258,14 @@ def _close(one: Tensor, two: Tensor) -> bool:
     return both_broken or torch.allclose(one, two, rtol=1e-2, atol=1e-3 * two.abs().max().item())
 
 
-class _Alone:
-    """Steps of a throw-away replica, for timing."""
-
-    def __init__(self, experiment: Experiment, plan: ExecutionPlan) -> None:
-        recipe, train = experiment.recipe, OnDevice(experiment.splits.train, plan.device)
-        replica = experiment.replica(recipe.arms[-1], recipe.seeds[0], plan.device)
-        order = batch_order(recipe.seeds[0], 1, len(train))[: 64 * recipe.batch_size]
-        size = min(recipe.batch_size, len(order))
-        self._batches = [b for b in train.batches(order, size) if len(b[1]) == size]
-        self._experiment = experiment
-        self._replica = replica
-        self._device = plan.device
-        self._run = build_step(plan, replica.model, replica.optimizer, recipe.clip)
-        self._number = 0
-        self.members = 1
-        replica.model.train()
-
-    def step(self) -> None:
-        self._replica.applied.set_step(self._number)
-        self._run(*self._batches[self._number % len(self._batches)])
-        self._number += 1
-
-    def score(self) -> None:
-        splits = self._experiment.splits
-        for split in (splits.train, splits.validation):
-            evaluate(self._replica.model, OnDevice(split, self._device))
-
-
-class _Together:
-    """Batched steps of a throw-away group, for timing."""
-
-    def __init__(
-        self, experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu"
-    ) -> None:
-        group = make_groups(arms, experiment.recipe.seeds, size)[0]
-        chosen = [arm for arm in arms if arm.name in group.arms]
-        self._population: Population = experiment.population(chosen, group.seeds, device)
-        self._experiment = experiment
-        self.members = self._population.members
-        self.captured = can_capture_population(self._population.template)
-        clip = experiment.recipe.clip
-        self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
-        self._evaluation = PopulationEvaluation(self._population, captured=self.captured)
-        inputs, targets = (part.to(device) for part in _first_batch(experiment))
-        seeds = self._population.seeds
-        self._batch = torch.stack([inputs] * seeds), torch.stack([targets] * seeds)
-        self._number = 0
-        self._population.template.train()
-
-    def step(self) -> None:
-        self._population.set_step(self._number)
-        self._run(*self._batch)
-        self._number += 1
-
-    def score(self) -> None:
-        train, validation = self._experiment.splits.train, self._experiment.splits.validation
-        if isinstance(train, Split) and isinstance(validation, Split):
-            self._evaluation(train)
-            self._evaluation(validation)
-
-
 def fit_budget(
     experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan, budget: float
 ) -> Recipe:
     """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
     recipe = experiment.recipe
     with plan.active():
-        trial = _Together(experiment, arms, plan.group, plan.device) if plan.group > 1 else None
-        trial = trial or _Alone(experiment, plan)
+        trial = Together(experiment, arms, plan.group, plan.device) if plan.group > 1 else None
+        trial = trial or Alone(experiment, plan)
         for _ in range(5):
             trial.step()
         began = perf_counter()

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from droplab.errors import DroplabError
 from droplab.results import environment
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_PATIENCE = 120.0
+"""Seconds for a compiler, which takes one or two."""
 
 
 class UnsupportedError(DroplabError):
@@ -45,19 +48,30 @@ def load(source: str) -> Callable[..., int]:
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="droplab-"))
     file = folder / name
-    if not file.exists():
-        part = folder / f"{name}.{os.getpid()}"
-        done = subprocess.run(
-            [path, *_FLAGS, "-x", "c", "-", "-o", str(part), "-lm"],
-            input=source,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            first = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-            raise UnsupportedError(f"{path} refuses the source: {first}")
-        part.replace(file)
-    step = ctypes.CDLL(str(file)).step
+    try:
+        if not file.exists():
+            _compile(path, source, file)
+        step = ctypes.CDLL(str(file)).step
+    except (OSError, subprocess.TimeoutExpired) as error:  # or a folder that forbids to run it
+        raise UnsupportedError(
+            f"what {path} makes of the source cannot be used: {error}"
+        ) from error
     step.argtypes, step.restype = [ctypes.c_void_p] * 3, ctypes.c_int
     return step
+
+
+def _compile(path: str, source: str, file: Path) -> None:
+    """Compile under a name of our own, so that whoever else does finds all of it or nothing."""
+    part = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}")
+    done = subprocess.run(
+        [path, *_FLAGS, "-x", "c", "-", "-o", str(part), "-lm"],
+        input=source,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_PATIENCE,
+    )
+    if done.returncode:
+        first = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
+        raise UnsupportedError(f"{path} refuses the source: {first}")
+    part.replace(file)

@@ -80,11 +80,11 @@ def test_the_plan_measures_and_names_the_device(monkeypatch, device):
             asked.append(device)
             self.members, self.captured, self.step = size, True, lambda: None
 
-    def clock(make_step, *, captured, seconds, threads=(), device="cpu"):
+    def clock(make_step, *, captured, seconds, threads=(), device="cpu", compiled=False):
         asked.append(device)
         return ExecutionPlan(1, captured=captured, device=device), 1.0
 
-    monkeypatch.setattr(planning, "_Together", Trial)
+    monkeypatch.setattr(planning, "Together", Trial)
     monkeypatch.setattr(planning, "time_plans", clock)
     monkeypatch.setattr(planning, "available_bytes", lambda at: asked.append(at.type) or 1 << 40)
     monkeypatch.setattr(planning, "_beside", lambda *_: None)
@@ -100,6 +100,7 @@ def test_a_gpu_is_not_shared_among_workers(monkeypatch):
     monkeypatch.setattr(
         planning, "time_plans", lambda *_, device, **__: (ExecutionPlan(1, device=device), 1.0)
     )
+    monkeypatch.setattr(planning, "compiler", lambda: None)
     assert choose_plan(resolve(tiny())).workers == 0
     assert choose_plan(resolve(tiny()), device="cpu").workers == 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -169,6 +170,10 @@ def test_what_was_compiled_once_is_found_on_disk(tmp_path, monkeypatch):
     with pytest.raises(UnsupportedError, match="refuses the source"):
         load(source.replace("return", "retrun"))
     assert not list(tmp_path.rglob("*.so.*"))
+    load.cache_clear()
+    monkeypatch.setattr(_c_compiler.ctypes, "CDLL", Mock(side_effect=OSError("not allowed")))
+    with pytest.raises(UnsupportedError, match="is of no use: not allowed"):
+        load(source)
 
 
 def test_without_a_compiler_it_is_said(monkeypatch, tmp_path):

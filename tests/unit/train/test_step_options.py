@@ -390,7 +390,9 @@ def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch
     real, counts = _capture.record, []
     for module in (_capture, _population_step):
         monkeypatch.setattr(
-            module, "record", lambda f, s, *x: counts.append(x[0].shape) or real(f, s, *x)
+            module,
+            "record",
+            lambda f, s, *x, **how: counts.append(x[0].shape) or real(f, s, *x, **how),
         )
     scheduler = Scheduler("StepLR", SCHEDULERS["StepLR"])
     alone(1, scheduler=scheduler)
