@@ -73,8 +73,16 @@ def _train(tell: _Output, jobs: queue.Queue[dict[str, Any]]) -> None:
 
 
 def _heed_interrupts() -> None:
-    """Turn SIGINT into KeyboardInterrupt, though a shell may have it ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Turn SIGINT into KeyboardInterrupt, though a shell may have it ignored.
+
+    Once: a second one would break off the closing of the run, which the first one began.
+    """
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def _listen(stream: IO[bytes], jobs: queue.Queue[dict[str, Any]]) -> None:

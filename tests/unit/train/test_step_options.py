@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from droplab.train import (
     Population,
     PopulationStep,
     Scheduler,
+    _capture,
+    _population_step,
     build_optimizer,
     fit,
     fit_population,
@@ -385,17 +388,12 @@ def test_planned_rates_are_given_back_and_checked():
 
 def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch):
     """One record for each batch shape, of training and of scoring, whatever the epochs set."""
-    from droplab.train import _capture, _population_step
-
-    real, counts = _capture.record, []
+    record = Mock(wraps=_capture.record)
     for module in (_capture, _population_step):
-        monkeypatch.setattr(
-            module,
-            "record",
-            lambda f, s, *x, **how: counts.append(x[0].shape) or real(f, s, *x, **how),
-        )
+        monkeypatch.setattr(module, "record", record)
     scheduler = Scheduler("StepLR", SCHEDULERS["StepLR"])
     alone(1, scheduler=scheduler)
     together(scheduler=scheduler)
+    counts = [call.args[2].shape for call in record.call_args_list]
     assert len(counts) == len(set(counts))
     assert {(16, 12), (6, 12), (2, 16, 12), (2, 6, 12)} <= set(counts)
