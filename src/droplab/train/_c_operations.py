@@ -34,7 +34,7 @@ def _product(to: CWriter, node: fx.Node, a: Any, b: Any, bias: str) -> None:
 
 def _addmm(to: CWriter, node: fx.Node) -> None:
     bias, a, b = node.args
-    if node.kwargs or bias.meta["val"].dim() != 1:  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    if node.kwargs or bias.meta["val"].stride() != (1,):  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         raise UnsupportedError("a product that is scaled, or with an unusual bias")
     _product(to, node, a, b, to.place(bias))
 
@@ -65,7 +65,8 @@ def _check_same_layout(node: fx.Node) -> None:
 def _rowwise(name: str) -> Callable[[CWriter, fx.Node], None]:
     def emit(to: CWriter, node: fx.Node) -> None:
         like = node.meta["val"]
-        if like.dim() != 2 or 1 not in node.args:
+        axis = next(arg for arg in node.args if type(arg) is int)
+        if like.dim() != 2 or axis != 1:
             raise UnsupportedError(f"{node.target} over another axis than the last of two")
         _check_same_layout(node)
         places = [to.place(arg) for arg in node.args if isinstance(arg, fx.Node)]

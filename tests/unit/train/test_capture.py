@@ -8,8 +8,10 @@ from torch import nn
 
 from droplab import placement
 from droplab.models import MLP
-from droplab.train import CapturedStep, EagerStep, build_optimizer, can_capture
+from droplab.train import CapturedStep, EagerStep, build_optimizer, can_capture, compiler
 from droplab.train._optimizer import lie_together
+
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 
 OPTIMIZERS = {
     "Adam": {"lr": 1e-2},
@@ -65,14 +67,13 @@ def test_step_counters_are_joined_once_and_count_on():
     assert len(where) == 1
 
 
-def test_replay_follows_steps_and_rates():
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=needs_compiler)])
+def test_replay_follows_steps_and_rates(compiled):
     """A recorded key or rate would repeat one mask for ever; the replay reads the live ones."""
-    model, optimizer, applied = replica("SGD", {"fc1": 0.5, "fc2": 0.5})
+    model, optimizer, applied = replica("Adam", {"fc1": 0.5, "fc2": 0.5})
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-        group["momentum"] = 0.0
-        group["nesterov"] = False
-    step = CapturedStep(model, optimizer)
+    step = CapturedStep(model, optimizer, compiled=compiled)
     inputs, targets = next(batches(1))
     outputs = []
     for number in (0, 1, 2, 3, 2):

@@ -89,18 +89,15 @@ def test_logits_that_are_reshaped_at_the_end_are_returned_as_they_are():
 
 
 @needs_compiler
-def test_rates_keys_and_the_learning_rate_are_read_as_they_are():
+def test_rates_and_the_learning_rate_are_read_as_they_are():
     shape = (12, (16, 8), 3)
     rate = torch.tensor(0.0)
     model, optimizer, applied = replica(shape, options={"lr": rate})
     step = CapturedStep(model, optimizer, compiled=True)
     inputs, targets = next(batches(shape, 1))
-    outputs = []
-    for number in (0, 1, 2, 3, 2):
+    for number in range(2):  # the second one is compiled
         applied.set_step(number)
-        outputs.append(step(inputs, targets))
-    assert not torch.equal(outputs[2], outputs[3])
-    assert torch.equal(outputs[2], outputs[4])
+        step(inputs, targets)
     applied.p.zero_()
     model.eval()
     with torch.no_grad():
