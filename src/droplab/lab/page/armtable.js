@@ -88,7 +88,8 @@ function columnsOf(names) {
       const value = at(data, "curves", arm, deciding, epoch);
       const other = at(data, "curves", base, deciding, epoch);
       if (arm === base || value == null || other == null) return ["–", ""];
-      return [differenceText(deciding, value - other), ""];
+      const paired = data.counts[arm][epoch - 1] === data.counts[base][epoch - 1];
+      return [differenceText(deciding, value - other), paired ? "" : "over other seeds"];
     },
   });
   return columns;
