@@ -7,6 +7,7 @@ from droplab.verdict._judge import duration, judge
 from droplab.verdict._metrics import METRICS, TEST_METRICS, Metric, metric
 from droplab.verdict._pool import pool
 from droplab.verdict._signflip import Comparison, compare, smallest_p
+from droplab.verdict._skewed import compare_skewed
 from droplab.verdict._table import Table
 from droplab.verdict._target import condition_text
 from droplab.verdict._types import (
@@ -42,6 +43,7 @@ __all__ = [
     "Word",
     "choose",
     "compare",
+    "compare_skewed",
     "condition_text",
     "duration",
     "judge",

@@ -39,18 +39,20 @@ def paired(
         metric: How it is read.
         level: Coverage of the intervals.
     """
-    others = [i for i in range(len(names)) if i != baseline]
-    if not others:
-        return {}
-    finite = np.where(np.isfinite(values), values, math.nan)
-    differences = finite[others] - finite[baseline]
+    others = [name for i, name in enumerate(names) if i != baseline]
     found: dict[str, Difference] = {}
-    for i, result in zip(others, compare(differences, level=level), strict=True):
+    for name, result in zip(others, compare(less(values, baseline), level=level), strict=True):
         better = metric.better(result.mean, 0.0) if result.p <= 1 - level else None
-        found[names[i]] = Difference(
-            names[i], metric.name, result.n, result.mean, result.low, result.high, result.p, better
+        found[name] = Difference(
+            name, metric.name, result.n, result.mean, result.low, result.high, result.p, better
         )
     return found
+
+
+def less(values: Floats, baseline: int) -> Floats:
+    """Return what the other arms have more than the baseline, NaN where a number is missing."""
+    finite = np.where(np.isfinite(values), values, math.nan)
+    return np.delete(finite, baseline, axis=0) - finite[baseline]
 
 
 def judge_arms(table: Table, primary: Metric, level: float) -> tuple[ArmVerdict, ...]:

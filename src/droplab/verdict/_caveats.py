@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from droplab.recipe import Recipe
-from droplab.verdict._arms import seeds_text
+from droplab.verdict._arms import less, p_text, seeds_text
 from droplab.verdict._metrics import METRICS, Metric
 from droplab.verdict._signflip import smallest_p
+from droplab.verdict._skewed import compare_skewed
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Best
 
@@ -35,6 +36,7 @@ def caveats(
         *_diverged(table, baseline.name),
         *_missing(table, arms),
         *_few(others, primary, level),
+        *_skewed(table, others, primary, level),
         *_constant(others, primary),
         *_selection(table.recipe, best, len(others)),
         *_evaluation_set(table.recipe, baseline, notes),
@@ -90,6 +92,25 @@ def _few(others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
         f"{smallest_p(least):.3g}, so nothing can be said at {1 - level:.0%}; ".replace("%", " %")
         + f"run at least {FEWEST} seeds, better 8."
     ]
+
+
+def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
+    """Return which words rest on differences that scatter to both sides alike."""
+    if not any(arm.word in ("helps", "hurts") for arm in others):
+        return []
+    values = np.where(table.done(), table.values(primary.name), math.nan)
+    differences = less(values, table.arms.index(table.recipe.baseline.name))
+    found: list[str] = []
+    for arm, wide in zip(others, compare_skewed(differences, level=level), strict=True):
+        if arm.word in ("helps", "hurts") and wide.p > 1 - level:
+            interval = primary.interval(wide.low, wide.high)
+            found.append(
+                f"'{arm.name}' {arm.word} if its differences scatter to both sides alike, as they "
+                "do where dropout changes nothing. Were they as skewed as an exponential "
+                f"distribution, the interval would be {interval} (p = {p_text(wide.p)}): more "
+                "seeds would settle it."
+            )
+    return found
 
 
 def _constant(others: list[ArmVerdict], primary: Metric) -> list[str]:

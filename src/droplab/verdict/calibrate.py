@@ -9,16 +9,19 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from droplab.errors import ArgumentError
-from droplab.verdict._signflip import LEVEL, compare
+from droplab.verdict._signflip import LEVEL, Comparison, compare
+from droplab.verdict._skewed import compare_skewed
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
+Test = Callable[[Floats], Sequence[Comparison]]
 
 EXPERIMENTS = 2000
 ARMS = (2, 4, 9)
@@ -35,23 +38,25 @@ class Noise:
     Args:
         name: Its name in the table.
         draw: Noise of replicas, shape (arms, seeds), with mean 0 and variance 1.
-        mirrored: Whether the baseline's noise enters with the opposite sign. Then differences are
-            as skewed as the noise; otherwise they are symmetric, as they are whenever arm and
-            baseline follow one law.
+        baseline: How the baseline's noise enters the differences: -1 as it is subtracted, where
+            arm and baseline follow one law, which makes differences symmetric; 1 mirrored, which
+            makes them skewed; 0 not at all, which makes them as skewed as the noise.
     """
 
     name: str
     draw: Draw
-    mirrored: bool = False
+    baseline: float = -1.0
 
 
 NOISES = (
     Noise("normal", lambda rng, shape: rng.normal(size=shape)),
     Noise("heavy-tailed runs", lambda rng, shape: rng.standard_t(3, size=shape) / np.sqrt(3.0)),
     Noise("skewed runs", lambda rng, shape: rng.exponential(size=shape) - 1.0),
-    Noise("skewed differences", lambda rng, shape: rng.exponential(size=shape) - 1.0, True),
+    Noise("skewed differences", lambda rng, shape: rng.exponential(size=shape) - 1.0, 1.0),
+    Noise("exponential differences", lambda rng, shape: rng.exponential(size=shape) - 1.0, 0.0),
 )
 NORMAL = NOISES[0]
+SKEWED = tuple(noise for noise in NOISES if noise.baseline != -1)
 
 
 def experiments(
@@ -59,14 +64,14 @@ def experiments(
 ) -> Iterator[Floats]:
     """Yield the paired differences of simulated experiments, shape (arms - 1, seeds).
 
-    All differences share the baseline's noise, as in a real run, and have standard deviation 1.
+    Differences have standard deviation 1; they share the baseline's noise, as in a real run.
     The same setting always gives the same experiments.
     """
     rng = np.random.default_rng([NOISES.index(noise), arms, seeds])
     for _ in range(count):
         runs = noise.draw(rng, (arms, seeds))
-        baseline = -runs[:1] if noise.mirrored else runs[:1]
-        yield (runs[1:] - baseline) / np.sqrt(2.0) + effects[:, None]
+        differences = runs[1:] + noise.baseline * runs[:1]
+        yield differences / np.hypot(1.0, noise.baseline) + effects[:, None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,12 @@ class Outcome:
 
 
 def simulate(
-    noise: Noise, arms: int, seeds: int, effects: Sequence[float] = (), count: int = EXPERIMENTS
+    noise: Noise,
+    arms: int,
+    seeds: int,
+    effects: Sequence[float] = (),
+    count: int = EXPERIMENTS,
+    test: Test = compare,
 ) -> Outcome:
     """Return what the verdict says of simulated experiments.
 
@@ -95,12 +105,13 @@ def simulate(
         seeds: Number of seeds.
         effects: Effects of the first arms, in standard deviations of the differences; 0 beyond.
         count: Number of experiments.
+        test: `compare` for the words, `compare_skewed` for the words without a caveat on skewness.
     """
     true = np.zeros(arms - 1)
     true[: len(effects)] = effects
     alarmed = covered = found = 0
     for differences in experiments(noise, arms, seeds, true, count):
-        results = compare(differences)
+        results = test(differences)
         said = [result.p <= 1 - LEVEL for result in results]
         alarmed += any(word and effect == 0 for word, effect in zip(said, true, strict=True))
         covered += all(r.low <= effect <= r.high for r, effect in zip(results, true, strict=True))
@@ -108,27 +119,27 @@ def simulate(
     return Outcome(alarmed / count, covered / count, found / count)
 
 
-def false_alarm_row(noise: Noise, arms: int, count: int = EXPERIMENTS) -> str:
+def false_alarm_row(noise: Noise, arms: int, count: int = EXPERIMENTS, test: Test = compare) -> str:
     """Return a row of the table of false alarms."""
-    found = [simulate(noise, arms, seeds, (), count).alarmed for seeds in SEEDS]
+    found = [simulate(noise, arms, seeds, (), count, test).alarmed for seeds in SEEDS]
     return _row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
 
 
-def coverage_row(noise: Noise, arms: int, count: int = EXPERIMENTS) -> str:
+def coverage_row(noise: Noise, arms: int, count: int = EXPERIMENTS, test: Test = compare) -> str:
     """Return a row of the table of coverage: the lowest over none, half and all arms different."""
     others = arms - 1
     rising = [1.0 + i / max(others - 1, 1) for i in range(others)]
     patterns: list[list[float]] = [[], [1.5] * ((others + 1) // 2), rising]
     found = [
-        min(simulate(noise, arms, seeds, effects, count).covered for effects in patterns)
+        min(simulate(noise, arms, seeds, effects, count, test).covered for effects in patterns)
         for seeds in SEEDS
     ]
     return _row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
 
 
-def power_row(arms: int, seeds: int, count: int = EXPERIMENTS) -> str:
+def power_row(arms: int, seeds: int, count: int = EXPERIMENTS, test: Test = compare) -> str:
     """Return a row of the table of power."""
-    found = [simulate(NORMAL, arms, seeds, [effect], count).found for effect in EFFECTS]
+    found = [simulate(NORMAL, arms, seeds, [effect], count, test).found for effect in EFFECTS]
     return _row(arms, seeds, *(f"{100 * share:.0f}" for share in found))
 
 
@@ -136,46 +147,52 @@ def _row(*cells: object) -> str:
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
-def tables(count: int = EXPERIMENTS, said: Callable[[str], None] = lambda line: None) -> str:
-    """Return the three tables as Markdown."""
-    lines: list[str] = []
-
-    def add(line: str) -> None:
-        said(line)
-        lines.append(line)
-
+def _tables_of(noises: Sequence[Noise], count: int, test: Test) -> Iterator[str]:
+    """Yield the lines of three tables, Markdown: false alarms, coverage, power."""
     seeds = [f"{n} seeds" for n in SEEDS]
-    add(f"False alarms, in per cent of {count} experiments without any effect:")
-    add("")
-    add(_row("noise", "arms", *seeds))
-    add("|---|---|---|---|---|")
-    for noise in NOISES:
+    yield f"False alarms, in per cent of {count} experiments without any effect:"
+    yield ""
+    yield _row("noise", "arms", *seeds)
+    yield "|---|---|---|---|---|"
+    for noise in noises:
         for arms in ARMS:
-            add(false_alarm_row(noise, arms, count))
-    add("")
-    add(
+            yield false_alarm_row(noise, arms, count, test)
+    yield ""
+    yield (
         f"Simultaneous coverage, in per cent of {count} experiments; the lowest of three cases: no "
         "arm differs, half of them do (1.5 standard deviations), all do (1 to 2):"
     )
-    add("")
-    add(_row("noise", "arms", *seeds))
-    add("|---|---|---|---|---|")
-    for noise in NOISES:
+    yield ""
+    yield _row("noise", "arms", *seeds)
+    yield "|---|---|---|---|---|"
+    for noise in noises:
         for arms in ARMS:
-            add(coverage_row(noise, arms, count))
-    add("")
-    add(
+            yield coverage_row(noise, arms, count, test)
+    yield ""
+    yield (
         f"Power: how often an effect is found, in per cent of {count} experiments with normal "
         "noise in which one arm has it. Effects are in standard deviations of the paired "
         "differences:"
     )
-    add("")
-    add(_row("arms", "seeds", *EFFECTS))
-    add("|---|---|" + "---|" * len(EFFECTS))
+    yield ""
+    yield _row("arms", "seeds", *EFFECTS)
+    yield "|---|---|" + "---|" * len(EFFECTS)
     for arms in ARMS:
         for n in SEEDS:
-            add(power_row(arms, n, count))
-    return "\n".join(lines)
+            yield power_row(arms, n, count, test)
+
+
+def tables(count: int = EXPERIMENTS, said: Callable[[str], None] = lambda line: None) -> str:
+    """Return all tables as Markdown: of every word, and of the words without a caveat."""
+    lines: list[str] = []
+    for title, noises, test in (
+        ("### Every word", NOISES, compare),
+        ("### Words without the caveat on skewed differences", SKEWED, compare_skewed),
+    ):
+        for line in chain((title, ""), _tables_of(noises, count, test), ("",)):
+            said(line)
+            lines.append(line)
+    return "\n".join(lines[:-1])
 
 
 def written(page: str, text: str) -> str:

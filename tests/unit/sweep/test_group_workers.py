@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -152,7 +150,7 @@ class Killer(Observer):
         if self.times:
             self.times -= 1
             for worker in self.sessions[-1]._pool.running:
-                os.kill(worker.process.pid, signal.SIGKILL)
+                worker.process.kill()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -117,7 +115,7 @@ class Killer(Observer):
             for session in Killer.sessions:
                 for worker in session._pool.running:
                     if (worker.task.arm, worker.task.seed) == (row.arm, row.seed):
-                        os.kill(worker.process.pid, signal.SIGKILL)
+                        worker.process.kill()
 
 
 @pytest.fixture

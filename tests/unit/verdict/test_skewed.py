@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from droplab.errors import ArgumentError
+from droplab.verdict import compare, compare_skewed, judge
+from droplab.verdict._skewed import _t_of_skewed
+
+BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]
+
+
+@pytest.mark.parametrize(("arms", "n"), [(1, 6), (3, 8), (8, 12)])
+def test_p_is_that_of_the_clearest_of_independent_skewed_arms(arms, n):
+    """Against numpy's own exponential numbers, arms drawn together, within 5 standard errors."""
+    rng = np.random.default_rng([arms, n])
+    drawn = rng.exponential(size=(40_000, arms, n)) - 1
+    t = np.abs(drawn.mean(axis=2)) * math.sqrt(n) / drawn.std(axis=2, ddof=1)
+    clearest = t.max(axis=1)
+    noise = rng.normal(size=(arms, n))
+    noise = (noise - noise.mean(axis=1, keepdims=True)) / noise.std(axis=1, ddof=1, keepdims=True)
+    for size in (1.5, 3.0, 5.0):
+        found = compare_skewed(noise + size / math.sqrt(n))[0]
+        share = float((clearest >= size).mean())
+        if found.p > compare(noise + size / math.sqrt(n))[0].p:
+            assert abs(found.p - share) < 5 * math.sqrt(share * (1 - share) / 40_000 + 1e-6)
+        else:
+            assert found.p >= share - 5 * math.sqrt(share * (1 - share) / 40_000 + 1e-6)
+
+
+def test_the_interval_is_that_of_students_t_with_another_bound():
+    rng = np.random.default_rng(1)
+    row = rng.normal(0.2, 1.0, size=8)
+    found = compare_skewed([row])[0]
+    reach = (found.high - found.mean) / (row.std(ddof=1) / math.sqrt(8))
+    assert found.mean - found.low == pytest.approx(found.high - found.mean)
+    share = float((_t_of_skewed(8) > reach).mean())
+    assert share == pytest.approx(0.05, abs=1e-4)
+    assert reach > 2.365, "wider than for normal noise"
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    hnp.arrays(
+        np.float64,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+        elements=st.sampled_from([0.0, 0.0025, -0.0025, 0.005, -0.01, 0.1, 1e6, math.nan]),
+    )
+)
+def test_word_and_interval_never_disagree_and_are_never_bolder(table):
+    for found, exact in zip(compare_skewed(table), compare(table), strict=True):
+        assert (found.low > 0 or found.high < 0) == (found.p <= 0.05)
+        assert exact.p <= found.p <= 1
+        assert found.low <= exact.low
+        assert found.high >= exact.high
+        assert (found.n, found.mean) == (exact.n, exact.mean) or not found.n
+
+
+def test_scale_sign_and_order_do_not_matter_and_it_repeats():
+    rng = np.random.default_rng(6)
+    table = rng.normal(0.6, 1.0, size=(3, 8))
+    table[1, 2] = math.nan
+    before = compare_skewed(table)
+    for found, other in zip(before, compare_skewed(-1000 * table), strict=True):
+        assert other.p == pytest.approx(found.p, abs=1e-12)
+        assert other.low == pytest.approx(-1000 * found.high)
+    assert [f.p for f in compare_skewed(table[::-1])[::-1]] == pytest.approx([f.p for f in before])
+    _t_of_skewed.cache_clear()
+    assert compare_skewed(table) == before
+
+
+def test_degenerate_differences():
+    same, zero, one, none = (
+        compare_skewed([[0.3 + 1e-17] * 8])[0],
+        compare_skewed([[0.0] * 8])[0],
+        compare_skewed([[0.4]])[0],
+        compare_skewed([[math.nan] * 3])[0],
+    )
+    assert (same.p, same.low, same.high) == (2 / 2**8, 0.3, 0.3)
+    assert (zero.p, zero.low, zero.high) == (1.0, 0.0, 0.0)
+    assert (one.p, one.low, one.high) == (1.0, -math.inf, math.inf)
+    assert (none.n, none.p) == (0, 1.0)
+    assert compare_skewed(np.zeros((0, 8))) == ()
+    with pytest.raises(ArgumentError, match="infinite"):
+        compare_skewed([[math.inf, 1.0]])
+
+
+def test_many_pairs_are_judged_as_sixty_four():
+    rng = np.random.default_rng(3)
+    row = rng.normal(size=200)
+    found = compare_skewed([row])[0]
+    reach = (found.high - found.mean) / (row.std(ddof=1) / math.sqrt(200))
+    assert 1.96 < reach < 2.4
+    assert float((_t_of_skewed(64) > reach).mean()) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_a_word_that_rests_on_symmetry_carries_a_caveat(make_result):
+    """Six differences of one sign, far apart: clear to sign flips, not if they were skewed."""
+    unclear = [x - d for x, d in zip(BASE[:6], (0.001, 0.12, 0.02, 0.2, 0.01, 0.1), strict=True)]
+    verdict = judge(make_result({"none": BASE[:6], "a": unclear}))
+    assert verdict.arm("a").word == "helps"
+    found = [c for c in verdict.caveats if "scatter to both sides alike" in c]
+    (wide,) = compare_skewed(np.array([unclear]) - np.array(BASE[:6]))
+    assert found == [
+        "'a' helps if its differences scatter to both sides alike, as they do where dropout "
+        "changes nothing. Were they as skewed as an exponential distribution, the interval would "
+        f"be −0.206 to +0.055 (p = {wide.p:.2f}): more seeds would settle it."
+    ]
+    clear = [x - 0.3 + 0.01 * i for i, x in enumerate(BASE)]
+    verdict = judge(make_result({"none": BASE, "a": clear}))
+    assert verdict.arm("a").word == "helps"
+    assert not any("both sides alike" in c for c in verdict.caveats)
+
+
+def test_the_caveat_minds_the_other_arms(make_result):
+    """The same arm stands alone and does not among four; arms without a word carry none."""
+    pulls = (0.02, 0.08, 0.15, 0.03, 0.09, 0.12, 0.06, 0.02)
+    near = [x - d for x, d in zip(BASE, pulls, strict=True)]
+    others = {
+        f"o{i}": [x + (0.01 if (i >> j) % 2 else -0.012) for j, x in enumerate(BASE)]
+        for i in range(40, 43)
+    }
+    alone = judge(make_result({"none": BASE, "a": near}))
+    among = judge(make_result({"none": BASE, "a": near, **others}))
+    assert alone.arm("a").word == among.arm("a").word == "helps"
+    assert not any("both sides alike" in c for c in alone.caveats)
+    assert [c[:9] for c in among.caveats if "both sides alike" in c] == ["'a' helps"]
