@@ -100,17 +100,28 @@ def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: floa
         return []
     values = np.where(table.done(), table.values(primary.name), math.nan)
     differences = less(values, table.arms.index(table.recipe.baseline.name))
-    found: list[str] = []
-    for arm, wide in zip(others, compare_skewed(differences, level=level), strict=True):
-        if arm.word in ("helps", "hurts") and wide.p > 1 - level:
-            interval = primary.interval(wide.low, wide.high)
-            found.append(
-                f"'{arm.name}' {arm.word} if its differences scatter to both sides alike, as they "
-                "do where dropout changes nothing. Were they as skewed as an exponential "
-                f"distribution, the interval would be {interval} (p = {p_text(wide.p)}): more "
-                "seeds would settle it."
-            )
-    return found
+    found = [
+        (arm, wide)
+        for arm, wide in zip(others, compare_skewed(differences, level=level), strict=True)
+        if arm.word in ("helps", "hurts") and wide.p > 1 - level
+    ]
+    if not found:
+        return []
+    if len(found) == 1:
+        ((arm, wide),) = found
+        subject = f"'{arm.name}' {arm.word} if its"
+        interval = primary.interval(wide.low, wide.high)
+        otherwise = f"the interval would be {interval} (p = {p_text(wide.p)})"
+    else:
+        *first, last = (f"'{arm.name}'" for arm, _ in found)
+        subject = f"{', '.join(first)} and {last} differ from the baseline if their"
+        least, most = (p_text(end(wide.p for _, wide in found)) for end in (min, max))
+        otherwise = f"all these intervals would hold 0 (p from {least} to {most})"
+    return [
+        f"{subject} differences scatter to both sides alike, as they do where dropout changes "
+        f"nothing. Were they as skewed as an exponential distribution, {otherwise}: more seeds "
+        "would settle it."
+    ]
 
 
 def _constant(others: list[ArmVerdict], primary: Metric) -> list[str]:

@@ -130,3 +130,17 @@ def test_the_caveat_minds_the_other_arms(make_result):
     assert alone.arm("a").word == among.arm("a").word == "helps"
     assert not any("both sides alike" in c for c in alone.caveats)
     assert [c[:9] for c in among.caveats if "both sides alike" in c] == ["'a' helps"]
+
+
+def test_several_words_share_a_caveat(make_result):
+    unclear = (0.001, 0.12, 0.02, 0.2, 0.01, 0.1)
+    better, worse = (
+        [x + sign * d for x, d in zip(BASE[:6], unclear, strict=True)] for sign in (-1, 1)
+    )
+    verdict = judge(make_result({"none": BASE[:6], "a": better, "b": worse}))
+    assert [arm.word for arm in verdict.arms[1:]] == ["helps", "hurts"]
+    first, second = compare_skewed(np.array([better, worse]) - np.array(BASE[:6]))
+    assert first.p == pytest.approx(second.p)
+    (found,) = (c for c in verdict.caveats if "both sides alike" in c)
+    assert found.startswith("'a' and 'b' differ from the baseline if their differences scatter")
+    assert f"all these intervals would hold 0 (p from {first.p:.2f} to {first.p:.2f})" in found
