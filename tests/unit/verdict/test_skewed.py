@@ -133,13 +133,11 @@ def test_the_caveat_minds_the_other_arms(make_result):
 
 
 def test_several_words_share_a_caveat(make_result):
-    unclear = (0.001, 0.12, 0.02, 0.2, 0.01, 0.1)
-    better, worse = (
-        [x + sign * d for x, d in zip(BASE[:6], unclear, strict=True)] for sign in (-1, 1)
-    )
-    verdict = judge(make_result({"none": BASE[:6], "a": better, "b": worse}))
+    unclear = (0.02, 0.08, 0.25, 0.03, 0.09, 0.12, 0.06, 0.02)
+    better, worse = ([x + sign * d for x, d in zip(BASE, unclear, strict=True)] for sign in (-1, 1))
+    verdict = judge(make_result({"none": BASE, "a": better, "b": worse}))
     assert [arm.word for arm in verdict.arms[1:]] == ["helps", "hurts"]
-    first, second = compare_skewed(np.array([better, worse]) - np.array(BASE[:6]))
+    first, second = compare_skewed(np.array([better, worse]) - np.array(BASE))
     assert first.p == pytest.approx(second.p)
     (found,) = (c for c in verdict.caveats if "both sides alike" in c)
     assert found.startswith("'a' and 'b' differ from the baseline if their differences scatter")
