@@ -12,7 +12,7 @@ from droplab.recipe import Recipe
 from droplab.verdict._arms import less, p_text, seeds_text
 from droplab.verdict._metrics import METRICS, Metric
 from droplab.verdict._signflip import smallest_p
-from droplab.verdict._skewed import compare_skewed
+from droplab.verdict._skewed import compare_skewed, seeds_needed
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Best
 
@@ -100,27 +100,30 @@ def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: floa
         return []
     values = np.where(table.done(), table.values(primary.name), math.nan)
     differences = less(values, table.arms.index(table.recipe.baseline.name))
+    wider = compare_skewed(differences, level=level)
     found = [
-        (arm, wide)
-        for arm, wide in zip(others, compare_skewed(differences, level=level), strict=True)
+        (arm, wide, seeds_needed(row, len(others), level=level))
+        for arm, wide, row in zip(others, wider, differences, strict=True)
         if arm.word in ("helps", "hurts") and wide.p > 1 - level
     ]
     if not found:
         return []
     if len(found) == 1:
-        ((arm, wide),) = found
+        ((arm, wide, _),) = found
         subject = f"'{arm.name}' {arm.word} if its"
         interval = primary.interval(wide.low, wide.high)
         otherwise = f"the interval would be {interval} (p = {p_text(wide.p)})"
     else:
-        *first, last = (f"'{arm.name}'" for arm, _ in found)
+        *first, last = (f"'{arm.name}'" for arm, _, _ in found)
         subject = f"{', '.join(first)} and {last} differ from the baseline if their"
-        least, most = (p_text(end(wide.p for _, wide in found)) for end in (min, max))
+        least, most = (p_text(end(wide.p for _, wide, _ in found)) for end in (min, max))
         otherwise = f"all these intervals would hold 0 (p from {least} to {most})"
+    needed = [count for _, _, count in found if count is not None]
+    seeds = f"about {max(needed)} seeds" if len(needed) == len(found) else "many more seeds"
     return [
         f"{subject} differences scatter to both sides alike, as they do where dropout changes "
-        f"nothing. Were they as skewed as an exponential distribution, {otherwise}: more seeds "
-        "would settle it."
+        f"nothing. Were they as skewed as an exponential distribution, {otherwise}; {seeds} like "
+        "these would settle it."
     ]
 
 

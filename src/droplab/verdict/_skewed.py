@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -76,6 +77,36 @@ def _widened(found: Comparison, pairs: Floats, counts: Sequence[int], alpha: flo
     if p > alpha:  # at a tie, rounding must not let the interval say another thing than p
         low, high = min(low, 0.0), max(high, 0.0)
     return Comparison(found.n, found.mean, low, high, p)
+
+
+def seeds_needed(differences: ArrayLike, arms: int, *, level: float = LEVEL) -> int | None:
+    """Return how many pairs like these of one arm `compare_skewed` would find clear.
+
+    Args:
+        differences: Arm minus baseline, shape (seeds,); NaN where the arm lacks a seed.
+        arms: How many arms are compared at once, all with so many pairs.
+        level: Coverage of the intervals.
+
+    Returns:
+        The least number with the same mean and spread, None if it is above 64 or there is no mean
+        or no spread.
+
+    Example:
+        >>> seeds_needed([3, 1, 5, 4, 0.2, -1, 2, 4], arms=1)
+        10
+    """
+    row = np.array(differences, dtype=np.float64)
+    row = row[~np.isnan(row)]
+    if len(row) < 2 or not row.mean() or not np.ptp(row):
+        return None
+    each = abs(float(row.mean())) / float(row.std(ddof=1))
+    counts = range(2, _LARGEST + 1)
+
+    def clear(n: int) -> bool:
+        return each * math.sqrt(n) > _largest_t((n,) * arms, 1 - level)
+
+    place = bisect_left(counts, True, key=clear)  # more pairs are never less clear
+    return counts[place] if place < len(counts) else None
 
 
 def _p(t: Floats, counts: Sequence[int]) -> Floats:

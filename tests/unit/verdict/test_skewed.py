@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from droplab.errors import ArgumentError
 from droplab.verdict import compare, compare_skewed, judge
-from droplab.verdict._skewed import _t_of_skewed
+from droplab.verdict._skewed import _t_of_skewed, seeds_needed
 
 BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]
 
@@ -109,7 +109,7 @@ def test_a_word_that_rests_on_symmetry_carries_a_caveat(make_result):
     assert found == [
         "'a' helps if its differences scatter to both sides alike, as they do where dropout "
         "changes nothing. Were they as skewed as an exponential distribution, the interval would "
-        f"be −0.206 to +0.055 (p = {wide.p:.2f}): more seeds would settle it."
+        f"be −0.206 to +0.055 (p = {wide.p:.2f}); about 11 seeds like these would settle it."
     ]
     clear = [x - 0.3 + 0.01 * i for i, x in enumerate(BASE)]
     verdict = judge(make_result({"none": BASE, "a": clear}))
@@ -141,4 +141,31 @@ def test_several_words_share_a_caveat(make_result):
     assert first.p == pytest.approx(second.p)
     (found,) = (c for c in verdict.caveats if "both sides alike" in c)
     assert found.startswith("'a' and 'b' differ from the baseline if their differences scatter")
-    assert f"all these intervals would hold 0 (p from {first.p:.2f} to {first.p:.2f})" in found
+    assert (
+        f"all these intervals would hold 0 (p from {first.p:.2f} to {first.p:.2f}); about" in found
+    )
+
+
+def test_seeds_needed_are_just_enough():
+    """As many differences with the same mean and spread are clear, one fewer are not."""
+    row = np.array([3, 1, 5, 4, 0.2, -1, 2, 4])
+    for arms in (1, 3):
+        needed = seeds_needed([*row, math.nan], arms)
+        clear = []
+        for n in (needed - 1, needed):
+            noise = np.linspace(-1, 1, n)
+            alike = row.mean() + noise / noise.std(ddof=1) * row.std(ddof=1)
+            clear.append(compare_skewed([alike] * arms)[0].p <= 0.05)
+        assert clear == [False, True]
+    assert seeds_needed([0.01, 1, -1, 2, -2], 1) is None
+    assert seeds_needed([0.0, 0.0, 0.0], 1) is None
+    assert seeds_needed([0.3] * 3, 1) is None
+    assert seeds_needed([1.0], 1) is None
+    assert seeds_needed([math.nan], 1) is None
+
+
+def test_many_more_seeds_where_no_number_is_known(monkeypatch, make_result):
+    monkeypatch.setattr("droplab.verdict._caveats.seeds_needed", lambda *_, level: None)
+    unclear = [x - d for x, d in zip(BASE[:6], (0.001, 0.12, 0.02, 0.2, 0.01, 0.1), strict=True)]
+    verdict = judge(make_result({"none": BASE[:6], "a": unclear}))
+    assert sum("; many more seeds like these would settle it." in c for c in verdict.caveats) == 1
