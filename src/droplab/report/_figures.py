@@ -109,7 +109,7 @@ def draw(source: Source, ids: Ids) -> Figures:
 
 
 def _last(source: Source, metric: Metric) -> dict[str, Sequence[float]]:
-    values = np.where(source.table.done(), source.table.values(metric.name), math.nan)
+    values = source.table.judged(metric.name)
     return {name: row.tolist() for name, row in zip(source.table.arms, values, strict=True)}
 
 

@@ -59,7 +59,7 @@ def judge_arms(table: Table, primary: Metric, level: float) -> tuple[ArmVerdict,
     """Return what is to be said of every arm, in the recipe's order."""
     done = table.done()
     baseline = table.arms.index(table.recipe.baseline.name)
-    values = {name: np.where(done, table.values(name), math.nan) for name in METRICS}
+    values = {name: table.judged(name) for name in METRICS}
     differences = {
         name: paired(table.arms, found, baseline, METRICS[name], level)
         for name, found in values.items()

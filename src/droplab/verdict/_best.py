@@ -30,7 +30,7 @@ def judge_best(table: Table, primary: Metric, level: float) -> Best | None:
     if len(rows) < 2:
         return None
     names = [table.arms[i] for i in rows]
-    values = np.where(done, table.values(primary.name), math.nan)[rows]
+    values = table.judged(primary.name)[rows]
     values[~np.isfinite(values)] = math.nan
     if np.isnan(values).all(axis=1).any():
         return None

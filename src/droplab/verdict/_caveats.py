@@ -98,8 +98,8 @@ def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: floa
     """Return which words rest on differences that scatter to both sides alike."""
     if not any(arm.word in ("helps", "hurts") for arm in others):
         return []
-    values = np.where(table.done(), table.values(primary.name), math.nan)
-    differences = less(values, table.arms.index(table.recipe.baseline.name))
+    baseline = table.arms.index(table.recipe.baseline.name)
+    differences = less(table.judged(primary.name), baseline)
     wider = compare_skewed(differences, level=level)
     found = [
         (arm, wide, seeds_needed(row, len(others), level=level))

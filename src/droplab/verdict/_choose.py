@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -36,7 +35,7 @@ def choose(rows: Iterable[EpochRow], recipe: Recipe, members: Iterable[Member] =
 def best_arm(table: Table, primary: str) -> str | None:
     """Return the best sound arm with dropout."""
     found = metric(primary)
-    values = np.where(table.done(), table.values(primary), math.nan)
+    values = table.judged(primary)
     lost = {arm for arm, _ in table.diverged}
     best: tuple[str, float] | None = None
     for name, row in zip(table.arms, values, strict=True):

@@ -89,6 +89,10 @@ class Table:
             found[at[arm], seed_at[seed], epoch - 1] = getattr(row, metric)
         return found
 
+    def judged(self, metric: str) -> Floats:
+        """Return a metric of the judged replicas, shape (arms, seeds); NaN for all others."""
+        return np.where(self.done(), self.values(metric), math.nan)
+
     def done(self) -> NDArray[np.bool_]:
         """Return which replicas are judged, shape (arms, seeds): those with a sound last row."""
         there = ~np.isnan(self.values("val_loss"))

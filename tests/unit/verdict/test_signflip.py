@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from droplab.errors import ArgumentError
-from droplab.verdict import compare, smallest_p
+from droplab.verdict import compare, compare_skewed, smallest_p
 
 
 def slow_p(table: np.ndarray, arm: int, effect: float) -> float:
@@ -55,22 +55,28 @@ def test_p_and_interval_follow_the_definition(arms, n, missing):
                 assert slow_p(table, arm, found.mean + out * 1e6) > 0.05
 
 
+@pytest.mark.parametrize("test", [compare, compare_skewed])
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
-    hnp.arrays(
+    table=hnp.arrays(
         np.float64,
         hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
         elements=st.sampled_from([0.0, 0.0025, -0.0025, 0.005, -0.01, 0.1, 1e6, math.nan]),
     )
 )
-def test_word_and_interval_never_disagree(table):
+def test_word_and_interval_never_disagree(test, table):
     """On coarse differences, full of ties, as accuracies on few examples are."""
-    for found in compare(table):
+    for found, exact in zip(test(table), compare(table), strict=True):
         assert found.low <= found.high
         assert (found.low > 0 or found.high < 0) == (found.p <= 0.05)
         assert smallest_p(found.n) <= found.p <= 1
+        assert found.n == exact.n
         if found.n:
             assert found.low <= found.mean <= found.high
+            assert found.mean == exact.mean
+        assert exact.p <= found.p, "bolder than sign flips"
+        assert found.low <= exact.low
+        assert found.high >= exact.high
 
 
 def test_one_arm_of_equal_size_is_the_textbook_test():
@@ -110,12 +116,13 @@ def test_scale_sign_and_order_do_not_matter():
     assert [s.p for s in shuffled] == [b.p for b in before]
 
 
-def test_degenerate_differences():
+@pytest.mark.parametrize("test", [compare, compare_skewed])
+def test_degenerate_differences(test):
     same, zero, one, none = (
-        compare([[0.3 + 1e-17] * 8])[0],
-        compare([[0.0] * 8])[0],
-        compare([[0.4]])[0],
-        compare([[math.nan] * 3])[0],
+        test([[0.3 + 1e-17] * 8])[0],
+        test([[0.0] * 8])[0],
+        test([[0.4]])[0],
+        test([[math.nan] * 3])[0],
     )
     assert (same.p, same.low, same.high) == (2 / 2**8, 0.3, 0.3)
     assert (zero.p, zero.low, zero.high) == (1.0, 0.0, 0.0)
@@ -123,7 +130,7 @@ def test_degenerate_differences():
     assert none.n == 0
     assert math.isnan(none.mean)
     assert none.p == 1.0
-    assert compare(np.zeros((0, 8))) == ()
+    assert test(np.zeros((0, 8))) == ()
 
 
 def test_a_constant_arm_next_to_others_changes_nothing_for_them():

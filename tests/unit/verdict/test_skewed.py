@@ -4,9 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from droplab.errors import ArgumentError
 from droplab.verdict import compare, compare_skewed, judge
@@ -44,23 +41,6 @@ def test_the_interval_is_that_of_students_t_with_another_bound():
     assert reach > 2.365, "wider than for normal noise"
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(
-    hnp.arrays(
-        np.float64,
-        hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
-        elements=st.sampled_from([0.0, 0.0025, -0.0025, 0.005, -0.01, 0.1, 1e6, math.nan]),
-    )
-)
-def test_word_and_interval_never_disagree_and_are_never_bolder(table):
-    for found, exact in zip(compare_skewed(table), compare(table), strict=True):
-        assert (found.low > 0 or found.high < 0) == (found.p <= 0.05)
-        assert exact.p <= found.p <= 1
-        assert found.low <= exact.low
-        assert found.high >= exact.high
-        assert (found.n, found.mean) == (exact.n, exact.mean) or not found.n
-
-
 def test_scale_sign_and_order_do_not_matter_and_it_repeats():
     rng = np.random.default_rng(6)
     table = rng.normal(0.6, 1.0, size=(3, 8))
@@ -74,18 +54,7 @@ def test_scale_sign_and_order_do_not_matter_and_it_repeats():
     assert compare_skewed(table) == before
 
 
-def test_degenerate_differences():
-    same, zero, one, none = (
-        compare_skewed([[0.3 + 1e-17] * 8])[0],
-        compare_skewed([[0.0] * 8])[0],
-        compare_skewed([[0.4]])[0],
-        compare_skewed([[math.nan] * 3])[0],
-    )
-    assert (same.p, same.low, same.high) == (2 / 2**8, 0.3, 0.3)
-    assert (zero.p, zero.low, zero.high) == (1.0, 0.0, 0.0)
-    assert (one.p, one.low, one.high) == (1.0, -math.inf, math.inf)
-    assert (none.n, none.p) == (0, 1.0)
-    assert compare_skewed(np.zeros((0, 8))) == ()
+def test_an_infinite_difference_is_refused():
     with pytest.raises(ArgumentError, match="infinite"):
         compare_skewed([[math.inf, 1.0]])
 
