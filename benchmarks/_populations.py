@@ -1,7 +1,8 @@
 """Populations as others train them: the rivals of `bench_sweep`.
 
 Both have S seeds x A arms as droplab has them: all arms of a seed read the same batches, in the
-order of that seed. Each generator yields (seconds, mean validation accuracy) after every epoch.
+order of that seed. Each generator yields (seconds, mean validation accuracy) after every epoch. A
+rate holds behind every hidden layer.
 """
 
 from __future__ import annotations
@@ -46,10 +47,20 @@ class Net(nn.Module):
 
 
 def stock_vmap(
-    widths: Sequence[int], lr: float, batch: int, train: Data, test: Data, seeds: int, arms: int
+    widths: Sequence[int],
+    lr: float,
+    batch: int,
+    train: Data,
+    test: Data,
+    seeds: int,
+    rates: Sequence[float],
 ) -> Iterator[tuple[float, float]]:
-    """`torch.func.vmap` over `nn.Linear` and `nn.Dropout`; one rate, since it refuses several."""
-    nets = [Net(widths, 0.3) for _ in range(seeds * arms)]
+    """`torch.func.vmap` over `nn.Linear` and `nn.Dropout`.
+
+    All arms have the mean of the rates, since it refuses several.
+    """
+    arms = len(rates)
+    nets = [Net(widths, sum(rates) / arms) for _ in range(seeds * arms)]
     parameters, buffers = stack_module_state(nets)  # pyright: ignore[reportArgumentType]
     net = nets[0]
     optimizer = torch.optim.Adam(list(parameters.values()), lr=lr, fused=True)
@@ -80,11 +91,17 @@ def stock_vmap(
 
 
 def jax_population(
-    widths: Sequence[int], lr: float, batch: int, train: Data, test: Data, seeds: int, arms: int
+    widths: Sequence[int],
+    lr: float,
+    batch: int,
+    train: Data,
+    test: Data,
+    seeds: int,
+    rates: Sequence[float],
 ) -> Iterator[tuple[float, float]]:
     """JAX: a jitted scan over the steps of an epoch, vmapped over arms and seeds; Adam by hand.
 
-    The first epoch, which compiles, is run and thrown away.
+    An epoch is run and thrown away before the first one, to compile.
 
     Raises:
         ImportError: If JAX is not installed.
@@ -92,6 +109,7 @@ def jax_population(
     import jax  # pyright: ignore[reportMissingImports]
     import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 
+    arms, chosen = len(rates), jnp.asarray(rates)
     images, labels = jnp.asarray(train[0].flatten(1).numpy()), jnp.asarray(train[1].numpy())
     tests, answers = jnp.asarray(test[0].flatten(1).numpy()), jnp.asarray(test[1].numpy())
     pairs = list(itertools.pairwise(widths))
@@ -152,17 +170,20 @@ def jax_population(
     parameters = jax.tree.map(lambda *t: jnp.repeat(jnp.stack(t)[:, None], arms, 1), *start)
     zero = jax.tree.map(jnp.zeros_like, parameters)
     state = (parameters, zero, zero)
-    rates = jnp.linspace(0.0, 0.5, arms)
     steps = len(labels) // batch
     generator = np.random.default_rng(0)
-    first, warm = 0, False
-    while True:
-        began = perf_counter()
+
+    def shuffled() -> Any:
         orders = np.stack([generator.permutation(len(labels)) for _ in range(seeds)])
         cut = orders[:, : steps * batch].reshape(seeds, steps, batch).transpose(1, 0, 2)
-        state = epoch(state, jnp.asarray(cut), rates, first, jax.random.key(first))
+        return jnp.asarray(cut)
+
+    compiled = epoch(state, shuffled(), chosen, 0, jax.random.key(0))
+    accuracy(compiled[0]).block_until_ready()
+    first = 0
+    while True:
+        began = perf_counter()
+        state = epoch(state, shuffled(), chosen, first, jax.random.key(first))
         found = float(accuracy(state[0]))
         first += steps
-        if warm:
-            yield perf_counter() - began, found
-        warm = True
+        yield perf_counter() - began, found

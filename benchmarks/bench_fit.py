@@ -142,7 +142,8 @@ def against_jax(bench: Benchmark, name: str, splits: Splits, rounds: int) -> Non
     experiment, plan, train_one = in_memory(name, splits, rounds + 1)
     tutorial = TUTORIALS[name]
     options = (tutorial.widths, tutorial.lr, tutorial.batch_size)
-    rival = jax_population(*options, *data_of(splits), 1, 1)
+    rate = max(experiment.rates[experiment.recipe.arms[-1].name].values())
+    rival = jax_population(*options, *data_of(splits), 1, [rate])
     ours, scoring = train_one(experiment), Scoring()
     next(ours)  # both record or compile in their first epoch
     next(rival)

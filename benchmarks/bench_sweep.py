@@ -209,9 +209,10 @@ def measure(
     plan = choose_plan(experiment)
     data = data_of(experiment.splits)
     options = (tutorial.widths, tutorial.lr, tutorial.batch_size, *data)
+    rates = [max(experiment.rates[arm.name].values()) for arm in experiment.recipe.arms]
     ways: dict[str, tuple[Iterator[tuple[float, float]], int]] = {
         "the tutorial's loop": (train(tutorial, *data, 0), 1),
-        "stock torch.func.vmap": (stock_vmap(*options, seeds, arms), members),
+        "stock torch.func.vmap": (stock_vmap(*options, seeds, rates), members),
     }
     if bench.quick:  # processes take seconds to start
         bench.skip(f"{name}: the tutorial's loop in two processes", "left out of --quick")
@@ -222,11 +223,12 @@ def measure(
     except ImportError:
         bench.skip("JAX", "not installed")
     else:
-        ways["JAX, vmapped population"] = (jax_population(*options, seeds, arms), members)
+        ways["JAX, vmapped population"] = (jax_population(*options, seeds, rates), members)
         if bench.quick:  # each takes seconds to compile
             bench.skip(f"{name}: JAX, jitted loop of one model", "left out of --quick")
         else:
-            ways["JAX, jitted loop of one model"] = (jax_population(*options, 1, 1), 1)
+            one = jax_population(*options, 1, [sum(rates) / arms])
+            ways["JAX, jitted loop of one model"] = (one, 1)
     ours_way = as_planned(name, seeds, arms, experiment, plan, bench.quick)
     next(ours_way)  # the first epoch records the step
     for loop, _ in ways.values():
