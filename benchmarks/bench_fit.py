@@ -27,8 +27,7 @@ from droplab.recipe import Recipe, load
 from droplab.results import EpochRow
 from droplab.sweep import Experiment, Observer, choose_plan, resolve, run
 from droplab.sweep import _run as driver
-from droplab.train import EpochResult, ExecutionPlan, fit
-from droplab.train import _fit as loop
+from droplab.train import Batches, EpochResult, ExecutionPlan, Score, Single, fit
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
 """The ratio to reach, and the one to aim for."""
@@ -116,18 +115,18 @@ def in_memory(
         plan = choose_plan(experiment, recipe.arms[-1:])
 
     def train_one(source: Experiment) -> Iterator[EpochResult]:
-        replica = source.replica(recipe.arms[-1], recipe.seeds[0])
-        return fit(
-            replica.model,
-            replica.optimizer,
-            replica.applied,
+        for epoch in fit(
+            source.executor(recipe.arms[-1:], recipe.seeds, plan),
             splits.train,
             splits.validation,
-            seed=recipe.seeds[0],
+            seeds=recipe.seeds,
             epochs=epochs,
             batch_size=recipe.batch_size,
             plan=plan,
-        )
+        ):
+            for result in epoch.results:
+                assert result is not None  # it would have diverged
+                yield result
 
     return experiment, plan, train_one
 
@@ -179,18 +178,18 @@ class Scoring:
 
     def __enter__(self) -> None:
         self.seconds = 0.0
-        self.real = loop.evaluate
+        self.real = Single.score
 
-        def timed(*args: Any) -> Any:
+        def timed(executor: Single, split: Batches) -> list[Score]:
             began = perf_counter()
-            score = self.real(*args)
+            score = self.real(executor, split)
             self.seconds += perf_counter() - began
             return score
 
-        loop.evaluate = timed
+        Single.score = timed
 
     def __exit__(self, *_: object) -> None:
-        loop.evaluate = self.real
+        Single.score = self.real
 
 
 def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) -> None:

@@ -23,13 +23,13 @@ from _harness import Benchmark, peak_bytes
 from _populations import data_of, jax_population, stock_vmap
 from _tutorials import TUTORIALS, train
 
-from droplab.data import Split, Splits
+from droplab.data import Splits
 from droplab.recipe import Arm, load, override
 from droplab.sweep import Experiment, choose_plan, resolve
 from droplab.sweep._design import sweep_arms
 from droplab.sweep._grouping import Group, make_groups
 from droplab.sweep._planning import why_alone
-from droplab.train import ExecutionPlan, fit, fit_population
+from droplab.train import ExecutionPlan, fit
 
 README = ("the tutorial's loop", "stock torch.func.vmap", "JAX, vmapped population")
 """Rivals whose rows the README shows."""
@@ -84,14 +84,11 @@ def _epochs(
     """Train a group for ever; yield its size, its mean accuracy and the seconds of each epoch."""
     recipe, splits = experiment.recipe, experiment.splits
     if plan.group == 1:
-        for seconds, accuracy in _alone(experiment, group, plan):
-            yield 1, accuracy, seconds
-    population = experiment.population([recipe.arm(name) for name in group.arms], group.seeds)
-    assert isinstance(splits.train, Split)
-    assert isinstance(splits.validation, Split)
+        group = Group(group.arms[:1], group.seeds[:1])
+    executor = experiment.executor([recipe.arm(name) for name in group.arms], group.seeds, plan)
     began = perf_counter()
-    for epoch in fit_population(
-        population,
+    for epoch in fit(
+        executor,
         splits.train,
         splits.validation,
         seeds=group.seeds,
@@ -102,26 +99,6 @@ def _epochs(
         right = [result.validation.accuracy for result in epoch.results if result is not None]
         yield len(right), sum(right) / len(right), perf_counter() - began
         began = perf_counter()
-
-
-def _alone(
-    experiment: Experiment, group: Group, plan: ExecutionPlan
-) -> Iterator[tuple[float, float]]:
-    """Train the one replica of a group for ever; yield seconds and accuracy of each epoch."""
-    recipe, splits, seed = experiment.recipe, experiment.splits, group.seeds[0]
-    replica = experiment.replica(recipe.arm(group.arms[0]), seed)
-    for result in fit(
-        replica.model,
-        replica.optimizer,
-        replica.applied,
-        splits.train,
-        splits.validation,
-        seed=seed,
-        epochs=10_000,
-        batch_size=recipe.batch_size,
-        plan=plan,
-    ):
-        yield result.seconds, result.validation.accuracy
 
 
 def as_planned(

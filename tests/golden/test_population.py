@@ -11,14 +11,15 @@ from droplab import placement
 from droplab.data import Split
 from droplab.models import MLP
 from droplab.train import (
+    Batched,
     EagerStep,
     ExecutionPlan,
     Population,
     PopulationStep,
+    Single,
     batch_order,
     build_optimizer,
     fit,
-    fit_population,
     initial_model,
     mask_key,
 )
@@ -169,12 +170,13 @@ def test_two_epochs_have_the_rows_of_the_single_runs(case):
     plan = ExecutionPlan(1, captured=True)
     members = population(case, "Adam")
     common = {"epochs": 2, "batch_size": 16, "plan": plan}
-    together = list(fit_population(members, train, validation, seeds=SEEDS, **common))
+    executor = Batched(members, captured=True)
+    together = list(fit(executor, train, validation, seeds=SEEDS, **common))
     assert [epoch.epoch for epoch in together] == [1, 2]
     for member in range(members.members):
-        model, optimizer, applied = single(case, "Adam", member)
-        seed = SEEDS[member // 3]
-        alone = list(fit(model, optimizer, applied, train, validation, seed=seed, **common))
+        replica = Single(*single(case, "Adam", member), plan)
+        seeds = (SEEDS[member // 3],)
+        alone = [e.results[0] for e in fit(replica, train, validation, seeds=seeds, **common)]
         for expected, epoch in zip(alone, together, strict=True):
             result = epoch.results[member]
             assert result.running_loss == pytest.approx(expected.running_loss, abs=1e-5)
@@ -187,10 +189,10 @@ def test_two_epochs_have_the_rows_of_the_single_runs(case):
 
 
 def test_the_batches_of_a_seed_are_those_of_its_single_run():
-    from droplab.train._population_fit import SeedBatches
+    from droplab.train._executor import SeedBatches
 
     data = split(50, 2)
-    orders = torch.stack([batch_order(seed, 1, 50) for seed in SEEDS])
+    orders = [batch_order(seed, 1, 50) for seed in SEEDS]
     together = list(SeedBatches(data, torch.device("cpu")).batches(orders, 16))
     assert [len(targets[0]) for _, targets in together] == [16, 16, 16, 2]
     for index, order in enumerate(orders):

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, TestRow
-from droplab.sweep import Observer
+from droplab.sweep import Observer, named
 from droplab.train import ExecutionPlan
 
 
@@ -117,14 +117,9 @@ class Watch(Observer):
             self._live = Live(self._view(), console=self._console, refresh_per_second=4)
             self._live.start()
 
-    def steps_done(self, arm: str, seed: int, steps: int) -> None:
+    def steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
         if self._task is not None:
-            self._bars.update(self._task, advance=steps, description=f"{arm}, seed {seed}")
-
-    def group_steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
-        if self._task is not None:
-            told = f"{len(members)} replicas together"
-            self._bars.update(self._task, advance=steps * len(members), description=told)
+            self._bars.update(self._task, advance=steps * len(members), description=named(members))
 
     def group_halved(self, before: int, after: int) -> None:
         self._console.print(

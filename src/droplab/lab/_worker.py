@@ -130,7 +130,7 @@ class _Output:
 
 def _teller(tell: _Output) -> Any:
     """Return an observer that tells of everything; made late, as its class needs torch."""
-    from droplab.sweep import Observer
+    from droplab.sweep import Observer, named
 
     class Teller(Observer):
         def __init__(self) -> None:
@@ -147,16 +147,10 @@ def _teller(tell: _Output) -> Any:
             self._steps, self._done = steps, steps_done
             tell("started", steps=steps, steps_done=steps_done, plan=plan.to_dict())
 
-        def steps_done(self, arm: str, seed: int, steps: int) -> None:
-            self._count(steps, f"{arm}, seed {seed}")
-
-        def group_steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
-            self._count(steps * len(members), f"{len(members)} replicas together")
-
-        def _count(self, steps: int, what: str) -> None:
-            self._done += steps
+        def steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
+            self._done += steps * len(members)
             if self._due() or self._done >= self._steps:
-                tell("steps", steps_done=self._done, what=what)
+                tell("steps", steps_done=self._done, what=named(members))
 
         def _due(self) -> bool:
             now = time.monotonic()

@@ -15,7 +15,7 @@ from droplab.sweep import _sweep
 from droplab.sweep._design import parse_rates, sweep_arms, sweep_recipe
 from droplab.sweep._experiment import Experiment, Replica, resolve
 from droplab.sweep._folders import default_folder, free_folder
-from droplab.sweep._observer import Observer
+from droplab.sweep._observer import Observer, named
 from droplab.sweep._planning import choose_plan
 from droplab.sweep._run import run, run_experiment
 from droplab.sweep._sweep import SweepResult
@@ -31,6 +31,7 @@ __all__ = [
     "choose_plan",
     "default_folder",
     "free_folder",
+    "named",
     "parse_rates",
     "resolve",
     "run",

@@ -14,8 +14,12 @@ from droplab.errors import ArgumentError, RecipeError, nearest
 from droplab.placement import Applied, Plan
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
 from droplab.train import (
+    Batched,
+    ExecutionPlan,
+    Executor,
     Population,
     Scheduler,
+    Single,
     build_optimizer,
     can_capture,
     check_factory,
@@ -132,6 +136,19 @@ class Experiment:
             self.make_optimizer,
             device=torch.device(device),
         )
+
+    def executor(self, arms: Sequence[Arm], seeds: Sequence[int], plan: ExecutionPlan) -> Executor:
+        """Return what trains the replicas of `arms` x `seeds`, before their first step.
+
+        Where the plan trains replicas by themselves there is one arm and one seed.
+        """
+        clip = self.recipe.clip
+        if plan.group > 1:
+            population = self.population(arms, seeds, plan.device)
+            return Batched(population, captured=plan.captured, clip=clip)
+        (arm,), (seed,) = arms, seeds
+        replica = self.replica(arm, seed, plan.device)
+        return Single(replica.model, replica.optimizer, replica.applied, plan, clip)
 
     @property
     def capturable(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from droplab.recipe import Recipe
@@ -76,6 +77,7 @@ def weights_path_in(folder: Path, recipe: Recipe, arm: str, seed: int, which: st
     return folder / "weights" / f"{file_stem(recipe, arm, seed)}-{which}.safetensors"
 
 
-def checkpoint_name(recipe: Recipe, arm: str, seed: int, epoch: int) -> str:
-    """Return the name of the checkpoint of a replica that is trained by itself."""
-    return f"{file_stem(recipe, arm, seed)}-epoch{epoch}.safetensors"
+def checkpoint_name(recipe: Recipe, members: Sequence[tuple[str, int]], epoch: int) -> str:
+    """Return the name of the checkpoint of replicas (arm, seed) that are trained together."""
+    count = f"-{len(members)}-replicas" if len(members) > 1 else ""
+    return f"{file_stem(recipe, *members[0])}{count}-epoch{epoch}.safetensors"

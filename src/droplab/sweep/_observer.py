@@ -27,11 +27,8 @@ class Observer:
     ) -> None:
         """Training begins: `steps` optimizer steps over all replicas, `steps_done` before."""
 
-    def steps_done(self, arm: str, seed: int, steps: int) -> None:
-        """`steps` more optimizer steps were taken."""
-
-    def group_steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
-        """`steps` more batched steps were taken by replicas (arm, seed) that train together."""
+    def steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
+        """`steps` more steps were taken by replicas (arm, seed) that train together, or by one."""
 
     def group_halved(self, before: int, after: int) -> None:
         """Memory did not suffice for `before` replicas together; `after` are tried."""
@@ -47,3 +44,15 @@ class Observer:
 
     def tested(self, row: TestRow) -> None:
         """A replica was measured on the official test split."""
+
+
+def named(members: Sequence[tuple[str, int]]) -> str:
+    """Return what replicas that train together are called in a line of progress.
+
+    Example:
+        >>> named([("half", 3)]), named([("none", 0), ("half", 0)])
+        ('half, seed 3', '2 replicas together')
+    """
+    if len(members) == 1:
+        return f"{members[0][0]}, seed {members[0][1]}"
+    return f"{len(members)} replicas together"

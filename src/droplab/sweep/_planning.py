@@ -16,8 +16,8 @@ from droplab.errors import DroplabError
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import make_groups
-from droplab.sweep._trial import Alone, Together, first_batch
-from droplab.sweep._worker_session import can_send
+from droplab.sweep._trial import Trial, first_batch, together
+from droplab.sweep._worker import can_send
 from droplab.train import (
     ExecutionPlan,
     UnsupportedError,
@@ -72,9 +72,9 @@ def choose_plan(
     arms = arms or recipe.arms
 
     @cache
-    def alone(compiled: bool) -> Alone:
+    def alone(compiled: bool) -> Trial:
         plan = ExecutionPlan(1, captured=captured, device=device, compiled=compiled)
-        return Alone(experiment, plan)
+        return Trial(experiment, arms, plan)
 
     captured = experiment.capturable
     single, seconds = time_plans(
@@ -102,7 +102,7 @@ def choose_plan(
     best, cost = single, seconds
     for size in _sizes(experiment, count, device=device):
         try:
-            trial = Together(experiment, arms, size, device)
+            trial = together(experiment, arms, size, device)
             plan, seconds = time_plans(
                 lambda _, step=trial.step: step,
                 captured=trial.captured,
@@ -125,7 +125,7 @@ def choose_plan(
 
 
 def _compiled(
-    alone: Callable[[bool], Alone], single: ExecutionPlan
+    alone: Callable[[bool], Trial], single: ExecutionPlan
 ) -> tuple[ExecutionPlan, float] | None:
     """Return the compiled plan and its seconds a step, None if it is not there or not faster."""
     if not _compiles(alone):
@@ -140,7 +140,7 @@ def _compiled(
     return (plan, seconds) if plan.compiled else None
 
 
-def _compiles(alone: Callable[[bool], Alone]) -> bool:
+def _compiles(alone: Callable[[bool], Trial]) -> bool:
     """Whether the step can be compiled here; it is, if so."""
     if compiler() is None:
         return False
@@ -184,7 +184,7 @@ def _beside(
         groups = make_groups(arms, recipe.seeds, size)
         if len(groups) < workers:
             continue
-        trial = Together(experiment, arms, size)
+        trial = together(experiment, arms, size)
         plan, seconds = time_plans(
             lambda _, step=trial.step: step, captured=trial.captured, seconds=0.3, threads=(1,)
         )
@@ -264,8 +264,7 @@ def fit_budget(
     """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
     recipe = experiment.recipe
     with plan.active():
-        trial = Together(experiment, arms, plan.group, plan.device) if plan.group > 1 else None
-        trial = trial or Alone(experiment, plan)
+        trial = Trial(experiment, arms, plan)
         for _ in range(5):
             trial.step()
         began = perf_counter()

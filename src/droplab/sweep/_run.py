@@ -13,15 +13,11 @@ from droplab.recipe import Arm, Recipe, dumps, loads
 from droplab.results import RunResult, RunStore
 from droplab.sweep._experiment import Experiment, resolve, select
 from droplab.sweep._folders import default_folder
-from droplab.sweep._group_session import GroupSession
-from droplab.sweep._group_worker_session import GroupWorkerSession
 from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
 from droplab.sweep._planning import choose_plan, fit_budget
 from droplab.sweep._session import Session
-from droplab.sweep._single_session import SingleSession
-from droplab.sweep._worker_session import WorkerSession
 from droplab.train import ExecutionPlan, choose_device, compiler
 
 
@@ -134,19 +130,12 @@ def run_experiment(
         total = len(members) * recipe.epochs * experiment.steps_an_epoch
         done = sum(m.epochs_done for m in members.values()) * experiment.steps_an_epoch
         observer.started(recipe, store.folder, plan, total, done)
-        session = _way(plan)(experiment, store, plan, log_every, observer)
+        session = Session(experiment, store, plan, log_every, observer)
         session.train_all()
         session.test()
         note_patch(experiment, store)
         store.remove_orphans()
     return results.load(folder)
-
-
-def _way(plan: ExecutionPlan) -> type[Session]:
-    """Which session trains as the plan says."""
-    if plan.group > 1:
-        return GroupWorkerSession if plan.workers else GroupSession
-    return WorkerSession if plan.workers else SingleSession
 
 
 def _create(

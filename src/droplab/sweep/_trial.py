@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from droplab.data import Split
 from droplab.recipe import Arm
 from droplab.sweep._experiment import Experiment
-from droplab.sweep._grouping import make_groups
-from droplab.train import (
-    ExecutionPlan,
-    OnDevice,
-    Population,
-    PopulationEvaluation,
-    PopulationStep,
-    batch_order,
-    build_step,
-    can_capture_population,
-    evaluate,
-)
+from droplab.sweep._grouping import Group, make_groups
+from droplab.train import ExecutionPlan, batch_order, can_capture_population
+
+_MOST_STEPS = 64
+"""Steps with batches of their own; later ones see the first batches again."""
 
 
 def first_batch(experiment: Experiment) -> tuple[Tensor, Tensor]:
@@ -31,66 +22,47 @@ def first_batch(experiment: Experiment) -> tuple[Tensor, Tensor]:
     return next(train.batches(order, recipe.batch_size))
 
 
-class Alone:
-    """Steps of a throw-away replica, for timing."""
+class Trial:
+    """Steps of a throw-away executor, for timing.
 
-    def __init__(self, experiment: Experiment, plan: ExecutionPlan) -> None:
-        recipe, train = experiment.recipe, OnDevice(experiment.splits.train, plan.device)
-        replica = experiment.replica(recipe.arms[-1], recipe.seeds[0], plan.device)
-        order = batch_order(recipe.seeds[0], 1, len(train))[: 64 * recipe.batch_size]
-        size = min(recipe.batch_size, len(order))
-        self._batches = [b for b in train.batches(order, size) if len(b[1]) == size]
-        self._experiment = experiment
-        self._replica = replica
-        self._device = plan.device
-        self._run = build_step(plan, replica.model, replica.optimizer, recipe.clip)
-        self._number = 0
-        self.members = 1
-        replica.model.train()
+    Args:
+        experiment: The experiment.
+        arms: The arms that are trained; the last one is taken where replicas train alone.
+        plan: How steps are executed.
+    """
 
-    def step(self) -> None:
-        """Take a training step."""
-        self._replica.applied.set_step(self._number)
-        self._run(*self._batches[self._number % len(self._batches)])
-        self._number += 1
-
-    def score(self) -> None:
-        """Score what is scored after an epoch."""
-        splits = self._experiment.splits
-        for split in (splits.train, splits.validation):
-            evaluate(self._replica.model, OnDevice(split, self._device))
-
-
-class Together:
-    """Batched steps of a throw-away group, for timing."""
-
-    def __init__(
-        self, experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu"
-    ) -> None:
-        group = make_groups(arms, experiment.recipe.seeds, size)[0]
+    def __init__(self, experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> None:
+        recipe, train = experiment.recipe, experiment.splits.train
+        group = Group((arms[-1].name,), recipe.seeds[:1])
+        if plan.group > 1:
+            group = make_groups(arms, recipe.seeds, plan.group)[0]
         chosen = [arm for arm in arms if arm.name in group.arms]
-        self._population: Population = experiment.population(chosen, group.seeds, device)
         self._experiment = experiment
-        self.members = self._population.members
-        self.captured = can_capture_population(self._population.template)
-        clip = experiment.recipe.clip
-        self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
-        self._evaluation = PopulationEvaluation(self._population, captured=self.captured)
-        inputs, targets = (part.to(device) for part in first_batch(experiment))
-        seeds = self._population.seeds
-        self._batch = torch.stack([inputs] * seeds), torch.stack([targets] * seeds)
+        self._executor = experiment.executor(chosen, group.seeds, plan)
+        size = min(recipe.batch_size, len(train))
+        orders = [batch_order(seed, 1, len(train)) for seed in group.seeds]
+        orders = [order[: _MOST_STEPS * size // len(orders) or size] for order in orders]
+        batches = self._executor.source(train).batches(orders, size)
+        self._batches = [b for b in batches if b[1].shape[-1] == size]
         self._number = 0
-        self._population.template.train()
+        self.members = self._executor.members
+        self.captured = plan.captured
+        self._executor.model.train()
 
     def step(self) -> None:
         """Take a training step."""
-        self._population.set_step(self._number)
-        self._run(*self._batch)
+        self._executor.set_step(self._number)
+        self._executor.step(*self._batches[self._number % len(self._batches)])
         self._number += 1
 
     def score(self) -> None:
         """Score what is scored after an epoch."""
-        train, validation = self._experiment.splits.train, self._experiment.splits.validation
-        if isinstance(train, Split) and isinstance(validation, Split):
-            self._evaluation(train)
-            self._evaluation(validation)
+        for split in (self._experiment.splits.train, self._experiment.splits.validation):
+            self._executor.score(split)
+
+
+def together(experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu") -> Trial:
+    """Return the trial of a group of `size` replicas, recorded where that is safe."""
+    replica = experiment.replica(arms[0], experiment.recipe.seeds[0])
+    captured = can_capture_population(replica.model)
+    return Trial(experiment, arms, ExecutionPlan(1, captured=captured, group=size, device=device))

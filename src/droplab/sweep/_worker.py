@@ -1,63 +1,47 @@
-"""One replica in a process of its own: what the process does, and what it tells its driver."""
+"""A group of replicas in a process of its own.
+
+On a few cores, groups beside each other can beat one process whose operations are divided among
+threads: nobody waits for anybody within a step, and a smaller group stays in its core's cache.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import pickle
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
 
+from droplab.data import Split
 from droplab.sweep._experiment import Experiment
-from droplab.sweep._replica_work import Task, train_task
+from droplab.sweep._work import Done, Failed, Task, train_group
 from droplab.sweep._worker_pool import begin_worker
-from droplab.train import Diverged, ExecutionPlan
+from droplab.train import ExecutionPlan, is_out_of_memory
 
 
-@dataclasses.dataclass(frozen=True)
-class Message:
-    """What a worker tells its driver; the driver drops what is of another attempt.
+def can_send(experiment: Experiment) -> bool:
+    """Whether an experiment can be handed to another process.
 
-    Attributes:
-        arm: Name of the arm.
-        seed: The seed.
-        attempt: Attempt of the task.
-        epoch: Epoch it is about, 0 if none.
-        kind: What happened.
-        content: An `EpochResult` with the name of its checkpoint; steps; a logged loss; a text.
+    What is defined in the caller's main module or inside a function cannot; and data that is
+    streamed stays with the driver.
     """
+    if not isinstance(experiment.splits.train, Split):
+        return False
+    try:
+        sent = pickle.dumps((experiment.build, experiment.make_optimizer))
+    except Exception:  # whatever somebody's objects do when they are pickled
+        return False
+    return b"__main__" not in sent
 
-    arm: str
-    seed: int
-    attempt: int
-    epoch: int
-    kind: Literal["steps", "log", "epoch", "nan", "done", "error"]
-    content: Any = None
 
-
-def train_replica(
+def work(
     connection: Connection, experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task
 ) -> None:
-    """Train one replica and tell about it; the process ends when its driver does."""
+    """Train one group and send what happens; the process ends when its driver does."""
     begin_worker()
-
-    def tell(kind: Any, epoch: int = 0, content: Any = None) -> None:
-        connection.send(Message(task.arm, task.seed, task.attempt, epoch, kind, content))
-
     try:
-        for result, checkpoint in train_task(
-            experiment,
-            plan,
-            folder,
-            task,
-            on_log=lambda step, loss: tell("log", content=(step, loss)),
-            on_steps=lambda steps: tell("steps", content=steps),
-        ):
-            tell("epoch", result.epoch, (result, checkpoint))
-        tell("done")
-    except Diverged as error:
-        tell("nan", error.epoch, str(error))
-    except BaseException:
-        tell("error", content=traceback.format_exc())
+        train_group(experiment, plan, folder, task, connection.send)
+        connection.send(Done())
+    except BaseException as error:
+        connection.send(Failed(traceback.format_exc(), is_out_of_memory(error)))
     finally:
         connection.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from droplab.train._c_compiler import UnsupportedError, compiler
 from droplab.train._capture import CapturedStep, build_step, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from droplab.train._evaluate import EVAL_BATCH, Batches, OnDevice, evaluate
+from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate
 from droplab.train._execution import (
     ExecutionPlan,
     choose_device,
@@ -14,7 +13,8 @@ from droplab.train._execution import (
     usable_threads,
     wait_for,
 )
-from droplab.train._fit import Diverged, EpochResult, check_model, fit
+from droplab.train._executor import Batched, Executor, Single
+from droplab.train._fit import Diverged, Epoch, EpochResult, check_model, fit
 from droplab.train._meter import ECE_BINS, Meter, Score
 from droplab.train._optimizer import build_optimizer, optimizer_names
 from droplab.train._population import (
@@ -23,40 +23,38 @@ from droplab.train._population import (
     check_factory,
     is_elementwise,
 )
-from droplab.train._population_checkpoint import load_population, save_population
-from droplab.train._population_fit import PopulationEpoch, fit_population
 from droplab.train._population_memory import (
     available_bytes,
     evaluation_bytes,
     is_out_of_memory,
     member_bytes,
 )
-from droplab.train._population_meter import PopulationEvaluation, PopulationMeter
 from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
+from droplab.train.compiled import UnsupportedError, compiler
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
 
 __all__ = [
     "ECE_BINS",
     "EVAL_BATCH",
+    "Batched",
     "Batches",
     "CapturedStep",
     "Diverged",
     "EagerStep",
+    "Epoch",
     "EpochResult",
     "ExecutionPlan",
+    "Executor",
     "Meter",
-    "OnDevice",
     "Population",
-    "PopulationEpoch",
-    "PopulationEvaluation",
-    "PopulationMeter",
     "PopulationStep",
     "RateSchedule",
     "Scheduler",
     "Score",
+    "Single",
     "Step",
     "UnsupportedError",
     "available_bytes",
@@ -72,7 +70,6 @@ __all__ = [
     "evaluate",
     "evaluation_bytes",
     "fit",
-    "fit_population",
     "global_generators",
     "hugging_face_callback",
     "initial_model",
@@ -80,7 +77,6 @@ __all__ = [
     "is_out_of_memory",
     "lightning_callback",
     "load_checkpoint",
-    "load_population",
     "load_weights",
     "mask_key",
     "measure_plan",
@@ -88,7 +84,6 @@ __all__ = [
     "optimizer_names",
     "population_gradients",
     "save_checkpoint",
-    "save_population",
     "save_weights",
     "scheduler_names",
     "time_plans",

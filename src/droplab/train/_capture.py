@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from droplab.train._c_writer import CWriter
 from droplab.train._execution import ExecutionPlan
 from droplab.train._optimizer import join_counters
 from droplab.train._record import record
 from droplab.train._record_writer import Writer
 from droplab.train._scheduler import frozen_settings
 from droplab.train._step import EagerStep, Step, gradients_of, trained_parameters
+from droplab.train.compiled import CWriter
 
 _inference = torch._C._InferenceMode  # pyright: ignore[reportPrivateImportUsage]
 """What `torch.inference_mode` enters, without the four microseconds that it spends in Python."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from droplab.errors import RunError
+from droplab.train._executor import Executor
+
+Name = tuple[str, int]
+"""Arm and seed of a replica."""
 
 
 def save_weights(model: nn.Module | Mapping[str, Tensor], path: Path) -> None:
@@ -37,48 +41,70 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise RunError(f"{path}: these weights are not of this model: {error}") from error
 
 
-def save_checkpoint(
-    model: nn.Module, optimizer: torch.optim.Optimizer, path: Path, *, epoch: int
-) -> None:
-    """Write all that a run needs to go on after `epoch` to the same bits."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+def save_checkpoint(executor: Executor, names: Sequence[Name], path: Path, *, epoch: int) -> None:
+    """Write all that the members of an executor need to go on after `epoch` to the same bits.
+
+    Args:
+        executor: The members.
+        names: Arm and seed of each.
+        path: The file.
+        epoch: How many epochs were done.
+    """
+    tensors = {f"model/{name}": tensor for name, tensor in executor.tensors().items()}
     plain: dict[str, Any] = {}
-    state = optimizer.state_dict()["state"]
-    for index, entries in state.items():
+    for index, entries in executor.optimizer.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{key}"] = value
             else:
                 plain[f"{index}/{key}"] = value
-    write_tensors(tensors, {"epoch": str(epoch), "optimizer": json.dumps(plain)}, path)
+    about = {
+        "epoch": str(epoch),
+        "members": json.dumps(names),
+        "alive": json.dumps(executor.alive),
+        "optimizer": json.dumps(plain),
+    }
+    write_tensors(tensors, about, path)
 
 
-def load_checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> int:
-    """Restore model and optimizer from `save_checkpoint`'s file; return the epoch it was made at.
+def load_checkpoint(executor: Executor, names: Sequence[Name], path: Path) -> int:
+    """Restore the members called `names` from a file of `save_checkpoint`; return its epoch.
+
+    The file may be that of a larger group: each member is found by its arm and seed.
 
     Raises:
-        RunError: If the file is missing, damaged, or of another model.
+        RunError: If the file is missing, damaged, or of another experiment.
     """
-    from safetensors import safe_open
-
     tensors = read_tensors(path)
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-    weights = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/", 2)
-            state.setdefault(int(index), {})[key] = value
     try:
-        for name, value in json.loads(metadata["optimizer"]).items():
+        with safe_open(str(path), framework="pt") as file:
+            about = file.metadata() or {}
+        if "members" not in about:  # of one replica, as versions before 0.2 wrote it
+            one = {k: v[None] if k.startswith("model/") else v for k, v in tensors.items()}
+            tensors, about = one, {**about, "members": json.dumps(names), "alive": "[true]"}
+        there = [tuple(name) for name in json.loads(about["members"])]
+        rows = torch.tensor([there.index(tuple(name)) for name in names])
+        with torch.no_grad():
+            for name, tensor in executor.tensors().items():
+                stored = tensors[f"model/{name}"][rows]
+                if stored.shape != tensor.shape:
+                    raise ValueError(f"{name} has shape {tuple(stored.shape)} in it")
+                tensor.copy_(stored)
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, key = name.split("/", 2)
+                whole = value.dim() > 0 and len(value) == len(there) > 1
+                state.setdefault(int(index), {})[key] = value[rows] if whole else value
+        for name, value in json.loads(about["optimizer"]).items():
             index, key = name.split("/", 1)
             state.setdefault(int(index), {})[key] = value
-        model.load_state_dict(weights)
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        return int(metadata["epoch"])
-    except (KeyError, RuntimeError, ValueError) as error:
+        groups = executor.optimizer.state_dict()["param_groups"]
+        executor.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        alive = json.loads(about["alive"])
+        executor.alive[:] = [alive[row] for row in rows.tolist()]
+        return int(about["epoch"])
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise RunError(f"{path}: this checkpoint is not of this experiment: {error}") from error
 
 

@@ -1,8 +1,9 @@
-"""Scores of a model over a whole split, in eval mode."""
+"""Scores over a whole split, in eval mode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -24,27 +25,6 @@ class Batches(Protocol):
         ...
 
 
-class OnDevice:
-    """The batches of a split, each moved to a device.
-
-    Args:
-        split: Where they come from.
-        device: Where they go.
-    """
-
-    def __init__(self, split: Batches, device: str) -> None:
-        self._split = split
-        self._device = device
-
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, targets) on the device."""
-        for inputs, targets in self._split.batches(order, batch_size):
-            yield inputs.to(self._device), targets.to(self._device)
-
-
 def evaluate(model: nn.Module, split: Batches) -> Score:
     """Return loss, accuracy and calibration error of `model` over `split`, in eval mode.
 
@@ -57,14 +37,40 @@ def evaluate(model: nn.Module, split: Batches) -> Score:
     Returns:
         The `Score` over all examples of the split.
     """
+    with evaluating(model), torch.inference_mode():
+        return score(lambda inputs: model(inputs)[None], split, Meter(), EVAL_BATCH)[0]
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode, and give back after which of its modules trained."""
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
-    meter = Meter()
     try:
-        with torch.inference_mode():
-            for inputs, targets in split.batches(torch.arange(len(split)), EVAL_BATCH):
-                meter.add(model(inputs), targets)
+        yield
     finally:
         for module, flag in flags:
             module.training = flag
-    return meter.score()
+
+
+def score(
+    forward: Callable[[Tensor], Tensor],
+    split: Batches,
+    meter: Meter,
+    batch_size: int,
+    device: torch.device | None = None,
+) -> list[Score]:
+    """Return what `meter` measures over all examples of `split`, in their order.
+
+    Args:
+        forward: Maps (B, ...) inputs to logits (K, B, C).
+        split: The examples.
+        meter: A new one, of K members.
+        batch_size: Examples of a forward pass.
+        device: Where inputs and targets are wanted; None: where they are.
+    """
+    for inputs, targets in split.batches(torch.arange(len(split)), batch_size):
+        logits = forward(inputs.to(device))
+        with torch.inference_mode():
+            meter.add(logits, targets.to(device))
+    return meter.scores()

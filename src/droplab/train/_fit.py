@@ -1,9 +1,10 @@
-"""Training one replica: one model, one arm, one seed."""
+"""Training replicas, epoch by epoch: one loop over any executor."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 import torch
@@ -11,10 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, DroplabError
-from droplab.placement import Applied
-from droplab.train._capture import CapturedStep, build_step
-from droplab.train._evaluate import Batches, OnDevice, evaluate
+from droplab.train._evaluate import Batches, evaluating
 from droplab.train._execution import ExecutionPlan
+from droplab.train._executor import Executor
 from droplab.train._meter import Score
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
@@ -43,7 +43,7 @@ class Diverged(DroplabError):
 
 @dataclasses.dataclass(frozen=True)
 class EpochResult:
-    """What one epoch measured.
+    """What one epoch measured of one replica.
 
     Attributes:
         epoch: Number of the epoch, from 1.
@@ -51,7 +51,7 @@ class EpochResult:
         running_accuracy: Accuracy over the same, dropout on, in [0, 1].
         train: Score on the training examples in eval mode, after the epoch.
         validation: Score on the validation examples in eval mode, after the epoch.
-        seconds: Wall time of the epoch, scoring included.
+        seconds: Wall time of the epoch, scoring included; of members together, a share of it.
     """
 
     epoch: int
@@ -62,123 +62,139 @@ class EpochResult:
     seconds: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What one epoch measured of all members.
+
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        results: One for each member; None for those that are not trained any more.
+        diverged: Members whose loss became NaN or infinite in this epoch, and where.
+    """
+
+    epoch: int
+    results: tuple[EpochResult | None, ...]
+    diverged: dict[int, Diverged]
+
+
 def fit(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    applied: Applied,
+    executor: Executor,
     train: Batches,
     validation: Batches,
     *,
-    seed: int,
+    seeds: Sequence[int],
     epochs: int,
     batch_size: int,
     plan: ExecutionPlan,
     start: int = 0,
-    clip: float | None = None,
     scheduler: Scheduler | None = None,
     rates: RateOfStep | None = None,
     log_every: int = 0,
-    on_log: Callable[[int, float], None] | None = None,
+    on_log: Callable[[int, int, float], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
-) -> Iterator[EpochResult]:
-    """Train `model` and yield one `EpochResult` after each epoch.
+) -> Iterator[Epoch]:
+    """Train all members of an executor and yield one `Epoch` after each epoch.
 
-    The caller has put the model on the plan's device, has seeded the sites of `applied` and may
-    save a checkpoint at each yield. Given the same arguments and plan, the results are the same
-    bits, wherever the run was interrupted.
+    Every member takes the steps that it would take by itself: the same batches, masks and updates,
+    within float rounding. A member whose loss becomes NaN or infinite is taken out; the others go
+    on as if it were not there, and training ends when there are none. The caller has seeded the
+    sites and may save a checkpoint at each yield. Given the same arguments and plan, the results
+    are the same bits, wherever the run was interrupted.
 
     Args:
-        model: Maps (B, ...) inputs to logits of shape (B, C).
-        optimizer: Updates the model's parameters.
-        applied: The sites at work in the model; they may be none.
+        executor: The replicas, as they are before epoch `start + 1`, on the plan's device.
         train: Training examples.
         validation: Validation examples.
-        seed: Seed of the batch order, and of what a model's own random layers draw.
+        seeds: For each seed of the executor, the seed of the batch order. What a model's own random
+            layers draw comes from the first one.
         epochs: How many epochs the whole run has.
-        batch_size: Examples a step; the last step of an epoch takes what is left.
+        batch_size: Examples a step and member; the last step of an epoch takes what is left.
         plan: How the steps are executed. Its settings are active while an epoch runs.
         start: Epochs that were done before, when resuming.
-        clip: Largest norm of the gradient, above which it is scaled down; None not to clip.
         scheduler: Sets the learning rate of each epoch; None to leave it as it is.
         rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
             rate of a site that has rate p in the plan, for example
             `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
         log_every: Mini-batches whose mean loss is reported together; 0 for none.
-        on_log: Called with (steps done over all epochs, mean loss of the last `log_every`).
+        on_log: Called with (member, steps done over all epochs, mean loss of the last `log_every`).
         on_steps: Called now and then with the number of steps done since the last call.
 
     Yields:
-        The results of epochs `start + 1` to `epochs`.
+        What epochs `start + 1` to `epochs` measured.
 
     Raises:
         ArgumentError: If the batch is larger than the data, or the model's output does not fit.
         PlacementError: If a planned site did not fire in the first step.
-        Diverged: If the loss becomes NaN or infinite. Earlier results have been yielded.
 
     Randomness:
-        Streams (seed, "order", epoch) and (seed, "torch", epoch); masks as the sites were seeded.
+        Streams (seed, "order", epoch) and (first seed, "torch", epoch); masks as the sites were
+        seeded.
     """
     count = len(train)
     if batch_size > count:
         raise ArgumentError(
             f"batch_size: expected at most the {count} training examples, got {batch_size}"
         )
-    if plan.device != "cpu":
-        train, validation = OnDevice(train, plan.device), OnDevice(validation, plan.device)
-    check_model(model, train)
+    if executor.members % len(seeds):
+        raise ArgumentError(
+            f"seeds: expected one for each model of the {executor.members} members, got "
+            f"{len(seeds)}"
+        )
+    source = executor.source(train)
+    check_model(executor.model, train, device=plan.device)
     steps = -(-count // batch_size)
-    model.train()
-    table = begin_schedule(scheduler, optimizer, epochs, captured=plan.captured)
-    step = build_step(plan, model, optimizer, clip)
-    site_rates = SiteRates(applied.p if rates is not None else None, rates)
+    executor.model.train()
+    table = begin_schedule(scheduler, executor.optimizer, epochs, captured=plan.captured)
+    step, set_step = executor.step, executor.set_step
+    site_rates = SiteRates(executor.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
         if table is not None:
-            set_epoch(optimizer, table[epoch - 1])
-        if isinstance(step, CapturedStep):
-            step.refresh()
-        with plan.active(), global_generators(seed, "torch", epoch), site_rates.driven():
-            first = number = (epoch - 1) * steps
-            window = _Window(epoch, _Log(first, log_every, on_log))
-            for inputs, targets in train.batches(batch_order(seed, epoch, count), batch_size):
-                applied.set_step(number)
+            set_epoch(executor.optimizer, table[epoch - 1])
+        executor.refresh()
+        with plan.active(), global_generators(seeds[0], "torch", epoch), site_rates.driven():
+            number = (epoch - 1) * steps
+            window = _Window(executor, epoch, _Log(number, log_every, on_log))
+            orders = [batch_order(seed, epoch, count) for seed in seeds]
+            for inputs, targets in source.batches(orders, batch_size):
+                set_step(number)
                 site_rates.set_step(number)
                 logits = step(inputs, targets)
                 # compiled steps tell no hook, but the first one of a run is not compiled
                 if number == start * steps and (number == 0 or not plan.compiled):
-                    applied.check_fired()
+                    executor.applied.check_fired()
                 number += 1
                 if window.add(logits, targets):
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
-            scores = evaluate(model, train), evaluate(model, validation)
-        yield EpochResult(epoch, *window.result(), *scores, perf_counter() - began)
+            scores = executor.score(train), executor.score(validation)
+        seconds = (perf_counter() - began) / executor.members
+        yield Epoch(epoch, tuple(window.results(*scores, seconds)), window.diverged)
+        if not any(executor.alive):
+            return
 
 
-def check_model(model: nn.Module, split: Batches, *, classes: int = 1) -> None:
+def check_model(model: nn.Module, split: Batches, *, classes: int = 1, device: str = "cpu") -> None:
     """Check on two examples, in eval mode, that the model takes the data and returns its logits.
 
     Args:
         model: The model.
         split: Where the examples come from.
         classes: How many classes the data has.
+        device: Where the model is.
 
     Raises:
         ArgumentError: If the model refuses the batch, or its output is no tensor of shape (B, C)
             with C at least `classes`.
     """
     inputs, targets = next(split.batches(torch.arange(min(2, len(split))), 2))
-    training = [(module, module.training) for module in model.modules()]
     try:
-        with torch.inference_mode():
-            logits = model.eval()(inputs)
+        with evaluating(model), torch.inference_mode():
+            logits = model(inputs.to(device))
     except (RuntimeError, TypeError, IndexError) as error:
         raise ArgumentError(
             f"model: cannot take a batch of shape {tuple(inputs.shape)} ({inputs.dtype}): {error}"
         ) from error
-    finally:
-        for module, flag in training:
-            module.training = flag
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(targets):
         what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ArgumentError(
@@ -193,15 +209,18 @@ def check_model(model: nn.Module, split: Batches, *, classes: int = 1) -> None:
 
 
 class _Window:
-    """Running loss and accuracy of an epoch, looked at every few steps."""
+    """Running losses and accuracies of an epoch, looked at every few steps."""
 
-    def __init__(self, epoch: int, log: _Log) -> None:
+    def __init__(self, executor: Executor, epoch: int, log: _Log) -> None:
+        self._executor = executor
         self._epoch = epoch
         self._log = log
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._steps = self._examples = 0
-        self._loss = self._correct = 0.0
+        self._loss = torch.zeros(executor.members, dtype=torch.float64)
+        self._correct = torch.zeros(executor.members, dtype=torch.float64)
+        self.diverged: dict[int, Diverged] = {}
 
     def add(self, logits: Tensor, targets: Tensor) -> bool:
         """Keep a step's output; return whether it is time to flush."""
@@ -213,48 +232,73 @@ class _Window:
         """Score the kept steps, and return how many they were."""
         if not self._logits:
             return 0
-        sizes = [len(targets) for targets in self._targets]
-        logits, targets = torch.cat(self._logits).float(), torch.cat(self._targets)
-        losses = F.cross_entropy(logits, targets, reduction="none").double()
-        last = len(losses) - sizes[-1]  # only the last step of an epoch may have fewer examples
-        means = losses[:last].view(-1, sizes[0]).mean(1).tolist() if last else []
-        means.append(losses[last:].mean().item())
-        for index, mean in enumerate(means):
-            if not abs(mean) < float("inf"):
-                raise Diverged(self._epoch, self._steps + index + 1, mean)
-        self._log.add(means)
-        self._loss += losses.sum().item()
-        self._correct += (logits.argmax(1) == targets).sum().item()
-        self._examples += len(targets)
+        members, sizes = self._executor.members, [t.shape[-1] for t in self._targets]
+        # (..., examples of all steps, C) and (seeds, the same examples)
+        logits = torch.cat(self._logits, dim=-2).float()
+        targets = torch.cat(self._targets, dim=-1).view(-1, 1, sum(sizes))
+        arms = members // len(targets)
+        targets = targets.expand(-1, arms, -1).reshape(-1)
+        logits = logits.reshape(len(targets), -1)
+        with torch.inference_mode():
+            losses = F.cross_entropy(logits, targets, reduction="none").double().view(members, -1)
+            last = losses.shape[1] - sizes[-1]  # only the last step of an epoch may be smaller
+            means = [losses[:, :last].unflatten(1, (-1, sizes[0])).mean(2)] if last else []
+            table = torch.cat([*means, losses[:, last:].mean(1, keepdim=True)], dim=1).T.cpu()
+            self._loss += losses.sum(1).cpu()
+            self._correct += (logits.argmax(1) == targets).view(members, -1).sum(1).cpu()
+        rows = table.tolist()
+        self._freeze(rows)
+        self._log.add(rows, self._executor.alive)
+        self._examples += sum(sizes)
         self._steps += len(sizes)
         self._logits.clear()
         self._targets.clear()
         return len(sizes)
 
-    def result(self) -> tuple[float, float]:
-        """Return mean loss and accuracy over the epoch's examples."""
-        return self._loss / self._examples, self._correct / self._examples
+    def _freeze(self, rows: list[list[float]]) -> None:
+        for step, row in enumerate(rows):
+            for member, mean in enumerate(row):
+                if not math.isfinite(mean) and self._executor.alive[member]:
+                    self.diverged[member] = Diverged(self._epoch, self._steps + step + 1, mean)
+                    self._executor.freeze(member)
+
+    def results(
+        self, train: list[Score], validation: list[Score], seconds: float
+    ) -> Iterator[EpochResult | None]:
+        """Yield what the epoch measured of each member, None for one that is out."""
+        losses = (self._loss / self._examples).tolist()
+        correct = (self._correct / self._examples).tolist()
+        for member, alive in enumerate(self._executor.alive):
+            if not alive:
+                yield None
+                continue
+            running, scores = (losses[member], correct[member]), (train[member], validation[member])
+            yield EpochResult(self._epoch, *running, *scores, seconds)
 
 
 class _Log:
     """Mean losses of every so many mini-batches of one epoch."""
 
-    def __init__(self, first: int, every: int, report: Callable[[int, float], None] | None) -> None:
+    def __init__(
+        self, first: int, every: int, report: Callable[[int, int, float], None] | None
+    ) -> None:
         self._first = first
         self._every = every if report else 0
         self._report = report
         self._done = 0
-        self._losses: list[float] = []
+        self._rows: list[list[float]] = []
 
-    def add(self, losses: list[float]) -> None:
+    def add(self, rows: list[list[float]], alive: list[bool]) -> None:
         if not self._every or self._report is None:
             return
-        for loss in losses:
-            self._losses.append(loss)
+        for row in rows:
+            self._rows.append(row)
             self._done += 1
             if self._done % self._every == 0:
-                self._report(self._first + self._done, sum(self._losses) / len(self._losses))
-                self._losses.clear()
+                for member in [m for m, there in enumerate(alive) if there]:
+                    mean = sum(losses[member] for losses in self._rows) / len(self._rows)
+                    self._report(member, self._first + self._done, mean)
+                self._rows.clear()
 
 
 def _tell(on_steps: Callable[[int], None] | None, steps: int) -> None:

@@ -136,8 +136,7 @@ class Population:
             tensors: Stacked tensors to take them from; None for the present ones.
         """
         own = {**self.parameters, **self.buffers} if tensors is None else tensors
-        tied = _same_tensors(self.template)
-        return {name: own[tied.get(name, name)][member] for name in self.template.state_dict()}
+        return member_state(self.template, own, member)
 
     def freeze(self, member: int) -> None:
         """Take a replica out: it is computed along, as zeros, and nobody looks at it again."""
@@ -209,9 +208,17 @@ def trained_order(parameters: Mapping[str, nn.Parameter]) -> list[str]:
     return [name for name, parameter in parameters.items() if parameter.requires_grad]
 
 
-def _same_tensors(model: nn.Module) -> dict[str, str]:
-    """For every name of the state, the name under which its tensor is listed first."""
+def member_state(model: nn.Module, tensors: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
+    """Return the `state_dict` of `model` with the values of one member of stacked tensors.
+
+    Args:
+        model: The network.
+        tensors: Parameters and buffers by the name under which they are listed first, (K, ...).
+        member: Number of the member.
+    """
     first: dict[int, str] = {}
     pairs = [*model.named_parameters(remove_duplicate=False)]
     pairs += [*model.named_buffers(remove_duplicate=False)]
-    return {name: first.setdefault(id(tensor), name) for name, tensor in pairs}
+    tied = {name: first.setdefault(id(tensor), name) for name, tensor in pairs}
+    names = [name for name in model.state_dict() if name in tied]
+    return {name: tensors[tied[name]][member].detach() for name in names}

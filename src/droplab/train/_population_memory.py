@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from droplab.train._population_meter import EVAL_EXAMPLES
+from droplab.train._executor import EVAL_EXAMPLES
 
 _STATE_COPIES = 10
 """Copies of its weights that a replica needs: itself, gradients, two moments, the best weights so

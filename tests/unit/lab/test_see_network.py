@@ -42,7 +42,8 @@ def digits() -> Recipe:
 def trained(digits) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """Train for two epochs, and keep what goes into every site and what comes out of it."""
     experiment = sweep.resolve(digits)
-    replica = experiment.replica(digits.arm("every"), 3)
+    plan = ExecutionPlan(threads=1, matmul="highest", captured=False)
+    replica = experiment.executor([digits.arm("every")], [3], plan)
     taken: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def watch(name: str, layer: nn.Module) -> None:
@@ -63,15 +64,13 @@ def trained(digits) -> dict[str, list[tuple[Tensor, Tensor]]]:
         watch(name, replica.model.get_submodule(name))
     list(
         fit(
-            replica.model,
-            replica.optimizer,
-            replica.applied,
+            replica,
             experiment.splits.train,
             experiment.splits.validation,
-            seed=3,
+            seeds=(3,),
             epochs=digits.epochs,
             batch_size=digits.batch_size,
-            plan=ExecutionPlan(threads=1, matmul="highest", captured=False),
+            plan=plan,
         )
     )
     return taken

@@ -11,8 +11,8 @@ from droplab import results
 from droplab.errors import RunError
 from droplab.recipe import load, loads, override
 from droplab.sweep import Observer, run
-from droplab.sweep import _group_worker_session as module
 from droplab.sweep._grouping import stored_groups
+from droplab.sweep._session import Session
 from droplab.train import ExecutionPlan
 
 DRIVER = ExecutionPlan(1, captured=True, group=4)
@@ -21,38 +21,38 @@ WORKERS = dataclasses.replace(DRIVER, workers=2)
 NETS = """
 from multiprocessing import parent_process
 from types import SimpleNamespace
-import droplab.sweep._group_session
+import droplab.sweep._work
 from droplab.models import MLP as Net
 
-real = droplab.sweep._group_session.fit_population
-module = droplab.sweep._group_session if parent_process() else SimpleNamespace()
+real = droplab.sweep._work.fit
+module = droplab.sweep._work if parent_process() else SimpleNamespace()
 """
 
 TOO_LARGE = """
-def fit(population, *args, **kwargs):
-    for epoch in real(population, *args, **kwargs):
-        if epoch.epoch == 2 and population.members >= 4:
+def fit(executor, *args, **kwargs):
+    for epoch in real(executor, *args, **kwargs):
+        if epoch.epoch == 2 and executor.members >= 4:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
         yield epoch
 
-module.fit_population = fit
+module.fit = fit
 """
 
 NAN = """
-def fit(population, *args, **kwargs):
-    for epoch in real(population, *args, **kwargs):
+def fit(executor, *args, **kwargs):
+    for epoch in real(executor, *args, **kwargs):
         yield epoch
         if epoch.epoch == 1:
-            population.parameters["fc2.weight"].data[1, 0, 0] = float("nan")
+            executor.tensors()["fc2.weight"][1, 0, 0] = float("nan")
 
-module.fit_population = fit
+module.fit = fit
 """
 
 BROKEN = """
 def fit(*args, **kwargs):
     raise OSError("gone bad")
 
-module.fit_population = fit
+module.fit = fit
 """
 
 RECIPE = """
@@ -108,7 +108,7 @@ def test_rows_weights_and_tests_are_those_of_the_driver_alone(whole):
     steps = []
 
     class Counting(Observer):
-        def group_steps_done(self, members, done):
+        def steps_done(self, members, done):
             steps.append(len(members) * done)
 
     result = run(tiny(), "workers", plan=WORKERS, observer=Counting())
@@ -156,13 +156,13 @@ class Killer(Observer):
 @pytest.fixture
 def sessions(monkeypatch):
     found = []
-    real = module.GroupWorkerSession.train_all
+    real = Session.train_all
 
     def train_all(self):
         found.append(self)
         return real(self)
 
-    monkeypatch.setattr(module.GroupWorkerSession, "train_all", train_all)
+    monkeypatch.setattr(Session, "train_all", train_all)
     return found
 
 

@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path, rows):
 
 def test_going_on_from_an_older_checkpoint_comes_past_the_same_rows(whole, tmp_path, monkeypatch):
     """Checkpoints are rarer than rows: what lies between is computed again, to the same bits."""
-    monkeypatch.setattr("droplab.sweep._group_session._CHECKPOINT_SECONDS", 1e9)
+    monkeypatch.setattr("droplab.sweep._work._CHECKPOINT_SECONDS", 1e9)
     with pytest.raises(KeyboardInterrupt):
         run(tiny(), tmp_path / "run", plan=TOGETHER, observer=Stop(8))
     before = results.load(tmp_path / "run").rows
@@ -156,14 +156,14 @@ def test_a_run_without_a_sound_replica_is_an_error(tmp_path, monkeypatch):
 
 def test_too_little_memory_halves_the_group_and_goes_on(tmp_path, monkeypatch):
     """Groups of 4 and more "do not fit", from their second epoch on."""
-    from droplab.sweep import _group_session as module
+    from droplab.sweep import _work as module
 
-    real = module.fit_population
+    real = module.fit
     halved = []
 
-    def fit(population, *args, **kwargs):
-        for epoch in real(population, *args, **kwargs):
-            if epoch.epoch == 2 and population.members >= 4:
+    def fit(executor, *args, **kwargs):
+        for epoch in real(executor, *args, **kwargs):
+            if epoch.epoch == 2 and executor.members >= 4:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")
             yield epoch
 
@@ -171,7 +171,7 @@ def test_too_little_memory_halves_the_group_and_goes_on(tmp_path, monkeypatch):
         def group_halved(self, before, after):
             halved.append((before, after))
 
-    monkeypatch.setattr(module, "fit_population", fit)
+    monkeypatch.setattr(module, "fit", fit)
     recipe = tiny(seeds=[0])
     result = run(recipe, tmp_path / "run", plan=TOGETHER, observer=Watching())
     assert halved == [(4, 2)]
@@ -182,12 +182,12 @@ def test_too_little_memory_halves_the_group_and_goes_on(tmp_path, monkeypatch):
 
 
 def test_other_errors_are_not_taken_for_too_little_memory(tmp_path, monkeypatch):
-    from droplab.sweep import _group_session as module
+    from droplab.sweep import _work as module
 
     def fit(*args, **kwargs):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(module, "fit_population", fit)
+    monkeypatch.setattr(module, "fit", fit)
     with pytest.raises(RuntimeError, match="a defect"):
         run(tiny(), tmp_path / "run", plan=TOGETHER)
 

@@ -16,8 +16,8 @@ from droplab.data import StreamedSplit
 from droplab.errors import RunError
 from droplab.recipe import loads
 from droplab.sweep import Observer, choose_plan, resolve, run, run_experiment
-from droplab.sweep import _worker_session as module
-from droplab.sweep._worker_session import can_send
+from droplab.sweep._session import Session
+from droplab.sweep._worker import can_send
 from droplab.train import ExecutionPlan
 
 ALONE = ExecutionPlan(1)
@@ -114,20 +114,20 @@ class Killer(Observer):
             self.times -= 1
             for session in Killer.sessions:
                 for worker in session._pool.running:
-                    if (worker.task.arm, worker.task.seed) == (row.arm, row.seed):
+                    if worker.task.group.members == ((row.arm, row.seed),):
                         worker.process.kill()
 
 
 @pytest.fixture
 def sessions(monkeypatch):
     Killer.sessions = []
-    real = module.WorkerSession.train_all
+    real = Session.train_all
 
     def train_all(self):
         Killer.sessions.append(self)
         return real(self)
 
-    monkeypatch.setattr(module.WorkerSession, "train_all", train_all)
+    monkeypatch.setattr(Session, "train_all", train_all)
 
 
 def test_a_killed_worker_is_begun_again_from_its_checkpoint(recipe, sessions):

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from droplab import placement
 from droplab.errors import RunError
 from droplab.models import MLP
 from droplab.train import (
     EagerStep,
+    ExecutionPlan,
+    Single,
     build_optimizer,
     load_checkpoint,
     load_weights,
@@ -17,6 +20,12 @@ from droplab.train import (
     save_checkpoint,
     save_weights,
 )
+
+NAMES = [("none", 0)]
+
+
+def executor(model, optimizer):
+    return Single(model, optimizer, placement.plan(model, {}).apply(), ExecutionPlan(1))
 
 
 def steps(model, optimizer, seed, count=3):
@@ -32,12 +41,12 @@ def test_a_restored_replica_goes_on_to_the_same_bits(name, tmp_path):
     straight = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
     optimizer = build_optimizer(name, {}, straight.parameters())
     steps(straight, optimizer, 1)
-    save_checkpoint(straight, optimizer, tmp_path / "c.safetensors", epoch=4)
+    save_checkpoint(executor(straight, optimizer), NAMES, tmp_path / "c.safetensors", epoch=4)
     steps(straight, optimizer, 2)
 
     restored = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
     other = build_optimizer(name, {}, restored.parameters())
-    assert load_checkpoint(restored, other, tmp_path / "c.safetensors") == 4
+    assert load_checkpoint(executor(restored, other), NAMES, tmp_path / "c.safetensors") == 4
     steps(restored, other, 2)
     for key, value in straight.state_dict().items():
         assert torch.equal(value, restored.state_dict()[key]), key
@@ -59,16 +68,16 @@ def test_tied_weights_are_saved(tmp_path):
 
 def test_damaged_missing_and_foreign_files(tmp_path):
     model = MLP(6, hidden=(8,), classes=3)
-    optimizer = build_optimizer("Adam", {}, model.parameters())
+    replica = executor(model, build_optimizer("Adam", {}, model.parameters()))
     path = tmp_path / "c.safetensors"
     with pytest.raises(RunError, match="cannot be read"):
-        load_checkpoint(model, optimizer, path)
-    save_checkpoint(model, optimizer, path, epoch=1)
+        load_checkpoint(replica, NAMES, path)
+    save_checkpoint(replica, NAMES, path, epoch=1)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RunError, match="damaged"):
-        load_checkpoint(model, optimizer, path)
+        load_checkpoint(replica, NAMES, path)
     save_weights(nn.Linear(2, 2), path)
     with pytest.raises(RunError, match="not of this model"):
         load_weights(model, path)
     with pytest.raises(RunError, match="not of this experiment"):
-        load_checkpoint(model, optimizer, path)
+        load_checkpoint(replica, NAMES, path)

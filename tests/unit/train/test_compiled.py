@@ -16,11 +16,11 @@ from droplab.train import (
     CapturedStep,
     ExecutionPlan,
     UnsupportedError,
-    _c_compiler,
     build_optimizer,
     compiler,
 )
-from droplab.train._c_compiler import load
+from droplab.train.compiled import _compiler
+from droplab.train.compiled._compiler import load
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 
@@ -156,8 +156,8 @@ def test_what_was_compiled_once_is_found_on_disk(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = "int step(void *const *a, void *const *b, float *c) { return 41; }"
     load.cache_clear()
-    compile_it = Mock(side_effect=_c_compiler._compile)
-    monkeypatch.setattr(_c_compiler, "_compile", compile_it)
+    compile_it = Mock(side_effect=_compiler._compile)
+    monkeypatch.setattr(_compiler, "_compile", compile_it)
     assert load(source)(None, None, None) == 41
     load.cache_clear()
     assert load(source)(None, None, None) == 41
@@ -166,7 +166,7 @@ def test_what_was_compiled_once_is_found_on_disk(tmp_path, monkeypatch):
         load(source.replace("return", "retrun"))
     assert not list(tmp_path.rglob("*.so.*"))
     load.cache_clear()
-    monkeypatch.setattr(_c_compiler.ctypes, "CDLL", Mock(side_effect=OSError("not allowed")))
+    monkeypatch.setattr(_compiler.ctypes, "CDLL", Mock(side_effect=OSError("not allowed")))
     with pytest.raises(UnsupportedError, match="cannot be used: not allowed"):
         load(source)
 

@@ -16,6 +16,7 @@ from droplab.train import (
     Diverged,
     EagerStep,
     ExecutionPlan,
+    Single,
     batch_order,
     build_optimizer,
     compiler,
@@ -45,24 +46,27 @@ def train(rates, *, seed=0, epochs=3, plan=PLANS[1], lr=1e-2, apply=True, model=
     else:
         applied.revert()
     optimizer = build_optimizer("Adam", {"lr": lr}, model.parameters())
-    results = list(
-        fit(
-            model,
-            optimizer,
-            applied if apply else _NoSites(),
-            kwargs.pop("data", None) or split(),
-            split(40, seed=1),
-            seed=seed,
-            epochs=epochs,
-            batch_size=kwargs.pop("batch_size", 16),
-            plan=plan,
-            **kwargs,
-        )
-    )
+    executor = Single(model, optimizer, applied if apply else _NoSites(), plan)
+    results = []
+    for epoch in fit(
+        executor,
+        kwargs.pop("data", None) or split(),
+        split(40, seed=1),
+        seeds=(seed,),
+        epochs=epochs,
+        batch_size=kwargs.pop("batch_size", 16),
+        plan=plan,
+        **kwargs,
+    ):
+        if epoch.diverged:
+            raise epoch.diverged[0]
+        results += epoch.results
     return model, results
 
 
 class _NoSites:
+    p = torch.zeros(0)
+
     def set_step(self, step):
         pass
 
@@ -199,13 +203,13 @@ def test_a_model_that_does_not_fit_the_data(model, message):
 
 def test_log_means_are_those_of_the_batches():
     logged = []
-    _, results = train({"fc2": 0.5}, log_every=2, on_log=lambda *row: logged.append(row))
+    _, results = train({"fc2": 0.5}, log_every=2, on_log=lambda _, *row: logged.append(row))
     assert [step for step, _ in logged] == [2, 4, 6, 8, 10, 12, 14, 16, 18]
     data, steps = split(), 6
     sizes = [16] * 5 + [10]
     assert len(data) == sum(sizes)
     assert steps * 3 == logged[-1][0]
-    _, single = train({"fc2": 0.5}, log_every=1, on_log=lambda *row: logged.append(row))
+    _, single = train({"fc2": 0.5}, log_every=1, on_log=lambda _, *row: logged.append(row))
     losses = dict(logged[9:])
     assert logged[0][1] == pytest.approx((losses[1] + losses[2]) / 2)
     total = sum(losses[i + 1] * size for i, size in enumerate(sizes)) / 90

@@ -15,23 +15,22 @@ from droplab.errors import ArgumentError
 from droplab.models import MLP
 from droplab.nn.schedules import early, late
 from droplab.train import (
+    Batched,
     CapturedStep,
     EagerStep,
     ExecutionPlan,
     Population,
     PopulationStep,
     Scheduler,
+    Single,
     _capture,
     _population_step,
     build_optimizer,
     fit,
-    fit_population,
     initial_model,
     load_checkpoint,
-    load_population,
     mask_key,
     save_checkpoint,
-    save_population,
     scheduler_names,
 )
 
@@ -84,24 +83,22 @@ def population(name="Adam"):
 def alone(member, name="Adam", *, plan="captured", epochs=4, given=None, **options):
     model, optimizer, applied = given or single(member, name)
     results = fit(
-        model,
-        optimizer,
-        applied,
+        Single(model, optimizer, applied, PLANS[plan], options.pop("clip", None)),
         TRAIN,
         VALIDATION,
-        seed=SEEDS[member // 2],
+        seeds=(SEEDS[member // 2],),
         epochs=epochs,
         batch_size=16,
         plan=PLANS[plan],
         **options,
     )
-    return list(results), model
+    return [epoch.results[0] for epoch in results], model
 
 
 def together(name="Adam", *, plan="captured", epochs=4, members=None, **options):
     members = members or population(name)
-    results = fit_population(
-        members,
+    results = fit(
+        Batched(members, captured=plan == "captured", clip=options.pop("clip", None)),
         TRAIN,
         VALIDATION,
         seeds=SEEDS,
@@ -247,8 +244,8 @@ def test_a_number_that_the_caller_changes_is_not_frozen_either():
     for plan in PLANS:
         model, optimizer, applied = single(1, "SGD")
         epochs = fit(
-            *(model, optimizer, applied, TRAIN, VALIDATION),
-            seed=0,
+            *(Single(model, optimizer, applied, PLANS[plan]), TRAIN, VALIDATION),
+            seeds=(0,),
             epochs=3,
             batch_size=16,
             plan=PLANS[plan],
@@ -265,15 +262,21 @@ def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_p
     whole, model = alone(1, **options)
     path = tmp_path / "c.safetensors"
     given = single(1)
+    plan, clip = PLANS["captured"], options["clip"]
+    half = Single(*given, plan, clip)
     results = fit(
-        *(*given, TRAIN, VALIDATION),
-        **{"seed": 0, "epochs": 4, "batch_size": 16, "plan": PLANS["captured"], **options},
+        *(half, TRAIN, VALIDATION),
+        seeds=(0,),
+        epochs=4,
+        batch_size=16,
+        plan=plan,
+        scheduler=options["scheduler"],
     )
     next(results), next(results)
-    save_checkpoint(given[0], given[1], path, epoch=2)
+    save_checkpoint(half, [("some", 0)], path, epoch=2)
     results.close()
     again = single(1)
-    start = load_checkpoint(again[0], again[1], path)
+    start = load_checkpoint(Single(*again, plan, clip), [("some", 0)], path)
     rest, resumed = alone(1, given=again, start=start, **options)
     assert [r.validation for r in rest] == [r.validation for r in whole[2:]]
     for key, value in model.state_dict().items():
@@ -286,16 +289,21 @@ def test_a_resumed_population_goes_on_at_the_learning_rate_of_its_epoch(kind, tm
     options["rates"] = lambda step, p: late(step, p=p, start=7)
     whole, members = together(**options)
     names = [(arm, seed) for seed in SEEDS for arm in ("none", "some")]
-    path, half = tmp_path / "p.safetensors", population()
-    results = fit_population(
+    path, half = tmp_path / "p.safetensors", Batched(population(), captured=True, clip=CLIP)
+    results = fit(
         *(half, TRAIN, VALIDATION),
-        **{"seeds": SEEDS, "epochs": 4, "batch_size": 16, "plan": PLANS["captured"], **options},
+        seeds=SEEDS,
+        epochs=4,
+        batch_size=16,
+        plan=PLANS["captured"],
+        scheduler=options["scheduler"],
+        rates=options["rates"],
     )
     next(results), next(results)
-    save_population(half, names, path, epoch=2)
+    save_checkpoint(half, names, path, epoch=2)
     results.close()
     again = population()
-    start = load_population(again, names, path)
+    start = load_checkpoint(Batched(again, captured=True), names, path)
     rest, resumed = together(members=again, start=start, **options)
     for one, two in zip(whole[2:], rest, strict=True):
         assert [r.validation for r in one.results] == [r.validation for r in two.results]

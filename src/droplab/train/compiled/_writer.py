@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, fx
 
 from droplab.ops._arguments import check_rate_values
-from droplab.train._c_compiler import UnsupportedError, load
-from droplab.train._c_operations import EMITTERS
 from droplab.train._record_writer import SAME_START, carry_out
+from droplab.train.compiled._compiler import UnsupportedError, load
+from droplab.train.compiled._operations import EMITTERS
 
 _LINE = 16
 """Numbers that intermediate results are aligned to: a line of the cache."""
@@ -182,4 +182,4 @@ def _refuse(status: int, rates: list[Tensor]) -> None:
 
 @cache
 def _prelude() -> str:
-    return Path(__file__).with_name("_c_prelude.c").read_text(encoding="utf-8")
+    return Path(__file__).with_name("prelude.c").read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ from torch import fx
 
 from droplab.ops._dispatch import mask_kernel_address
 from droplab.ops._layout import BLOCK
-from droplab.train._c_compiler import UnsupportedError
+from droplab.train.compiled._compiler import UnsupportedError
 
 if TYPE_CHECKING:
-    from droplab.train._c_writer import CWriter
+    from droplab.train.compiled._writer import CWriter
 
 _aten = torch.ops.aten
 _UNUSUAL = ("amsgrad", "maximize", "grad_scale", "found_inf")

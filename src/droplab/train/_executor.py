@@ -1,0 +1,256 @@
+"""The executors of a plan: what takes the training steps of replicas, and scores them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from droplab.data import Split, to_float
+from droplab.placement import Applied
+from droplab.train._capture import CapturedStep, build_step
+from droplab.train._evaluate import EVAL_BATCH, Batches, evaluating, score
+from droplab.train._execution import ExecutionPlan
+from droplab.train._meter import Meter, Score
+from droplab.train._population import Population, member_state
+from droplab.train._population_step import PopulationStep, record_population
+
+EVAL_EXAMPLES = 8192
+"""Forward passes of one example that are run together, over all members."""
+
+_CHUNK = 1 << 19
+"""About how many numbers are gathered together: two megabytes of floats stay in the cache."""
+
+_MOST_STEPS = 64
+"""Steps whose batches are gathered together at most."""
+
+
+class Source(Protocol):
+    """Where an executor's batches come from."""
+
+    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs and targets as `Executor.step` takes them, in the order of each seed."""
+        ...
+
+
+class Executor(ABC):
+    """K replicas that take their steps together; one that is trained by itself is K = 1.
+
+    Member k = s * A + a has the weights and the batches of seed s and the rates of arm a.
+
+    Attributes:
+        model: The network that batches go through.
+        applied: The sites at work in it.
+        optimizer: Updates all members.
+        members: How many there are, K.
+        alive: Whether each of them is still trained: a NaN ends it.
+        p: The planned rates, as the sites read them.
+        step: Takes inputs and targets of a batch of every seed, updates all members, and returns
+            their logits with the classes in the last dimension and the examples in the last but
+            one.
+        set_step: Called with the index of a step before it.
+    """
+
+    model: nn.Module
+    applied: Applied
+    optimizer: torch.optim.Optimizer
+    members: int
+    alive: list[bool]
+    p: Tensor
+    step: Callable[[Tensor, Tensor], Tensor]
+    set_step: Callable[[int], None]
+
+    @abstractmethod
+    def source(self, split: Batches) -> Source:
+        """Return where the batches of training examples come from."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Forget what was recorded if a plain number of the optimizer has changed since."""
+
+    @abstractmethod
+    def score(self, split: Batches) -> list[Score]:
+        """Return the score of every member over all examples of `split`, in eval mode."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return parameters and buffers by name, each (K, ...), to be read and changed in place."""
+
+    @abstractmethod
+    def freeze(self, member: int) -> None:
+        """Take a member out; the others go on as if it were not there."""
+
+    def state_dict(
+        self, member: int, tensors: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weights of one member, as its model alone would have them.
+
+        Args:
+            member: Number of the member.
+            tensors: What `tensors` returned at another time; None for now.
+        """
+        return member_state(self.model, self.tensors() if tensors is None else tensors, member)
+
+
+class Single(Executor):
+    """One replica: its steps are eager, recorded or compiled, as the plan says.
+
+    Args:
+        model: The replica, on the plan's device.
+        optimizer: Updates its parameters.
+        applied: The sites at work in it; they may be none.
+        plan: How steps are executed.
+        clip: Largest norm of the gradient; None not to clip.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        applied: Applied,
+        plan: ExecutionPlan,
+        clip: float | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.applied = model, optimizer, applied
+        self.members, self.alive, self.p = 1, [True], applied.p
+        self.set_step = applied.set_step
+        self.step = build_step(plan, model, optimizer, clip)
+        self._device = torch.device(plan.device)
+
+    def source(self, split: Batches) -> Source:
+        """Return the batches of its seed."""
+        return _OneSeed(split, self._device)
+
+    def refresh(self) -> None:
+        """Forget what was recorded if a plain number of the optimizer has changed since."""
+        if isinstance(self.step, CapturedStep):
+            self.step.refresh()
+
+    def score(self, split: Batches) -> list[Score]:
+        """Return the score of the replica in a list."""
+        model, meter = self.model, Meter(1, self._device)
+        with evaluating(model), torch.inference_mode():
+            return score(lambda x: model(x)[None], split, meter, EVAL_BATCH, self._device)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return views of the model's own tensors."""
+        named = [*self.model.named_parameters(), *self.model.named_buffers()]
+        return {name: tensor.detach()[None] for name, tensor in named}
+
+    def freeze(self, member: int) -> None:
+        """Note that the replica is not trained any more."""
+        self.alive[member] = False
+
+
+class Batched(Executor):
+    """The members of a population, in one step under `vmap`.
+
+    Args:
+        population: The members.
+        captured: Whether steps and scoring are recorded and replayed.
+        clip: Largest norm of each member's gradient; None not to clip.
+    """
+
+    def __init__(
+        self, population: Population, *, captured: bool, clip: float | None = None
+    ) -> None:
+        self.model, self.applied = population.template, population.applied
+        self.optimizer, self.p = population.optimizer, population.p
+        self.members, self.alive = population.members, population.alive
+        self.set_step = population.set_step
+        self.step = self._step = PopulationStep(population, captured=captured, clip=clip)
+        self._population = population
+        self._captured = captured
+        self._replays: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
+
+    def source(self, split: Batches) -> Source:
+        """Return the batches of all seeds side by side; examples must be in memory."""
+        assert isinstance(split, Split)  # streamed data is never grouped
+        return SeedBatches(split, self._population.device)
+
+    def refresh(self) -> None:
+        """Forget what was recorded if a plain number of the optimizer has changed since."""
+        self._step.refresh()
+
+    def score(self, split: Batches) -> list[Score]:
+        """Return the score of every member; all of them read the same batches."""
+        size = max(64, min(EVAL_BATCH, EVAL_EXAMPLES // self.members))
+        device = self._population.device
+        with evaluating(self.model):
+            return score(self._logits, split, Meter(self.members, device), size, device)
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        if not self._captured:
+            with torch.no_grad():
+                return _eval_logits(self._population, inputs)
+        replay = self._replays.get(inputs.shape)
+        if replay is None:
+            with torch.no_grad():
+                replay = record_population(_eval_logits, self._population, inputs)
+            self._replays[inputs.shape] = replay
+        with torch.inference_mode():
+            return replay(inputs)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the stacked tensors."""
+        own = {**self._population.parameters, **self._population.buffers}
+        return {name: tensor.detach() for name, tensor in own.items()}
+
+    def freeze(self, member: int) -> None:
+        """Take a replica out: it is computed along, as zeros, and nobody looks at it again."""
+        self._population.freeze(member)
+
+
+def _eval_logits(population: Population, inputs: Tensor) -> Tensor:
+    return population.logits(inputs, shared=True).flatten(0, 1)
+
+
+class _OneSeed:
+    """The batches of one seed, (B, ...) and (B,)."""
+
+    def __init__(self, split: Batches, device: torch.device) -> None:
+        self._split, self._device = split, device
+
+    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._device.type == "cpu":
+            yield from self._split.batches(orders[0], size)
+            return
+        for inputs, targets in self._split.batches(orders[0], size):
+            yield inputs.to(self._device), targets.to(self._device)
+
+
+class SeedBatches:
+    """The batches of several seeds side by side, gathered for many steps at a time.
+
+    Args:
+        split: Examples in memory.
+        device: Where the batches are wanted.
+    """
+
+    def __init__(self, split: Split, device: torch.device) -> None:
+        self._inputs = split.inputs.to(device)
+        self._targets = split.targets.to(device)
+        self._numbers = split.inputs[0].numel()
+
+    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs (S, B, ...) and targets (S, B), for an order of N examples of each seed."""
+        stacked = torch.stack(list(orders)).to(self._inputs.device)
+        seeds, count = stacked.shape
+        chunk = max(1, min(_MOST_STEPS, _CHUNK // (seeds * size * self._numbers)))
+        whole = count // size
+        for first in range(0, whole, chunk):
+            steps = min(chunk, whole - first)
+            part = stacked[:, first * size : (first + steps) * size]
+            yield from self._gather(part.view(seeds, steps, size).transpose(0, 1))
+        if count % size:
+            yield from self._gather(stacked[:, whole * size :][None])
+
+    def _gather(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        flat = index.reshape(-1)
+        inputs = to_float(self._inputs.index_select(0, flat))
+        inputs = inputs.view(*index.shape, *self._inputs.shape[1:])
+        targets = self._targets.index_select(0, flat).view(index.shape)
+        yield from zip(inputs.unbind(0), targets.unbind(0), strict=True)
