@@ -62,7 +62,7 @@ def command(
 
     Exit code: 0 nothing found, 1 findings, 2 bad input.
     """
-    from droplab.doctor.settings import load
+    from droplab.doctor._settings import load
     from droplab.errors import ArgumentError
 
     if listing:
@@ -91,7 +91,7 @@ def command(
         found = [finding for finding in found if settings.wants(finding.code, finding.path)]
         _print(found, form, what=f"{targets[0]}", files=None, fixed=[])
     else:
-        from droplab.doctor.reading import check
+        from droplab.doctor._reading import check
 
         report = check(
             paths or (".",), settings=settings, fix=fix, jobs=min(os.cpu_count() or 1, 8)
@@ -154,7 +154,7 @@ def _summary(found: list[Finding], what: str, fixed: int) -> str:
 
 
 def _list() -> None:
-    from droplab.doctor.codes import CODES
+    from droplab.doctor._codes import CODES
 
     for code in CODES.values():
         click.echo(f"{code.code} {code.name:<26}{code.title} ({code.severity})")

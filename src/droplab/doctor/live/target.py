@@ -15,8 +15,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from droplab.doctor.finding import Finding
-from droplab.doctor.live.examine import examine
+from droplab.doctor._finding import Finding
+from droplab.doctor.live._examine import examine
 from droplab.errors import ArgumentError, nearest
 
 _SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z0-9]+)(?:<(\d+))?)?")
