@@ -126,7 +126,7 @@ def test_the_list_of_checks(folder):
         (["net.py:Net", "net.py:Net", "--example", "4x8"], "expected exactly one model"),
         (["net.py:Net", "--example", "4xx8"], "expected a shape"),
         (["net.py:Nett", "--example", "4x8"], "did you mean 'Net'"),
-        (["gone.py:Net", "--example", "4x8"], "no such file"),
+        (["gone.py:Net", "--example", "4x8"], "gone.py: expected a Python file, found none there"),
         (["net.py:Net", "--example", "4x8", "--fix"], "expected files to mend"),
         (["net.py:Net", "--example", "4x8", "--arguments", "{"], "expected a JSON object"),
         (["--nonsense"], "No such option"),

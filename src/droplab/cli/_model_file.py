@@ -1,4 +1,4 @@
-"""A model in a user's file: FILE.py:Class, with arguments and an example."""
+"""A model in a user's file: FILE.py:NAME, made with the arguments that are given."""
 
 from __future__ import annotations
 
@@ -7,50 +7,52 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import json
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
-from torch import nn
 
-from droplab.errors import PlacementError, nearest
+from droplab.errors import ArgumentError, nearest
 
-DTYPES = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def split_target(target: str) -> tuple[Path, str]:
-    """Return file and class of "FILE.py:Class".
+    """Return file and name of "FILE.py:NAME".
 
     Raises:
-        PlacementError: If there is no class in it, or no such file.
+        ArgumentError: If there is no class in it, or no such file.
     """
     file, colon, name = target.rpartition(":")
     if not colon or not name or not file or not name.replace(".", "").isidentifier():
-        raise PlacementError(
+        raise ArgumentError(
             f"{target}: expected a file and a class, FILE.py:Class; name the class of the model"
         )
     path = Path(file)
     if not path.is_file():
-        raise PlacementError(f"{file}: expected a Python file, found none there")
+        raise ArgumentError(f"{file}: expected a Python file, found none there")
     return path, name
 
 
-def load_model(target: str, arguments: Sequence[str]) -> nn.Module:
-    """Return the model that FILE.py:Class makes.
+def load_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the model that FILE.py:NAME stands for or makes.
 
     Args:
-        target: "FILE.py:Class"; a function that makes a model, or a finished one, will do.
-        arguments: What the class is called with, each as "name=value".
+        target: NAME is a class, a function that makes a model, or a finished one.
+        arguments: What a class or function is called with.
 
     Raises:
-        PlacementError: If the file does not import, or the class is not there, needs arguments, or
+        ArgumentError: If the file does not import, or the class is not there, needs arguments, or
             fails; with its own error, cut to the point.
     """
+    from torch import nn
+
     path, name = split_target(target)
     with contextlib.redirect_stdout(sys.stderr):  # what the file prints is no part of our output
         module = _import(path)
@@ -58,22 +60,29 @@ def load_model(target: str, arguments: Sequence[str]) -> nn.Module:
         for part in name.split("."):
             if not hasattr(found, part):
                 names = [key for key, value in vars(found).items() if _makes_models(value)]
-                raise PlacementError(
+                raise ArgumentError(
                     f"{path}: expected a model class '{name}', got none of that name"
                     f"{nearest(part, names)}"
                 )
             found = getattr(found, part)
         if isinstance(found, nn.Module):
+            if arguments:
+                raise ArgumentError(
+                    f"{target}: expected a class or function to call with --arg, got a finished "
+                    "model"
+                )
             return found
         if not callable(found):
-            raise PlacementError(
+            raise ArgumentError(
                 f"{target}: expected a class or function that makes a model, got a "
                 f"{type(found).__name__}"
             )
-        return _call(target, path, found, dict(_argument(text) for text in arguments))
+        return _call(target, path, found, arguments)
 
 
 def _makes_models(value: Any) -> bool:
+    from torch import nn
+
     return isinstance(value, nn.Module) or (
         isinstance(value, type) and issubclass(value, nn.Module)
     )
@@ -92,18 +101,18 @@ def _import(path: Path) -> ModuleType:
         name = name if name not in sys.modules else f"_droplab_user_{name}"
         spec = importlib.util.spec_from_file_location(name, full)
         if spec is None or spec.loader is None:
-            raise PlacementError(f"{path}: expected a Python file, with a name that ends in .py")
+            raise ArgumentError(f"{path}: expected a Python file, with a name that ends in .py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
         return module
-    except PlacementError:
+    except ArgumentError:
         raise
     except (Exception, SystemExit) as error:
-        raise PlacementError(f"{path}: does not import: {own_error(error, full)}") from None
+        raise ArgumentError(f"{path}: does not import: {_own_error(error, full)}") from None
 
 
-def own_error(error: BaseException, path: Path) -> str:
+def _own_error(error: BaseException, path: Path) -> str:
     """Return a user's error in one line, with the last line of the user's file that led to it."""
     message = " ".join(str(error).split())[:300]
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
@@ -120,7 +129,7 @@ def own_error(error: BaseException, path: Path) -> str:
 def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise PlacementError(f"--arg {text}: expected name=value")
+        raise ArgumentError(f"--arg {text}: expected name=value")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -128,7 +137,7 @@ def _argument(text: str) -> tuple[str, Any]:
 
 
 def _call(
-    target: str, path: Path, make: Callable[..., Any], arguments: dict[str, Any]
+    target: str, path: Path, make: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> nn.Module:
     try:
         signature = inspect.signature(make)
@@ -140,18 +149,22 @@ def _call(
         model = make(**arguments)
     except (Exception, SystemExit) as error:
         call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise PlacementError(
-            f"{target}: cannot be made with ({call}): {own_error(error, path)}; "
+        raise ArgumentError(
+            f"{target}: cannot be made with ({call}): {_own_error(error, path)}; "
             "give other arguments with --arg name=value"
         ) from None
+    from torch import nn
+
     if not isinstance(model, nn.Module):
-        raise PlacementError(
+        raise ArgumentError(
             f"{target}: expected a torch.nn.Module to come out, got {type(model).__name__}"
         )
     return model
 
 
-def _check_arguments(target: str, signature: inspect.Signature, arguments: dict[str, Any]) -> None:
+def _check_arguments(
+    target: str, signature: inspect.Signature, arguments: Mapping[str, Any]
+) -> None:
     named = {
         name: item
         for name, item in signature.parameters.items()
@@ -160,7 +173,7 @@ def _check_arguments(target: str, signature: inspect.Signature, arguments: dict[
     open_ended = any(item.kind is item.VAR_KEYWORD for item in signature.parameters.values())
     unknown = [name for name in arguments if name not in named and not open_ended]
     if unknown:
-        raise PlacementError(
+        raise ArgumentError(
             f"{target}: takes no argument '{unknown[0]}'{nearest(unknown[0], named)}"
         )
     missing = [
@@ -168,56 +181,63 @@ def _check_arguments(target: str, signature: inspect.Signature, arguments: dict[
     ]
     if missing:
         flags = " ".join(f"--arg {name}=VALUE" for name in missing)
-        raise PlacementError(
+        raise ArgumentError(
             f"{target}: needs the argument{'s' if len(missing) > 1 else ''} "
             f"{', '.join(missing)}, got none; add {flags}"
         )
 
 
-def read_examples(texts: Sequence[str]) -> Any:
-    """Return an example batch for the shapes given, None without any.
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say how to make a model, and what to run it on."""
+    for option in (
+        click.option(
+            "--example",
+            "examples",
+            multiple=True,
+            metavar="SHAPE",
+            help="Input to run the model on once: 64x1x28x28, int:4x12<1000 (a kind, before or "
+            "after the shape, and a bound for integers), [12,9] (the very numbers), "
+            "input_ids=int:4x12. Several, with commas or in several options, make several "
+            "arguments.",
+        ),
+        click.option("--arguments", metavar="JSON", help="All such arguments, as a JSON object."),
+        click.option(
+            "--arg",
+            "given",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An argument that NAME is called with; can be given several times.",
+        ),
+    ):
+        command = option(command)
+    return command
 
-    Args:
-        texts: Shapes as "64x1x28x28", "2x7:int" or "input_ids=2x7:int". Floats are standard
-            normal, integers and booleans are zero, which every embedding has.
+
+def read_arguments(given: Sequence[str], document: str | None) -> dict[str, Any]:
+    """Return the arguments that `--arg` and `--arguments` give.
 
     Raises:
-        PlacementError: If a text is no shape.
+        ArgumentError: If one is not name=value, the document is no JSON object, or one is given
+            twice.
+
+    Example:
+        >>> read_arguments(["p=0.5", "act=relu"], '{"sizes": [3, 4]}')
+        {'sizes': [3, 4], 'p': 0.5, 'act': 'relu'}
     """
-    if not texts:
-        return None
-    args: list[torch.Tensor] = []
-    kwargs: dict[str, torch.Tensor] = {}
-    for text in texts:
-        name, tensor = _example(text)
-        if name:
-            kwargs[name] = tensor
-        else:
-            args.append(tensor)
-    if args and kwargs:
-        raise PlacementError("--example: expected all shapes with a name, or none, got both")
-    return kwargs or tuple(args)
+    found: Any = {}
+    if document is not None:
+        try:
+            found = json.loads(document)
+        except (ValueError, RecursionError) as error:
+            raise ArgumentError(f"--arguments: expected a JSON object, got {error}") from None
+        if not isinstance(found, dict):
+            raise ArgumentError(f"--arguments: expected a JSON object, got {document}")
+    for text in given:
+        name, value = _argument(text)
+        if name in found:
+            raise ArgumentError(f"--arg {text}: '{name}' is given twice; give it once")
+        found[name] = value
+    return found
 
 
-def _example(text: str) -> tuple[str, torch.Tensor]:
-    name, _, rest = text.rpartition("=")
-    shape, _, kind = rest.partition(":")
-    sizes = shape.lower().split("x")
-    kind = kind or "float"
-    if (
-        kind not in DTYPES
-        or not all(size.isdecimal() for size in sizes)
-        or (name and not (name.isidentifier()))
-    ):
-        raise PlacementError(
-            f"--example {text}: expected a shape such as 64x1x28x28, 2x7:int or input_ids=2x7:int "
-            f"(kinds: {', '.join(DTYPES)})"
-        )
-    size = [int(part) for part in sizes]
-    if kind == "float":
-        generator = torch.Generator().manual_seed(0)
-        return name, torch.randn(size, generator=generator)
-    return name, torch.zeros(size, dtype=DTYPES[kind])
-
-
-TARGET = click.argument("target", metavar="FILE.py:Class")
+TARGET = click.argument("target", metavar="FILE.py:NAME")

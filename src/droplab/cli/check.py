@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from droplab import __version__
+from droplab.cli._model_file import load_model, model_options, read_arguments
 
 if TYPE_CHECKING:
     from droplab.doctor import Finding
@@ -18,14 +21,7 @@ CLEAN, FINDINGS = 0, 1
 
 @click.command("check", short_help="Find dropout that is used wrongly.")
 @click.argument("paths", nargs=-1, metavar="[PATH | FILE.py:NAME]...")
-@click.option(
-    "--example",
-    multiple=True,
-    metavar="SHAPE",
-    help="Run FILE.py:NAME on random input of this shape, such as 64x1x28x28 or "
-    "64x128:int64<1000; once for each argument of forward.",
-)
-@click.option("--arguments", metavar="JSON", help="Keyword arguments to build NAME with.")
+@model_options
 @click.option(
     "--format",
     "form",
@@ -43,8 +39,9 @@ CLEAN, FINDINGS = 0, 1
 def command(
     ctx: click.Context,
     paths: tuple[str, ...],
-    example: tuple[str, ...],
+    given: tuple[str, ...],
     arguments: str | None,
+    examples: tuple[str, ...],
     form: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -55,14 +52,14 @@ def command(
     """Find dropout that is used wrongly, in source or in a live model.
 
     Files, folders and notebooks are read, never imported; without a path, the current folder.
-    FILE.py:NAME with --example imports the file, builds the model NAME and runs it.
+    FILE.py:NAME with --example imports the file, makes the model NAME and runs it.
 
     Codes are "DRP001", prefixes ("DRP03") or names ("on-logits"), separated by commas. Settings are
     read from [tool.droplab.check] in pyproject.toml.
 
     Exit code: 0 nothing found, 1 findings, 2 bad input.
     """
-    from droplab.doctor.settings import load
+    from droplab.doctor._settings import load
     from droplab.errors import ArgumentError
 
     if listing:
@@ -72,12 +69,12 @@ def command(
         select=_split(select), ignore=_split(ignore), exclude=exclude
     )
     targets = [path for path in paths if _is_target(path)]
-    if targets and not example:
+    if targets and not examples:
         raise ArgumentError(
             f"{targets[0]}: expected --example with the shape of its input, such as "
             "--example 64x1x28x28, got none; a model is run, not read"
         )
-    if (example or arguments) and (len(targets) != 1 or len(paths) != 1):
+    if (examples or arguments or given) and (len(targets) != 1 or len(paths) != 1):
         raise ArgumentError(
             "--example: expected exactly one model, as FILE.py:NAME, got "
             f"{' '.join(paths) or 'no path'}"
@@ -85,13 +82,16 @@ def command(
     if targets:
         if fix:
             raise ArgumentError("--fix: expected files to mend, got a model that is run")
-        from droplab.doctor.live.target import examine_target
+        from droplab.cli._example import read_examples
+        from droplab.doctor import examine
 
-        found = examine_target(targets[0], example, arguments)
+        model = load_model(targets[0], read_arguments(given, arguments))
+        with contextlib.redirect_stdout(sys.stderr):
+            found = examine(model, read_examples(examples, model))
         found = [finding for finding in found if settings.wants(finding.code, finding.path)]
         _print(found, form, what=f"{targets[0]}", files=None, fixed=[])
     else:
-        from droplab.doctor.reading import check
+        from droplab.doctor._reading import check
 
         report = check(
             paths or (".",), settings=settings, fix=fix, jobs=min(os.cpu_count() or 1, 8)
@@ -154,7 +154,7 @@ def _summary(found: list[Finding], what: str, fixed: int) -> str:
 
 
 def _list() -> None:
-    from droplab.doctor.codes import CODES
+    from droplab.doctor._codes import CODES
 
     for code in CODES.values():
         click.echo(f"{code.code} {code.name:<26}{code.title} ({code.severity})")

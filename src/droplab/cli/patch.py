@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from droplab.cli._model_file import TARGET, split_target
+from droplab.cli._model_file import (
+    TARGET,
+    load_model,
+    model_options,
+    read_arguments,
+    split_target,
+)
 from droplab.errors import PlacementError
 from droplab.placement import KINDS, Kind, patch_file, read_plan
+from droplab.placement import plan as plan_for
 
 
 @click.command("patch")
@@ -27,6 +37,7 @@ from droplab.placement import KINDS, Kind, patch_file, read_plan
     help="Take the rates of the arm that a run has chosen, from the run's folder.",
 )
 @click.option("--kind", type=click.Choice(KINDS), help="One kind for all sites.")
+@model_options
 @click.option(
     "--names",
     is_flag=True,
@@ -40,23 +51,31 @@ def command(
     plan: Path | None,
     run: Path | None,
     kind: Kind | None,
+    given: tuple[str, ...],
+    arguments: str | None,
+    examples: tuple[str, ...],
     names: bool,
     write: bool,
     as_json: bool,
 ) -> None:
     """Print the diff that adds nn.Dropout lines to a class, or apply it.
 
-    The file is read, not run. Dropout that already drops a site's input changes its rate. Exactly
-    one of --rates, --plan and --run says what is wanted.
+    The file is read, not run, unless --arg, --arguments or --example is given: then the model is
+    made, run on the example, and planned for, so that what its source cannot show is known.
+    Dropout that already drops a site's input changes its rate. Exactly one of --rates, --plan and
+    --run says what is wanted.
     """
     path, name = split_target(target)
-    given = [flag for flag in (text, plan, run) if flag is not None]
-    if len(given) != 1:
+    wanted = [flag for flag in (text, plan, run) if flag is not None]
+    if len(wanted) != 1:
         raise PlacementError(
-            f"patch: expected one of --rates, --plan and --run, got {len(given) or 'none'}"
+            f"patch: expected one of --rates, --plan and --run, got {len(wanted) or 'none'}"
         )
     rates, kinds = _wanted(text, plan, run)
-    patch = patch_file(path, name, rates, kind or kinds, keep_names=names)
+    kinds = kind or kinds
+    if given or arguments or examples:
+        rates, kinds = _planned(target, read_arguments(given, arguments), examples, rates, kinds)
+    patch = patch_file(path, name, rates, kinds, keep_names=names)
     if write and patch.diff:
         patch.write()
     if as_json:
@@ -77,6 +96,22 @@ def command(
         click.echo(f"{path}: nothing to change", err=True)
     elif write:
         click.echo(f"{path}: written", err=True)
+
+
+def _planned(
+    target: str,
+    arguments: Mapping[str, Any],
+    examples: Sequence[str],
+    rates: Mapping[str, float],
+    kinds: Mapping[str, Kind] | Kind | None,
+) -> tuple[dict[str, float], dict[str, Kind]]:
+    """Return the rate and kind of every site that a plan for the made model has."""
+    from droplab.cli._example import read_examples
+
+    model = load_model(target, arguments)
+    with contextlib.redirect_stdout(sys.stderr):
+        made = plan_for(model, rates, kinds, read_examples(examples, model))
+    return made.rates, {edit.name: edit.kind for edit in made.edits}
 
 
 def _wanted(

@@ -11,37 +11,29 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from droplab.cli._model_file import TARGET, load_model, read_examples
+from droplab.cli._example import read_examples
+from droplab.cli._model_file import TARGET, load_model, model_options, read_arguments
 from droplab.placement import Rates, Sites, rates, sites
 
 
 @click.command("sites")
 @TARGET
-@click.option(
-    "--arg",
-    "arguments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An argument that the class is made with; can be given several times.",
-)
-@click.option(
-    "--example",
-    "examples",
-    multiple=True,
-    metavar="SHAPE",
-    help="Shape of an input, as 64x1x28x28, 2x7:int or input_ids=2x7:int. The model runs on it "
-    "once, so that nothing has to be assumed; several make several arguments.",
-)
+@model_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
-    target: str, arguments: tuple[str, ...], examples: tuple[str, ...], as_json: bool
+    target: str,
+    given: tuple[str, ...],
+    arguments: str | None,
+    examples: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """List where dropout can go in a model, and the dropout that is there.
 
-    FILE.py is imported, as Python would import it, and the class is made.
+    FILE.py is imported, as Python would import it, and NAME, a class or a function, is called.
+    With --example, the model runs once, so that nothing has to be assumed.
     """
-    model = load_model(target, arguments)
-    example = read_examples(examples)
+    model = load_model(target, read_arguments(given, arguments))
+    example = read_examples(examples, model)
     with contextlib.redirect_stdout(sys.stderr):
         found = sites(model, example)
         existing = rates(model, example)

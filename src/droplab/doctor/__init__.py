@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from droplab.doctor.codes import CODES, Code
-from droplab.doctor.finding import Edit, Finding
-from droplab.doctor.reading import Report, check, check_text
-from droplab.doctor.settings import Settings
+from droplab.doctor._codes import CODES, Code
+from droplab.doctor._finding import Edit, Finding
+from droplab.doctor._reading import Report, check, check_text
+from droplab.doctor._settings import Settings
 
 if TYPE_CHECKING:
     from droplab.doctor.live import Watch, examine, examine_loop

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+from droplab.doctor._finding import Edit, Finding
 from droplab.doctor._source import Source
-from droplab.doctor.finding import Edit, Finding
 
 
 def apply(text: str, edits: Iterable[Edit]) -> str:

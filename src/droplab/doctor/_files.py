@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from droplab.doctor.settings import Settings
+from droplab.doctor._settings import Settings
 from droplab.errors import ArgumentError
 
 _SUFFIXES = (".py", ".pyi", ".pyw", ".ipynb")

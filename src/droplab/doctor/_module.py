@@ -9,9 +9,8 @@ from typing import Any
 
 from droplab.doctor import _names
 from droplab.doctor._classes import ClassInfo
+from droplab.doctor._finding import Code, Edit, Finding, Severity
 from droplab.doctor._source import Source
-from droplab.doctor.codes import CODES
-from droplab.doctor.finding import Edit, Finding, Severity
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module
@@ -241,7 +240,7 @@ class Module:
 
     def finding(
         self,
-        code: str,
+        code: Code,
         node: ast.AST,
         message: str,
         advice: str,
@@ -259,10 +258,10 @@ class Module:
             # A compound statement is marked by its first line.
             end_line, end_column = line, len(self.source.line(line)) + 1
         return Finding(
-            code,
+            code.code,
             message,
             advice,
-            severity or CODES[code].severity,
+            severity or code.severity,
             path=self.source.path,
             line=self.source.cell_line(line),
             column=column,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from droplab.doctor import _names
-from droplab.doctor._flow import Graph, Op, graphs, rate
+from droplab.doctor._flow import Graph, Op, rate
+from droplab.doctor._graphs import graphs
 from droplab.doctor._module import Module
 
-_POOLS = frozenset(
+if TYPE_CHECKING:
+    from droplab.doctor.live._events import Node
+
+POOLS = frozenset(
     f"torch.nn.{name}{rank}d"
     for name in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
     for rank in (1, 2, 3)
@@ -18,12 +23,14 @@ _POOLS = frozenset(
     for name in ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool")
     for rank in (1, 2, 3)
 )
-POOLS = _POOLS
 _LARGEST = 7
 SELU = frozenset({"torch.nn.SELU", "torch.nn.functional.selu", "torch.selu", "torch.selu_"})
 PLAIN_DROPOUTS = frozenset({"torch.nn.Dropout", "torch.nn.functional.dropout", "torch.dropout"})
 DROPOUTS = frozenset(_names.MODULES) | frozenset(_names.FUNCTIONS)
 THROUGH = _names.SHAPELESS_ACTIVATIONS | POOLS
+
+_Operation = TypeVar("_Operation", Op, "Node")
+"""Read from source, or seen in a run."""
 
 
 def dropouts(module: Module, kinds: frozenset[str] = DROPOUTS) -> Iterator[tuple[Graph, Op]]:
@@ -34,11 +41,6 @@ def dropouts(module: Module, kinds: frozenset[str] = DROPOUTS) -> Iterator[tuple
                 yield graph, op
 
 
-def node_of(op: Op) -> ast.AST:
-    """Return what to point at: the constructor in a chain, the call in a forward."""
-    return op.node
-
-
 def back(op: Op | None, through: frozenset[str]) -> Op | None:
     """Follow main inputs backwards over operations of the named kinds."""
     while op is not None and op.kind in through:
@@ -46,10 +48,11 @@ def back(op: Op | None, through: frozenset[str]) -> Op | None:
     return op
 
 
-def forth(op: Op, through: frozenset[str]) -> list[Op]:
+def forth(op: _Operation, through: frozenset[str]) -> list[_Operation]:
     """Return what finally uses an operation, beyond operations of the named kinds."""
-    found: list[Op] = []
-    todo, seen = list(op.users), set[int]()
+    found: list[_Operation] = []
+    todo: list[Any] = list(op.users)
+    seen: set[int] = set()
     while todo:
         user = todo.pop()
         if id(user) in seen:

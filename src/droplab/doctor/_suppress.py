@@ -6,9 +6,9 @@ import io
 import re
 import tokenize
 
+from droplab.doctor._codes import expand
+from droplab.doctor._finding import Finding
 from droplab.doctor._source import Source
-from droplab.doctor.codes import expand
-from droplab.doctor.finding import Finding
 from droplab.errors import ArgumentError
 
 _COMMENT = re.compile(r"#\s*droplab:\s*(ignore(?:-file)?)\b(?:\[([^\]]*)\])?", re.IGNORECASE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,31 @@ from droplab.errors import ArgumentError, PlacementError, nearest
 from droplab.ops._layout import CALL_BITS, CALL_LIMIT
 from droplab.ops._rank import rank
 from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook
-from droplab.placement._layers import spatial_dims
+from droplab.placement._layers import Kind, spatial_dims
 from droplab.placement._walk import paths, reset_compiler
 from droplab.rng import check_seed
 
-if TYPE_CHECKING:
-    from droplab.placement._plan import Edit
-
 MAX_STEP = CALL_LIMIT // CALLS_A_STEP - 1
 """Steps above this would run past the bits that a key has for the call index."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One line of a plan.
+
+    Args:
+        name: The site.
+        layer: Class name of the layer whose input is dropped.
+        kind: How elements share masks.
+        p: Drop probability.
+        reason: Why here, and why this kind.
+    """
+
+    name: str
+    layer: str
+    kind: Kind
+    p: float
+    reason: str
 
 
 class Applied:

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.text import Text
 from torch import nn
 
 from droplab.errors import PlacementError, nearest
-from droplab.placement._applied import Applied
+from droplab.placement._applied import Applied, Edit
 from droplab.placement._hook import SiteHook
 from droplab.placement._layers import KINDS, Kind
 from droplab.placement._select import Choice, choose, is_exact, matches, spell
 from droplab.placement._sites import Site, sites
-from droplab.placement._table import as_text, plan_table
-from droplab.placement._toml import save_plan
+from droplab.placement._table import ASSUMED, as_text, table
+from droplab.placement._toml import dumps, read_plan
 from droplab.placement._walk import inner, paths
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One line of a plan.
-
-    Args:
-        name: The site.
-        layer: Class name of the layer whose input is dropped.
-        kind: How elements share masks.
-        p: Drop probability.
-        reason: Why here, and why this kind.
-    """
-
-    name: str
-    layer: str
-    kind: Kind
-    p: float
-    reason: str
 
 
 class Plan:
@@ -136,13 +117,14 @@ class Plan:
 
     def save(self, path: str | Path) -> None:
         """Write the plan to a TOML file, which `load_plan` reads."""
-        save_plan(self, path)
+        text = dumps(type(self.model).__name__, self.edits)
+        Path(path).write_text(text, encoding="utf-8")
 
     def __rich__(self) -> RenderableType:
-        return plan_table(self)
+        return _shown(self)
 
     def __str__(self) -> str:
-        return as_text(plan_table(self))
+        return as_text(_shown(self))
 
     def __repr__(self) -> str:
         edits = ", ".join(f"{edit.name}={edit.p:g}" for edit in self.edits)
@@ -191,6 +173,30 @@ def plan(
     edits = tuple(_edit(choice, *kind_of(choice.site, kind, bases)) for choice in choices)
     _check_kinds_used(kind, found, bases)
     return Plan(model, edits, found)
+
+
+def load_plan(model: nn.Module, path: str | Path, example: Any = None) -> Plan:
+    """Return the plan in a TOML file, made for `model`.
+
+    Args:
+        model: The model to plan for; it needs to have every site of the file.
+        path: A file that `Plan.save` wrote.
+        example: A batch to run once, as in `plan`.
+
+    Raises:
+        PlacementError: If the file is no plan, or a site is not in the model.
+    """
+    rates, kinds = read_plan(path)
+    return plan(model, rates, kind=kinds, example=example)
+
+
+def _shown(plan: Plan) -> RenderableType:
+    shown = table("site", "layer", "kind", "rate", "reason")
+    for edit in plan.edits:
+        shown.add_row(Text(edit.name), edit.layer, edit.kind, f"{edit.p:g}", Text(edit.reason))
+    for site, reason in plan.left_out:
+        shown.add_row(Text(site.name), site.layer, "", "none", Text(reason), style="dim")
+    return Group(shown, Text(ASSUMED)) if plan.assumed else shown
 
 
 def _edit(choice: Choice, kind: Kind, why: str) -> Edit:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from rich.console import RenderableType
+from rich.text import Text
 from torch import nn
 
 from droplab.errors import ArgumentError, PlacementError, nearest
 from droplab.placement._entries import Entry, entries
 from droplab.placement._override import Overrides, suspended
 from droplab.placement._select import spell
-from droplab.placement._table import as_text, rates_table
+from droplab.placement._table import as_text, table
 from droplab.placement._walk import inner
 from droplab.probability import check_p
 
@@ -42,10 +43,10 @@ class Rates(Mapping[str, float]):
         return len(self._by_name)
 
     def __rich__(self) -> RenderableType:
-        return rates_table(self.entries)
+        return _shown(self.entries)
 
     def __str__(self) -> str:
-        return as_text(rates_table(self.entries))
+        return as_text(_shown(self.entries))
 
     def __repr__(self) -> str:
         return f"Rates({self._by_name})"
@@ -178,3 +179,11 @@ def _no_match(pattern: Any, found: list[Entry]) -> str:
         else ("; functions such as F.dropout have a name once an example has been run")
     )
     return f"set_rate: '{text}' matches no rate{hint}{unseen}"
+
+
+def _shown(entries: Sequence[Entry]) -> RenderableType:
+    shown = table("name", "what", "in", "rate", "calls")
+    for entry in entries:
+        calls = "" if entry.calls is None else str(entry.calls)
+        shown.add_row(Text(entry.name), entry.what, entry.owner, f"{entry.p:g}", calls)
+    return shown

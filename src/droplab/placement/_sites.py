@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.text import Text
 from torch import nn
 
 from droplab.placement._layers import Kind, Role, default_kind, is_batch_norm, is_dropout, role
-from droplab.placement._table import as_text, sites_table
+from droplab.placement._table import ASSUMED, as_text, table
 from droplab.placement._trace import SiteRecord, trace
 from droplab.placement._walk import unique
 
@@ -56,10 +58,10 @@ class Sites(tuple[Site, ...]):
     __slots__ = ()
 
     def __rich__(self) -> RenderableType:
-        return sites_table(self)
+        return _shown(self)
 
     def __str__(self) -> str:
-        return as_text(sites_table(self))
+        return as_text(_shown(self))
 
 
 def sites(model: nn.Module, example: Any = None) -> Sites:
@@ -87,6 +89,21 @@ def sites(model: nn.Module, example: Any = None) -> Sites:
         return Sites(assumed)
     records = trace(model, example).sites
     return Sites(_recorded(site, records.get(site.name)) for site in assumed)
+
+
+def _shown(found: Sequence[Site]) -> RenderableType:
+    shown = table("site", "layer", "kind", "input", "placed by default")
+    for site in found:
+        refusal = site.refused or site.left_out
+        shown.add_row(
+            Text(site.name),
+            site.layer,
+            site.kind,
+            "" if site.shape is None else " x ".join(map(str, site.shape)),
+            Text(f"no: {refusal}" if refusal else "yes"),
+        )
+    assumed = any(site.assumed for site in found)
+    return Group(shown, Text(ASSUMED)) if assumed else shown
 
 
 def _recorded(site: Site, record: SiteRecord | None) -> Site:

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tomli_w
-from torch import nn
 
 from droplab.errors import PlacementError, nearest
+from droplab.placement._applied import Edit
 from droplab.placement._layers import Kind
-
-if TYPE_CHECKING:
-    from droplab.placement._plan import Plan
 
 FORMAT = 1
 
 
-def dumps(plan: Plan) -> str:
-    """Return a plan as TOML text."""
+def dumps(model: str, edits: Iterable[Edit]) -> str:
+    """Return a plan for a model of this class as TOML text."""
     document = {
         "format": FORMAT,
-        "model": type(plan.model).__name__,
-        "sites": {edit.name: {"p": edit.p, "kind": edit.kind} for edit in plan.edits},
+        "model": model,
+        "sites": {edit.name: {"p": edit.p, "kind": edit.kind} for edit in edits},
     }
     return tomli_w.dumps(document)
-
-
-def save_plan(plan: Plan, path: str | Path) -> None:
-    """Write a plan to a TOML file."""
-    Path(path).write_text(dumps(plan), encoding="utf-8")
 
 
 def read_plan(path: str | Path) -> tuple[dict[str, float], dict[str, Kind]]:
@@ -83,20 +76,3 @@ def loads(text: str, *, where: str = "plan") -> tuple[dict[str, float], dict[str
         if "kind" in fields:
             kinds[name] = fields["kind"]
     return rates, kinds
-
-
-def load_plan(model: nn.Module, path: str | Path, example: Any = None) -> Plan:
-    """Return the plan in a TOML file, made for `model`.
-
-    Args:
-        model: The model to plan for; it needs to have every site of the file.
-        path: A file that `Plan.save` wrote.
-        example: A batch to run once, as in `plan`.
-
-    Raises:
-        PlacementError: If the file is no plan, or a site is not in the model.
-    """
-    from droplab.placement._plan import plan
-
-    rates, kinds = read_plan(path)
-    return plan(model, rates, kind=kinds, example=example)

@@ -60,6 +60,25 @@ SIZE = 3
 """
 
 
+ODD = """\
+from torch import nn
+
+
+def active(x):
+    return nn.functional.selu(x)
+
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(6, 8)
+        self.fc2 = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc2(active(self.fc1(x)))
+"""
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Return a function that runs the command line on NET, and gives code, stdout and stderr."""
@@ -104,7 +123,9 @@ def test_functions_and_finished_models_will_do(run, what):
     assert len(json.loads(run("sites", f"net.py:{what}", "--json")[0])["sites"]) == 2
 
 
-@pytest.mark.parametrize("example", ["2x7:int", "input_ids=2x7:int"])
+@pytest.mark.parametrize(
+    "example", ["2x7:int", "input_ids=2x7:int", "int64:2x7<5", "input_ids=int:2x7"]
+)
 def test_examples_of_integers(run, example):
     out, _ = run("sites", "net.py:Tokens", "--example", example, "--json")
     assert json.loads(out)["sites"][0]["shape"] == [2, 7, 4]
@@ -138,8 +159,11 @@ def test_a_file_in_a_package_imports_its_neighbours(run, tmp_path):
             ["net.py:Net", "--example", "3x7"],
             "got shape (3, 7), with which Net fails: Run",
         ),
-        (["net.py:Net", "--example", "3,7"], "--example 3,7: expected a shape such as 64x1x28x28"),
-        (["net.py:Net", "--example", "3x7:half"], "(kinds: float, int, bool)"),
+        (["net.py:Net", "--example", "3;7"], "--example 3;7: expected a shape such as 64x1x28x28"),
+        (["net.py:Net", "--example", "3,7"], "got shape (3,), (7,), with which Net fails"),
+        (["net.py:Net", "--example", "3x7:half"], "expected a kind of float, int, bool, float64"),
+        (["net.py:Net", "--arguments", "{"], "--arguments: expected a JSON object"),
+        (["net.py:model", "--arg", "width=3"], "got a finished model"),
         (["net.py:Net", "--example", "3x6", "--example", "x=3x6"], "or none, got both"),
         (["net.py:F.relu"], "expected a torch.nn.Module to come out|needs the argument"),
     ],
@@ -185,6 +209,27 @@ def test_patch_writes(run, tmp_path):
     out, err = run("patch", "net.py:Net", "--rates", "fc2=0.3", "--write")
     assert out == ""
     assert "nothing to change" in err
+
+
+def test_the_three_commands_take_the_same_options(run):
+    """Each option of one is an option of the others, with the same meaning."""
+    options = ["--arg", "width=8", "--arguments", '{"act": "relu"}', "--example", "x=float:3x6"]
+    document = json.loads(run("sites", "net.py:Net", *options, "--json")[0])
+    assert document["sites"][1]["shape"] == [3, 8]
+    diff = run("patch", "net.py:Net", "--rates", "fc2=0.3", *options)[0]
+    assert diff == run("patch", "net.py:Net", "--rates", "fc2=0.3")[0]
+    found = json.loads(run("check", "net.py:Net", *options, "--format", "json", code=1)[0])
+    assert [item["code"] for item in found["findings"]] == ["DRP022", "DRP031"]
+    wrong = ["--arg", "widht=3", "--example", "3x6"]
+    for command in (["sites"], ["check"], ["patch", "--rates", "fc2=0.3"]):
+        assert "did you mean 'width'?" in run(*command, "net.py:Net", *wrong, code=2)[1]
+
+
+def test_patch_knows_from_an_example_what_the_source_cannot_show(run, tmp_path):
+    (tmp_path / "odd.py").write_text(ODD)
+    assert "nn.Dropout(p=0.3)" in run("patch", "odd.py:Odd", "--rates", "fc2=0.3")[0]
+    options = ["--rates", "fc2=0.3", "--example", "3x6"]
+    assert "nn.AlphaDropout(p=0.3)" in run("patch", "odd.py:Odd", *options)[0]
 
 
 def test_patch_takes_a_plan(run):

@@ -6,10 +6,10 @@ import ast
 from collections import Counter
 
 from droplab.doctor import check_text
+from droplab.doctor._codes import READING as CHECKS
+from droplab.doctor._reading import fix_source
+from droplab.doctor._settings import Settings
 from droplab.doctor._source import Source
-from droplab.doctor.reading import fix_source
-from droplab.doctor.settings import Settings
-from droplab.doctor.static import CHECKS
 
 
 def found(snippet):

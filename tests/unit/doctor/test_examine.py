@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from droplab.doctor import examine
-from droplab.doctor.live.running import CHECKS
+from droplab.doctor._codes import RUNNING as CHECKS
 from droplab.errors import ArgumentError
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from droplab.doctor import Settings, check, check_text
 from droplab.doctor._edit import apply, mend
-from droplab.doctor.finding import Edit, Finding
-from droplab.doctor.settings import load
+from droplab.doctor._finding import Edit, Finding
+from droplab.doctor._settings import load
 from droplab.errors import ArgumentError
 
 BAD = "from torch import nn\ndrop = nn.Dropout(50)\n"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from droplab.doctor import examine_loop
-from droplab.doctor.live.watching import CHECKS
+from droplab.doctor._codes import WATCHING as CHECKS
 from droplab.errors import ArgumentError
 
 X = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))

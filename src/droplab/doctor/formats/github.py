@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from droplab.doctor.finding import Finding
+from droplab.doctor._finding import Finding
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from droplab.doctor.finding import Finding
+from droplab.doctor._finding import Finding
 
 
 def json_document(findings: Iterable[Finding], **more: Any) -> str:

@@ -11,8 +11,8 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from droplab.doctor.codes import CODES
-from droplab.doctor.finding import Finding
+from droplab.doctor._codes import CODES
+from droplab.doctor._finding import Finding
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

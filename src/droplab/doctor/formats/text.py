@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from droplab.doctor.codes import CODES
-from droplab.doctor.finding import Finding
+from droplab.doctor._codes import CODES
+from droplab.doctor._finding import Finding
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 

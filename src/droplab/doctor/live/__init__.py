@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.doctor.live.examine import examine
-from droplab.doctor.live.watch import Watch, examine_loop
+from droplab.doctor.live._examine import examine
+from droplab.doctor.live._watch import Watch, examine_loop
 
 __all__ = ["Watch", "examine", "examine_loop"]

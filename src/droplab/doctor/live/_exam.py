@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +13,10 @@ from torch.autograd import Variable
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
-from droplab.doctor.codes import CODES
-from droplab.doctor.finding import Finding, FoundBy, Severity
-from droplab.doctor.live import _kinds
+from droplab.doctor import _kinds
 from droplab.doctor.live._events import Drop, Node
 from droplab.doctor.live._record import Recorder
+from droplab.doctor.live._witness import Witness
 from droplab.errors import ArgumentError
 
 Call = Callable[[nn.Module], Any]
@@ -45,8 +42,21 @@ class Trace:
         """The calls of dropout in the backward pass, by recomputation."""
         return [drop for drop in self.recorder.drops if drop.in_backward]
 
+    def difference(self, other: Trace) -> float:
+        """Return the largest difference between two outputs; inf if their shapes differ."""
+        if [x.shape for x in self.outputs] != [x.shape for x in other.outputs]:
+            return float("inf")
+        return max(
+            (
+                float((x - y).abs().nan_to_num(0.0).max())
+                for x, y in zip(self.outputs, other.outputs, strict=True)
+                if x.numel()
+            ),
+            default=0.0,
+        )
 
-class Exam:
+
+class Exam(Witness):
     """A model, a batch, and the passes that were made with them.
 
     Args:
@@ -56,6 +66,8 @@ class Exam:
         loss: From the output to a scalar; by default the sum of the means of all float outputs.
         steps: How many passes in training mode.
     """
+
+    way = "running"
 
     def __init__(
         self,
@@ -182,75 +194,6 @@ class Exam:
         """Return the dotted path of a module, or ""."""
         return self.names.get(module, "") if module is not None else ""
 
-    def finding(
-        self,
-        code: str,
-        message: str,
-        advice: str,
-        *,
-        drop: Drop | None = None,
-        module: nn.Module | None = None,
-        severity: Severity | None = None,
-        evidence: dict[str, Any] | None = None,
-    ) -> Finding:
-        """Return a finding at the place of a dropout call, or of a module."""
-        at = module if module is not None else (drop.module if drop is not None else None)
-        place = drop.place if drop is not None else ("", 0)
-        return live_finding(
-            code, message, advice, place, self.name(at), "running", severity, evidence
-        )
-
-
-def live_finding(
-    code: str,
-    message: str,
-    advice: str,
-    place: tuple[str, int],
-    module: str,
-    found_by: FoundBy,
-    severity: Severity | None = None,
-    evidence: dict[str, Any] | None = None,
-) -> Finding:
-    """Return a finding of the live parts, with its source line if the file can be read."""
-    path, line = place if place[1] and Path(place[0]).is_file() else ("", 0)
-    text = linecache.getline(path, line).strip() if line else ""
-    return Finding(
-        code,
-        message,
-        advice,
-        severity or CODES[code].severity,
-        path=_relative(path),
-        line=line,
-        column=1 if line else 0,
-        end_line=line,
-        end_column=1 if line else 0,
-        source=text,
-        module=module,
-        found_by=found_by,
-        evidence=evidence or {},
-    )
-
-
-def label(drop: Drop, name: str) -> str:
-    """Return how to call a dropout in a sentence: its class and path, or the function."""
-    if drop.module is None:
-        return f"{drop.name}()"
-    return f"{drop.name} '{name}'" if name else drop.name
-
-
-def difference(a: Trace, b: Trace) -> float:
-    """Return the largest difference between the outputs of two passes; inf if shapes differ."""
-    if [x.shape for x in a.outputs] != [x.shape for x in b.outputs]:
-        return float("inf")
-    return max(
-        (
-            float((x - y).abs().nan_to_num(0.0).max())
-            for x, y in zip(a.outputs, b.outputs, strict=True)
-            if x.numel()
-        ),
-        default=0.0,
-    )
-
 
 def _copy(item: Any) -> Any:
     return (
@@ -266,12 +209,3 @@ def _leaves(output: Any) -> list[Tensor]:
     if not found and hasattr(output, "__dict__"):
         found = [item for item in tree_leaves(dict(vars(output))) if isinstance(item, Tensor)]
     return found
-
-
-def _relative(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return path

@@ -24,6 +24,10 @@ class Mask:
     by_row: bool = False
     """Whether one draw decides a whole sample."""
 
+    def cpu(self) -> Mask:
+        """Return the mask in the main memory."""
+        return Mask(self.dropped.cpu(), self.visible.cpu(), self.p, self.by_row)
+
     def bits(self, other: Mask) -> float:
         """Return how unlikely it is, in bits, that two independent masks agree where both show."""
         if self.dropped.shape != other.dropped.shape or not 0.0 < self.p < 1.0:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves
 
-from droplab.doctor.live import _kinds
+from droplab.doctor import _kinds, _names
 from droplab.doctor.live._events import Drop, Node, caller, given_of
 from droplab.doctor.live._masks import observe
 
@@ -121,8 +121,8 @@ class Recorder(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = _kinds.name_of(func)
-        spec = _kinds.functional(name)
+        name = _name_of(func)
+        spec = _names.FUNCTIONS.get(name)
         if spec is not None:
             return self._functional(func, name, spec, args, kwargs)
         if name == ".backward" or func is torch.autograd.backward:
@@ -153,11 +153,11 @@ class Recorder(TorchFunctionMode):
     def _functional(
         self, func: Any, name: str, spec: Any, args: Any, kwargs: dict[str, Any]
     ) -> Any:
-        given: Tensor = _kinds.argument(args, kwargs, "input", 0, None)
-        p = _kinds.argument(args, kwargs, spec.rate, spec.rate_at, 0.5)
-        on = bool(_kinds.argument(args, kwargs, spec.flag, spec.flag_at, spec.default))
+        given: Tensor = _argument(args, kwargs, "input", 0, None)
+        p = _argument(args, kwargs, spec.rate, spec.rate_at, 0.5)
+        on = bool(_argument(args, kwargs, spec.flag, spec.flag_at, spec.default))
         owner = self._stack[-1] if self._stack and _kinds.is_dropout(self._stack[-1]) else None
-        in_place = name.endswith("_") or bool(_kinds.argument(args, kwargs, "inplace", 3, False))
+        in_place = name.endswith("_") or bool(_argument(args, kwargs, "inplace", 3, False))
         before = given.detach().clone() if in_place and owner is None else given
         if in_place and self.out_of_place:
             output = func(
@@ -172,7 +172,7 @@ class Recorder(TorchFunctionMode):
         return output
 
     def _attention(self, args: Any, kwargs: dict[str, Any]) -> None:
-        p = _kinds.argument(args, kwargs, "dropout_p", 4, 0.0)
+        p = _argument(args, kwargs, "dropout_p", 4, 0.0)
         if p:
             name = "scaled_dot_product_attention"
             self._noted(
@@ -244,6 +244,32 @@ class Recorder(TorchFunctionMode):
     def _noted(self, drop: Drop) -> None:
         """Keep a call of a dropout."""
         self.drops.append(drop)
+
+
+_NAMES: dict[Any, str] = {}
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return the full name of a torch function; methods are ".name"."""
+    try:
+        known = _NAMES.get(function)
+    except TypeError:
+        return "?"
+    if known is None:
+        name = resolve_name(function) or "?"
+        if name.startswith("torch.Tensor."):
+            name = "." + name.removeprefix("torch.Tensor.")
+        known = _NAMES[function] = name
+    return known
+
+
+def _argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, at: int, default: Any
+) -> Any:
+    """Return an argument given by name or position."""
+    if name in kwargs:
+        return kwargs[name]
+    return args[at] if len(args) > at else default
 
 
 def _is_leaf(module: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_leaves
 
-from droplab.doctor.live import _kinds
+from droplab.doctor import _kinds
 from droplab.doctor.live._events import Drop, caller, given_of
 from droplab.doctor.live._record import Recorder
 from droplab.doctor.live._state import preserved

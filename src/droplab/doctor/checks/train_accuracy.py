@@ -1,0 +1,149 @@
+"""DRP044: accuracy measured with dropout on, shown beside accuracy measured without."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from droplab.doctor import _validation
+from droplab.doctor._finding import Code, Finding
+from droplab.doctor._module import Module
+from droplab.doctor._script import Script
+
+if TYPE_CHECKING:
+    from droplab.doctor.live._loop import Loop
+
+CODE = Code("DRP044", "train-accuracy", "accuracy with dropout against accuracy without", "note")
+
+_TRAIN = re.compile(r"^(?:train|tr|training|running)_?(?:acc|accuracy|correct|corrects)\w*$", re.I)
+_VALID = re.compile(r"^(?:val|valid|validation|test|dev|eval)_?(?:acc|accuracy|correct)\w*$", re.I)
+_SHOWS = frozenset({"print", "info", "debug", "log", "log_dict", "write", "set_postfix", "plot"})
+_SHOWS_MORE = frozenset({"add_scalars", "append", "format", "log_metrics", "echo"})
+
+
+def reading(module: Module) -> Iterator[Finding]:
+    """Find a line that shows both, where the training figure was counted in the training loop."""
+    script = Script.of(module)
+    if not _drops(module):
+        return
+    for call in module.calls:
+        function = call.func
+        name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+        if name not in _SHOWS | _SHOWS_MORE:
+            continue
+        names = {item.id for item in ast.walk(call) if isinstance(item, ast.Name)}
+        ours = sorted(item for item in names if _TRAIN.match(item))
+        if not ours or not any(_VALID.match(item) for item in names):
+            continue
+        scope = module.function(call) or module.tree
+        counted = [item for item in ours if _in_training(module, script, scope, item)]
+        if counted:
+            yield module.finding(
+                CODE,
+                call,
+                f"{counted[0]} is counted while dropout is on, the other figure without it: "
+                "their difference is not the gap",
+                "measure the training accuracy again in eval mode before you compare",
+            )
+            return
+
+
+def _drops(module: Module) -> bool:
+    return "dropout" in module.source.text.lower() and _validation.mode_matters(module)
+
+
+def _in_training(module: Module, script: Script, scope: ast.AST, name: str, depth: int = 3) -> bool:
+    """Whether a variable is counted in a loop with backward(), or returned by one that does."""
+    for node in ast.walk(scope):
+        if isinstance(node, ast.AugAssign):
+            if _binds(node.target, name) and _beside_backward(module, script, node):
+                return True
+        elif isinstance(node, ast.Assign) and any(_binds(t, name) for t in node.targets):
+            value = node.value
+            if isinstance(value, ast.Call):
+                inner = script.callee(value)
+                if inner is not None:
+                    return _counts(module, script, inner)
+            if _beside_backward(module, script, node):
+                return True
+            if depth and any(
+                _in_training(module, script, scope, item.id, depth - 1)
+                for item in ast.walk(value)
+                if isinstance(item, ast.Name)
+                and re.search("correct|acc|hit", item.id)
+                and item.id != name
+            ):
+                return True
+    return False
+
+
+def _counts(module: Module, script: Script, function: ast.AST) -> bool:
+    """Whether a function counts correct answers in a loop that trains."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.AugAssign | ast.Assign):
+            targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
+            names = {n for target in targets for n in _validation.names_in(target)}
+            if any(re.search("correct|acc", n) for n in names) and _beside_backward(
+                module, script, node
+            ):
+                return True
+    return False
+
+
+def _beside_backward(module: Module, script: Script, node: ast.AST) -> bool:
+    if script.in_no_grad(node):
+        # no_grad alone does not switch dropout off, but a second pass may be what stands here.
+        calls = [item for item in ast.walk(module.parents[node]) if isinstance(item, ast.Call)]
+        if any(e.kind in ("eval", "call") for call in calls for e in script.events(call)):
+            return False
+    for above in module.ancestors(node):
+        if isinstance(above, ast.For | ast.While):
+            events = script.events(above)
+            kinds = {event.kind for event in events}
+            return "backward" in kinds and "eval" not in kinds
+        if isinstance(above, ast.FunctionDef):
+            return False
+    return False
+
+
+def _binds(target: ast.expr, name: str) -> bool:
+    if isinstance(target, ast.Tuple | ast.List):
+        return any(_binds(item, name) for item in target.elts)
+    return isinstance(target, ast.Name) and target.id == name
+
+
+def watching(loop: Loop) -> Iterator[Finding]:
+    """Find accuracy from trained passes with dropout on beside accuracy from passes without."""
+    for root in loop.roots:
+        noisy = [item for item in loop.of(root) if item.trained and item.counted and item.drops_on]
+        quiet = [
+            item
+            for item in loop.of(root)
+            if not item.trained and item.counted and not item.drops_on
+        ]
+        if not noisy or not quiet:
+            continue
+        evidence: dict[str, Any] = {
+            "training accuracy with dropout on": _share(noisy),
+            "validation accuracy": _share(quiet),
+        }
+        again = [item for item in noisy if item.counted_quiet]
+        if again:
+            evidence["some training batches, dropout on"] = _share(again)
+            evidence["the same batches, dropout off"] = sum(
+                item.correct_quiet for item in again
+            ) / sum(item.counted_quiet for item in again)
+        yield loop.finding(
+            CODE,
+            "training accuracy is counted while dropout is on, validation accuracy without: "
+            "their difference is not the gap",
+            "measure the training accuracy again in eval mode before you compare",
+            place=noisy[0].place,
+            evidence=evidence,
+        )
+
+
+def _share(passes: list[Any]) -> float:
+    return sum(item.correct for item in passes) / sum(item.counted for item in passes)

@@ -1,0 +1,106 @@
+"""DRP001: functional dropout that does not follow the module's training flag."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from droplab.doctor import _gate, _names
+from droplab.doctor._classes import ClassInfo, Function, self_name
+from droplab.doctor._finding import Code, Edit, Finding
+from droplab.doctor._module import Module
+from droplab.doctor.checks.flag_as_rate import is_flag
+
+CODE = Code("DRP001", "untied-functional", "functional dropout ignores eval()", "error")
+
+
+def reading(module: Module) -> Iterator[Finding]:
+    """Find calls of a dropout function whose training flag is missing or a literal."""
+    for call in module.calls:
+        name = module.resolve(call.func)
+        functional = _names.FUNCTIONS.get(name)
+        if functional is None or _names.has_unpacking(call):
+            continue
+        flag = functional.flag_of(call)
+        literal = flag.value if isinstance(flag, ast.Constant) else None
+        if flag is not None and not isinstance(literal, bool):
+            continue
+        value = functional.default if flag is None else literal
+        if value is None or _gate.gated(module, call) or _gate.deliberate(module, call):
+            continue
+        rate = functional.rate_of(call)
+        function = module.function(call)
+        if _names.number(rate) == 0.0 or (rate is not None and is_flag(rate)):
+            # A flag in the place of the rate is another mistake: DRP013.
+            continue
+        if isinstance(rate, ast.Name) and function and rate.id in _gate.parameters(function):
+            # Whoever calls the function can pass 0 in eval mode.
+            continue
+        owner = module.method(call)
+        if not _belongs(module, owner, call):
+            continue
+        short = name.rpartition(".")[2]
+        if value:
+            how = f"{short}() has training=True by default" if flag is None else "training is True"
+            message = f"{how}, so it drops in eval mode too"
+        elif flag is None:
+            message = f"{short}() has training=False by default, so it never drops"
+        else:
+            continue
+        edits = _fix(module, call, owner, functional.flag, flag)
+        me = (self_name(owner[1]) or "self") if owner else "self"
+        yield module.finding(
+            CODE, call, message, f"pass {functional.flag}={me}.training", edits=edits
+        )
+
+
+def _belongs(module: Module, owner: tuple[ClassInfo, Function] | None, call: ast.Call) -> bool:
+    """Whether the call is part of a model: in a module's method, or in a function it calls."""
+    if owner is not None:
+        return owner[0].is_module
+    # A script or a benchmark may drop on purpose; a function that a model calls must be told when.
+    function = module.function(call)
+    return function is not None and any(
+        isinstance(item.func, ast.Name)
+        and item.func.id == function.name
+        and _in_model(module, item)
+        for item in module.calls
+    )
+
+
+def _in_model(module: Module, call: ast.Call) -> bool:
+    owner = module.method(call)
+    return owner is not None and owner[0].is_module
+
+
+def _fix(
+    module: Module,
+    call: ast.Call,
+    owner: tuple[ClassInfo, Function] | None,
+    name: str,
+    flag: ast.expr | None,
+) -> tuple[Edit, ...]:
+    if owner is None or self_name(owner[1]) is None or module.function(call) is not owner[1]:
+        return ()
+    me = self_name(owner[1])
+    if flag is not None:
+        start, end = module.span(flag)
+        return (Edit(start, end, f"{me}.training"),)
+    parts = [*call.args, *(keyword.value for keyword in call.keywords)]
+    if not parts:
+        return ()
+    end = max(module.span(part)[1] for part in parts)
+    closing = module.span(call)[1]
+    # A generator in bare parentheses, or a closing parenthesis around the last argument.
+    end = _past_parentheses(module.source.text, end, closing)
+    return (Edit(end, end, f", {name}={me}.training"),)
+
+
+def _past_parentheses(text: str, end: int, closing: int) -> int:
+    """Move past parentheses that wrap the last argument; comments in between end the search."""
+    at = end
+    while at < closing - 1 and text[at] in " \t\r\n)":
+        at += 1
+        if text[at - 1] == ")":
+            end = at
+    return end

@@ -1,0 +1,66 @@
+"""DRP007: validation without eval()."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from droplab.doctor import _validation
+from droplab.doctor._finding import Code, Finding
+from droplab.doctor._module import Module
+from droplab.doctor.checks.no_grad_is_not_eval import validations
+
+if TYPE_CHECKING:
+    from droplab.doctor.live._loop import Loop
+
+CODE = Code("DRP007", "validation-in-train-mode", "validation runs in train mode", "error")
+
+
+def reading(module: Module) -> Iterator[Finding]:
+    """Find a loop over validation data in a file that trains and never calls eval()."""
+    for region, event in validations(module):
+        if event.no_grad or not _validates(module, region, event.node):
+            continue
+        yield module.finding(
+            CODE,
+            event.node,
+            f"validation runs with dropout on: nothing puts {event.target} into eval mode",
+            f"call {event.target}.eval() before validation, and train() after it",
+        )
+
+
+def _validates(module: Module, region: ast.AST, call: ast.Call) -> bool:
+    """Whether a loop's data or the function's name say validation; a metric alone does not."""
+    for above in [region, *module.ancestors(call)]:
+        if isinstance(above, ast.For | ast.AsyncFor):
+            if any(_validation.WORDS.search(name) for name in _validation.names_in(above.iter)):
+                return True
+        elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
+            return bool(_validation.WORDS.search(above.name))
+    return False
+
+
+def watching(loop: Loop) -> Iterator[Finding]:
+    """Find passes with gradients on whose output nothing was learnt from."""
+    for root in loop.roots:
+        # The last pass of an interrupted step has no gradient either: one alone proves nothing.
+        passes = [
+            item
+            for item in loop.validations(root, grad=True)
+            if item.counted or not item.norm_trains or item.drops_on
+        ]
+        if not passes or (
+            len(passes) == 1 and passes[0] is loop.passes[-1] and not passes[0].counted
+        ):
+            continue
+        yield loop.finding(
+            CODE,
+            f"{type(root).__name__} is validated in train mode, with dropout on",
+            "call model.eval() before validation, and model.train() after it",
+            place=passes[0].place,
+            evidence={
+                "passes that nothing was learnt from": len(passes),
+                "of them with dropout on": sum(bool(item.drops_on) for item in passes),
+            },
+        )
