@@ -39,12 +39,21 @@ def paired(
         metric: How it is read.
         level: Coverage of the intervals.
     """
-    others = [name for i, name in enumerate(names) if i != baseline]
+    others = [i for i in range(len(names)) if i != baseline]
     found: dict[str, Difference] = {}
-    for name, result in zip(others, compare(less(values, baseline), level=level), strict=True):
-        better = metric.better(result.mean, 0.0) if result.p <= 1 - level else None
-        found[name] = Difference(
-            name, metric.name, result.n, result.mean, result.low, result.high, result.p, better
+    for i, result in zip(others, compare(less(values, baseline), level=level), strict=True):
+        both = np.isfinite(values[i]) & np.isfinite(values[baseline])
+        found[names[i]] = Difference(
+            arm=names[i],
+            metric=metric.name,
+            n=result.n,
+            before=summary(values[baseline][both]).mean,
+            after=summary(values[i][both]).mean,
+            mean=result.mean,
+            low=result.low,
+            high=result.high,
+            p=result.p,
+            better=metric.better(result.mean, 0.0) if result.p <= 1 - level else None,
         )
     return found
 

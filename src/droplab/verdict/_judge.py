@@ -49,7 +49,7 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
     best = judge_best(table, decides, LEVEL)
     return Verdict(
         headline=headline(arms, best.arm if best else chosen, decides, LEVEL, about),
-        also=also(baseline, next((a for a in arms if a.name == chosen), None), decides, LEVEL),
+        also=also(next((a for a in arms if a.name == chosen), None), decides, LEVEL),
         primary=decides.name,
         level=LEVEL,
         epoch=table.epoch,

@@ -62,7 +62,7 @@ def judge_test(
     mine = (
         {m: found[chosen] for m, found in differences.items() if chosen in found} if chosen else {}
     )
-    sentence = _sentence(recipe.baseline.name, chosen, arms, mine)
+    sentence = _sentence(chosen, arms, mine)
     before = next((arm for arm in verdicts if arm.name == chosen), None)
     if before is not None and mine:
         sentence += _disagreement(before, mine, primary)
@@ -70,7 +70,6 @@ def judge_test(
 
 
 def _sentence(
-    baseline: str,
     chosen: str | None,
     arms: dict[str, dict[str, Summary]],
     differences: dict[str, Difference],
@@ -80,7 +79,6 @@ def _sentence(
         which = ", ".join(f"'{name}'" for name in arms)
         return f"The test split was touched by {which} alone."
     right, lost = differences["accuracy"], differences["loss"]
-    mine, base = arms[chosen], arms[baseline]
     if not right.n or not lost.n:
         return (
             f"On the official test split '{chosen}' and the baseline cannot be compared: they "
@@ -89,10 +87,10 @@ def _sentence(
         )
     return (
         f"On the official test split, touched once, '{chosen}' gets "
-        f"{accuracy.text(mine['accuracy'].mean)} right and the baseline "
-        f"{accuracy.text(base['accuracy'].mean)} ({accuracy.difference(right.mean)}, interval "
-        f"{accuracy.interval(right.low, right.high)}); test loss {loss.text(mine['loss'].mean)} "
-        f"against {loss.text(base['loss'].mean)} ({loss.difference(lost.mean)}, interval "
+        f"{accuracy.text(right.after)} right and the baseline "
+        f"{accuracy.text(right.before)} ({accuracy.difference(right.mean)}, interval "
+        f"{accuracy.interval(right.low, right.high)}); test loss {loss.text(lost.after)} "
+        f"against {loss.text(lost.before)} ({loss.difference(lost.mean)}, interval "
         f"{loss.interval(lost.low, lost.high)}; {seeds_text(right.n)})."
     )
 

@@ -31,6 +31,8 @@ class Difference:
         arm: Name of the arm.
         metric: Name of the metric.
         n: Number of seeds that both have; 0 if the arm is unstable.
+        before: Mean of the baseline over these seeds.
+        after: Mean of the arm over the same seeds.
         mean: Mean of arm less baseline.
         low: Lower end of the simultaneous interval.
         high: Upper end of it.
@@ -41,6 +43,8 @@ class Difference:
     arm: str
     metric: str
     n: int
+    before: float
+    after: float
     mean: float
     low: float
     high: float

@@ -23,16 +23,14 @@ def headline(
         level: Coverage of the intervals.
         about: What is known of data and model.
     """
-    baseline = next(arm for arm in arms if arm.word is None)
     others = [arm for arm in arms if arm.word is not None]
     subject = "Dropout beyond the model's own" if about.own_dropout else "Dropout"
-    said = _on_dropout(subject, baseline, others, primary, level)
+    said = _on_dropout(subject, others, primary, level)
     return _with_constant(said, arms, best, about)
 
 
 def _on_dropout(
     subject: str,
-    baseline: ArmVerdict,
     others: Sequence[ArmVerdict],
     primary: Metric,
     level: float,
@@ -45,20 +43,20 @@ def _on_dropout(
         for word in ("helps", "hurts", "not shown to help", "too few seeds")
     }
     if of["helps"]:
-        return f"{subject} helps: {_change(baseline, of['helps'][0], primary, level)}."
+        return f"{subject} helps: {_change(of['helps'][0], primary, level)}."
     same, hurting, few = of["not shown to help"], of["hurts"], of["too few seeds"]
     if same:
-        plain = _not_shown(baseline, same, primary, level)
+        plain = _not_shown(same, primary, level)
         verb = "hurts" if len(hurting) == 1 else "hurt"
         also_hurt = f", and {_names(hurting)} {verb}" if hurting else ""
         return f"{subject} is not shown to help: {plain}{also_hurt}."
     if len(hurting) == len(others):
         which = "" if len(hurting) == 1 else "even at its best "
-        return f"{subject} hurts: {which}{_change(baseline, hurting[0], primary, level)}."
+        return f"{subject} hurts: {which}{_change(hurting[0], primary, level)}."
     if hurting:
         rest = [arm for arm in by_mean if arm.word != "hurts"]
         return (
-            f"{subject} is not shown to help: {_change(baseline, hurting[0], primary, level)}, "
+            f"{subject} is not shown to help: {_change(hurting[0], primary, level)}, "
             f"which hurts, and there is no verdict on {_names(rest)}."
         )
     if not few:
@@ -69,10 +67,10 @@ def _on_dropout(
     n = few[0].differences[primary.name].n
     if n == 0:
         return f"No verdict: '{few[0].name}' has {too_few(n)}."
-    return f"No verdict yet: {too_few(n)}. So far, {_change(baseline, few[0], primary, None)}."
+    return f"No verdict yet: {too_few(n)}. So far, {_change(few[0], primary, None)}."
 
 
-def also(baseline: ArmVerdict, chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
+def also(chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
     """Return what the chosen arm does to accuracy, or to loss where accuracy decides.
 
     One of them alone is easily taken for the other: dropout often helps the first to no avail of
@@ -82,12 +80,11 @@ def also(baseline: ArmVerdict, chosen: ArmVerdict | None, primary: Metric, level
     if chosen is None or chosen.word in ("too few seeds", "unstable") or metric == primary:
         return ""
     found = chosen.differences[metric.name]
-    after, before = (arm.metrics[metric.name].mean for arm in (chosen, baseline))
-    if found.n == 0 or not math.isfinite(after - before):
+    if found.n == 0:
         return ""
     said = (
-        f"{metric.label.capitalize()} with '{chosen.name}' is {metric.text(after)} against "
-        f"{metric.text(before)}"
+        f"{metric.label.capitalize()} with '{chosen.name}' is {metric.text(found.after)} against "
+        f"{metric.text(found.before)}"
     )
     if found.low == found.high == 0:
         return f"{said}, the same on every seed."
@@ -98,15 +95,10 @@ def also(baseline: ArmVerdict, chosen: ArmVerdict | None, primary: Metric, level
     )
 
 
-def _change(baseline: ArmVerdict, arm: ArmVerdict, primary: Metric, level: float | None) -> str:
+def _change(arm: ArmVerdict, primary: Metric, level: float | None) -> str:
     found = arm.differences[primary.name]
-    before, after = baseline.metrics[primary.name].mean, arm.metrics[primary.name].mean
-    move = "stays at" if found.mean == 0 else "rises" if found.mean > 0 else "falls"
-    values = (
-        primary.text(after)
-        if found.mean == 0
-        else f"from {primary.text(before)} to {primary.text(after)}"
-    )
+    move = "stays at" if found.mean == 0 else "rises from" if found.mean > 0 else "falls from"
+    values = primary.text(found.before) + (f" to {primary.text(found.after)}" if found.mean else "")
     text = f"with '{arm.name}' {primary.label} {move} {values}"
     if level is None:
         return text
@@ -117,15 +109,13 @@ def _change(baseline: ArmVerdict, arm: ArmVerdict, primary: Metric, level: float
     )
 
 
-def _not_shown(
-    baseline: ArmVerdict, same: Sequence[ArmVerdict], primary: Metric, level: float
-) -> str:
+def _not_shown(same: Sequence[ArmVerdict], primary: Metric, level: float) -> str:
     """Say what the best of these arms did, and what could have been seen in all of them."""
     found = [arm.differences[primary.name] for arm in same]
     if all(d.low == d.high == 0 for d in found):
         return f"{primary.label} is exactly the same on every seed"
     which = "" if len(same) == 1 else "at its best "
-    return f"{which}{_change(baseline, same[0], primary, level)}; {sees_text(found, primary)}"
+    return f"{which}{_change(same[0], primary, level)}; {sees_text(found, primary)}"
 
 
 def _with_constant(said: str, arms: Sequence[ArmVerdict], best: str | None, about: About) -> str:

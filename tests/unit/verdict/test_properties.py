@@ -210,3 +210,24 @@ def test_absence_is_never_claimed(make_result, seed, arms, seeds):
         assert str(arm.word) in arm.sentence or arm.word == "too few seeds"
     if verdict.headline.startswith("Dropout hurts"):
         assert all(arm.word == "hurts" for arm in verdict.arms[1:])
+
+
+@SOUND
+@given(seed=st.integers(0, 10**6), gone=st.sets(st.tuples(st.integers(0, 1), st.integers(0, 7))))
+def test_values_and_their_difference_are_of_the_same_seeds(make_result, seed, gone):
+    rng = np.random.default_rng(seed)
+    values = (2 + rng.normal(size=(2, 8))).tolist()
+    for arm, place in gone:
+        values[arm][place] = None
+    if not any(x is not None for x in values[0]):
+        return
+    verdict = judge(make_result(dict(zip(("none", "a"), values, strict=True))))
+    found = verdict.arm("a").differences["val_loss"]
+    both = [(x, y) for x, y in zip(*values, strict=True) if x is not None and y is not None]
+    assert found.n == len(both)
+    if both:
+        assert found.after - found.before == pytest.approx(found.mean, abs=1e-12)
+        assert found.before == pytest.approx(np.mean([x for x, _ in both]))
+        write, moved = metric("val_loss"), "rises" if found.mean > 0 else "falls"
+        change = f"{moved} from {write.text(found.before)} to {write.text(found.after)}"
+        assert change in verdict.headline
