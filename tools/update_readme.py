@@ -87,6 +87,13 @@ def _difference(arm: dict[str, Any]) -> str:
     return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
+MASKS = (
+    "The ratios of the masks hold for AMD processors, where torch's own dropout runs on one thread "
+    "whatever their number; on Intel processors torch has a threaded path (MKL), and the ratios "
+    "there are not known."
+)
+
+
 def speed_text() -> str:
     """Return the newest row of every benchmark case in Markdown."""
     newest: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -102,7 +109,10 @@ def speed_text() -> str:
             f"{row['ours']:.3g} {row['unit']} | {row['ratio']:.1f} |"
         )
     device = sorted({row["device"] for row in newest.values()})
-    lines += ["", f"Measured on {', '.join(device)}; each ratio within one run, interleaved."]
+    lines += [
+        "",
+        f"Measured on {', '.join(device)}; each ratio within one run, interleaved. {MASKS}",
+    ]
     return "\n".join(lines) if newest else ""
 
 

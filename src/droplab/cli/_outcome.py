@@ -141,16 +141,16 @@ def _differences(verdict: Verdict, *, wide: bool) -> Table:
 
 
 def _spread(name: str, summary: Summary | None, wide: bool) -> str:
-    if summary is None or math.isnan(summary.mean):
+    if summary is None or not math.isfinite(summary.mean):
         return "-"
     text = metric(name).text(summary.mean).split(" ")[0]
-    if math.isnan(summary.sd):
+    if not math.isfinite(summary.sd):
         return text
     return text + (" " if wide else "\n") + f"±{metric(name).spread(summary.sd)}"
 
 
 def _interval(name: str, difference: Difference | None, wide: bool) -> str:
-    if difference is None or math.isnan(difference.mean):
+    if difference is None or not math.isfinite(difference.mean):
         return "-"
     write = metric(name)
     text = write.difference(difference.mean, unit=False)

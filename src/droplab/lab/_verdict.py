@@ -7,7 +7,7 @@ from typing import Any
 
 from droplab.errors import DroplabError
 from droplab.results import RunResult
-from droplab.verdict import METRICS, ArmVerdict, Metric, Verdict, judge
+from droplab.verdict import METRICS, TONES, ArmVerdict, Metric, Verdict, judge
 
 
 def judged(result: RunResult) -> Verdict | None:
@@ -46,19 +46,14 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
         "table": [
             {
                 "arm": arm.name,
-                "rates": rates_text(arm),
+                "rates": verdict.rates_text(arm.name),
                 "word": arm.word,
+                "tone": TONES.get(arm.word, "") if arm.word else "",
                 "cells": [_cell(metric, arm) for metric in METRICS.values()],
             }
             for arm in verdict.arms
         ],
     }
-
-
-def rates_text(arm: ArmVerdict) -> str:
-    """Write where an arm drops, and at which rate."""
-    used = [f"{site} {rate:g}" for site, rate in arm.rates.items() if rate]
-    return " · ".join(used) or "no dropout"
 
 
 def _cell(metric: Metric, arm: ArmVerdict) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from droplab.report._theme import LIGHT
 from droplab.verdict import (
     METRICS,
     TEST_METRICS,
-    ArmVerdict,
+    TONES,
     Difference,
     Metric,
     Summary,
     condition_text,
+    reached_text,
 )
 
 SHOWN = (
@@ -28,7 +29,9 @@ SHOWN = (
     ("val_ece", "calibration error"),
 )
 COMPARED = ("val_loss", "val_accuracy", "gap", "val_ece")
-TONES = {"helps": "yes", "hurts": "no", "unstable": "no"}
+
+
+NO_VERDICT = ("unstable", "too few seeds")
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def means(source: Source) -> dict[str, Any]:
             {
                 "name": arm.name,
                 "colour": colour(source, arm.name),
-                "rates": rates_text(arm),
+                "rates": verdict.rates_text(arm.name),
                 "chosen": arm.name == verdict.chosen,
                 "cells": [summary_cell(METRICS[name], arm.metrics[name]) for name, _ in SHOWN],
             }
@@ -110,14 +113,8 @@ def summary_cell(metric: Metric, found: Summary) -> dict[str, str]:
         return {"mean": "–", "sd": ""}
     return {
         "mean": metric.text(found.mean),
-        "sd": "" if math.isnan(found.sd) else metric.spread(found.sd),
+        "sd": "" if not math.isfinite(found.sd) else metric.spread(found.sd),
     }
-
-
-def rates_text(arm: ArmVerdict) -> str:
-    """Write where an arm drops, and at which rate."""
-    used = [f"{site} {rate:g}" for site, rate in arm.rates.items() if rate]
-    return " · ".join(used) or "no dropout"
 
 
 def differences(source: Source) -> dict[str, Any]:
@@ -146,9 +143,9 @@ def differences(source: Source) -> dict[str, Any]:
                 "colour": colour(source, arm.name),
                 "chosen": arm.name == verdict.chosen,
                 "cells": cells,
-                "p": "–" if arm.word == "unstable" else "< 0.0001" if p < 1e-4 else f"{p:.2g}",
+                "p": "–" if arm.word in NO_VERDICT else "< 0.0001" if p < 1e-4 else f"{p:.2g}",
                 "word": arm.word,
-                "tone": TONES.get(arm.word or "", ""),
+                "tone": TONES.get(arm.word, "") if arm.word else "",
             }
         )
     if all(row["word"] != "unstable" and _is_empty(row["cells"]) for row in rows):
@@ -185,9 +182,7 @@ def target(source: Source) -> dict[str, Any] | None:
                 "name": name,
                 "colour": colour(source, name),
                 "met": name in found.met_by,
-                "cells": [
-                    {"reached": METRICS[c.metric].text(c.reached), "met": c.met} for c in each
-                ],
+                "cells": [{"reached": reached_text(c), "met": c.met} for c in each],
             }
             for name, each in found.arms.items()
         ],

@@ -52,7 +52,7 @@ class Source:
     @classmethod
     def of(cls, result: RunResult, verdict: Verdict) -> Source:
         """Sort the rows of a run."""
-        return cls(result, verdict, Table.of_result(result))
+        return cls(result, verdict, Table.of_result(result, verdict.primary))
 
     def place(self, arm: str) -> int:
         """Return the place of an arm's colour: 0 for the baseline."""
@@ -104,7 +104,10 @@ def draw(source: Source, ids: Ids) -> Figures:
         against=tuple(_against(source, ids)),
         gaps=tuple(all_arms(source, ids, METRICS[name]) for name in ("gap", "val_ece")),
         differences=tuple(forest(source, ids, m) for m in metrics) if compared else (),
-        rates=(*(draw_rates(ids, m, found) for m, found in points if found), *grids),
+        rates=(
+            *(draw_rates(ids, m, found, verdict.without) for m, found in points if found),
+            *grids,
+        ),
     )
 
 
@@ -162,7 +165,7 @@ def _against(source: Source, ids: Ids) -> list[Markup]:
                         f"'{arm}': {kind}{', %' if percent else ''}",
                         series,
                         percent=percent,
-                        note="without dropout"
+                        note=source.verdict.without
                         if arm == source.verdict.baseline
                         else "with dropout",
                         y_range=y_range,

@@ -32,7 +32,6 @@ def render_markdown(result: RunResult, verdict: Verdict) -> str:
     parts = [f"## {escaped(short)}", f"**{escaped(result.recipe.name)}**{title}"]
     parts += [escaped(long), escaped(verdict.also)]
     parts += _differences(source)
-    parts += [escaped(arm.sentence) for arm in verdict.arms if arm.word == "unstable"]
     parts += [escaped(found.sentence) for found in (verdict.diagnosis, verdict.best) if found]
     parts += _means(source)
     parts += _target(source)

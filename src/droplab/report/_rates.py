@@ -62,8 +62,8 @@ def rate_points(
     return points
 
 
-def draw_rates(ids: Ids, metric: Metric, points: Sequence[RatePoint]) -> Markup:
-    """Return the chart of the metric against p."""
+def draw_rates(ids: Ids, metric: Metric, points: Sequence[RatePoint], without: str) -> Markup:
+    """Return the chart of the metric against p; the baseline's line is called `without`."""
     y_range = bounds(v for p in points for v in (p.mean, p.low, p.high, *p.seeds))
     last = max(p.rate for p in points)
     frame = Frame.of((-0.03 * last, last * 1.03), y_range, right=20)
@@ -83,7 +83,7 @@ def draw_rates(ids: Ids, metric: Metric, points: Sequence[RatePoint]) -> Markup:
         ),
         element(
             "text",
-            "without dropout",
+            without,
             x=frame.right,
             # on the side of the line where the curve is not
             y=base - 6 if frame.y(points[-1].mean) > base else base + 14,

@@ -70,7 +70,6 @@ def _words(source: Source) -> dict[str, Any]:
         "percent": f"{100 * verdict.level:g} %",
         "diagnosis": verdict.diagnosis,
         "best": verdict.best.sentence if verdict.best else "",
-        "unstable": [arm.sentence for arm in verdict.arms if arm.word == "unstable"],
         "caveats": verdict.caveats,
         "story": [part for part in result.recipe.story.split("\n\n") if part.strip()],
         "kinds": ", ".join(f"{a.name}: {a.kind}" for a in result.recipe.arms if a.kind),

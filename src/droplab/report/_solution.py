@@ -34,6 +34,8 @@ def patch(result: RunResult, verdict: Verdict) -> Patch:
     if arm is None:
         return Patch("", "")
     said = f"This puts the dropout of '{arm}' there. "
+    if verdict.arm(arm).word not in ("helps", None):
+        said += f"'{arm}' is not shown to help. "
     if verdict.best is not None and verdict.best.arm == verdict.baseline:
         said = (
             f"'{verdict.baseline}' is the best arm, so nothing has to be changed. "

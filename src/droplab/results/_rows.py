@@ -125,7 +125,8 @@ class RunResult:
         rows: One row for each arm, seed and epoch, in the recipe's order of arms and seeds.
         tests: Results on the official test split, if it was touched.
         members: State of every replica, in the same order.
-        notes: Named texts: "patch" (source patch), "data" (sizes as JSON), and so on.
+        notes: Named texts: "patch" (source patch), "data" (sizes as JSON), "dropout" (what the
+            model drops by itself, as JSON), and so on.
         batches: Mean losses of mini-batches, if the run logged them.
         plan: The execution plan, as the engine wrote it.
         created: When the run began, ISO 8601 in UTC.

@@ -11,6 +11,7 @@ from droplab import results
 from droplab.errors import RunError
 from droplab.recipe import Arm, Recipe, dumps, loads
 from droplab.results import RunResult, RunStore
+from droplab.sweep._describe import class_counts, own_dropout
 from droplab.sweep._experiment import Experiment, resolve, select
 from droplab.sweep._folders import default_folder
 from droplab.sweep._grouping import make_groups
@@ -159,8 +160,10 @@ def _create(
             "test": len(splits.test) if splits.test is not None else 0,
         }
         parameters = sum(p.numel() for p in replica.model.parameters())
-        about = {**experiment.dataset, **sizes, "classes": list(experiment.classes)}
+        counts = class_counts(splits, len(experiment.classes))
+        about = {**experiment.dataset, **sizes, "classes": list(experiment.classes), **counts}
         store.set_note("data", json.dumps(about))
+        store.set_note("dropout", json.dumps(own_dropout(experiment)))
         store.set_note("model", json.dumps({"parameters": parameters, "text": str(replica.model)}))
     except BaseException:
         store.close()

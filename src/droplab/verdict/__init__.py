@@ -9,8 +9,9 @@ from droplab.verdict._pool import pool
 from droplab.verdict._signflip import Comparison, compare, smallest_p
 from droplab.verdict._skewed import compare_skewed
 from droplab.verdict._table import Table
-from droplab.verdict._target import condition_text
+from droplab.verdict._target import condition_text, reached_text
 from droplab.verdict._types import (
+    TONES,
     ArmVerdict,
     Best,
     ConditionVerdict,
@@ -27,6 +28,7 @@ from droplab.verdict._types import (
 __all__ = [
     "METRICS",
     "TEST_METRICS",
+    "TONES",
     "ArmVerdict",
     "Best",
     "Comparison",
@@ -49,5 +51,6 @@ __all__ = [
     "judge",
     "metric",
     "pool",
+    "reached_text",
     "smallest_p",
 ]

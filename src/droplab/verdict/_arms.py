@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.verdict._metrics import METRICS, Metric
-from droplab.verdict._signflip import compare, smallest_p
+from droplab.verdict._signflip import compare, enough, smallest_p
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
 
@@ -39,12 +39,21 @@ def paired(
         metric: How it is read.
         level: Coverage of the intervals.
     """
-    others = [name for i, name in enumerate(names) if i != baseline]
+    others = [i for i in range(len(names)) if i != baseline]
     found: dict[str, Difference] = {}
-    for name, result in zip(others, compare(less(values, baseline), level=level), strict=True):
-        better = metric.better(result.mean, 0.0) if result.p <= 1 - level else None
-        found[name] = Difference(
-            name, metric.name, result.n, result.mean, result.low, result.high, result.p, better
+    for i, result in zip(others, compare(less(values, baseline), level=level), strict=True):
+        both = np.isfinite(values[i]) & np.isfinite(values[baseline])
+        found[names[i]] = Difference(
+            arm=names[i],
+            metric=metric.name,
+            n=result.n,
+            before=summary(values[baseline][both]).mean,
+            after=summary(values[i][both]).mean,
+            mean=result.mean,
+            low=result.low,
+            high=result.high,
+            p=result.p,
+            better=metric.better(result.mean, 0.0) if result.p <= 1 - level else None,
         )
     return found
 
@@ -61,8 +70,8 @@ def judge_arms(table: Table, primary: Metric, level: float) -> tuple[ArmVerdict,
     baseline = table.arms.index(table.recipe.baseline.name)
     values = {name: table.judged(name) for name in METRICS}
     differences = {
-        name: paired(table.arms, found, baseline, METRICS[name], level)
-        for name, found in values.items()
+        name: paired(table.arms, table.compared(name), baseline, METRICS[name], level)
+        for name in METRICS
     }
     seconds = table.curves("seconds")
     verdicts: list[ArmVerdict] = []
@@ -94,10 +103,10 @@ def _mean_seconds(seconds: Floats) -> float:
 def _word(difference: Difference, lost: list[int], level: float) -> Word:
     if lost:
         return "unstable"
-    if smallest_p(difference.n) > 1 - level:
+    if not enough(difference.n, level):
         return "too few seeds"
     if difference.better is None:
-        return "no difference"
+        return "not shown to help"
     return "helps" if difference.better else "hurts"
 
 
@@ -115,8 +124,9 @@ def _sentence(
     if word == "unstable":
         seeds = "seed" if len(lost) == 1 else "seeds"
         return (
-            f"'{name}' is unstable: training ended in NaN on {seeds} {', '.join(map(str, lost))}; "
-            "the other seeds alone would flatter it, so no verdict is given."
+            f"'{name}' is unstable: a loss became NaN or infinite on {seeds} "
+            f"{', '.join(map(str, lost))}; the other seeds alone would flatter it, so no verdict "
+            "is given."
         )
     if word == "too few seeds":
         return f"'{name}': {too_few(found.n)}."
@@ -125,19 +135,23 @@ def _sentence(
         f"({level:.0%} interval {primary.interval(found.low, found.high)}, p = {p_text(found.p)}, "
         f"{seeds_text(found.n)})"
     ).replace("%", " %")
-    if word == "no difference":
-        return f"'{name}': {no_difference(found, primary)}: {measured}."
-    return f"'{name}' {word}: {measured}."
+    if word != "not shown to help":
+        return f"'{name}' {word}: {measured}."
+    if found.low == found.high == 0:
+        return f"'{name}' is {word}: {primary.label} is exactly the same on every seed."
+    return f"'{name}' is {word}: {measured}; {sees_text([found], primary)}."
 
 
-def no_difference(found: Difference, primary: Metric) -> str:
-    """Say how large a difference could have stayed unseen."""
-    largest = max(abs(found.low), abs(found.high))
-    if math.isinf(largest):
-        return "no difference was found, and these seeds cannot bound it"
-    if largest == 0:
-        return f"no difference at all in {primary.label}"
-    return f"no difference larger than {primary.size(largest)} was found"
+def sees_text(found: Sequence[Difference], primary: Metric) -> str:
+    """Say from where on an improvement would have been seen in every one of these arms.
+
+    The mean moves the interval with it. So the word is "helps" from the mean on whose better end
+    is 0: as far from 0 as the end is from the mean.
+    """
+    reach = [d.mean - d.low if primary.higher_is_better else d.high - d.mean for d in found]
+    if not all(map(math.isfinite, reach)):
+        return "seeds that scatter like these cannot show an improvement"
+    return f"seeds that scatter like these see improvements from {primary.size(max(reach))} on"
 
 
 def too_few(n: int) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
 from droplab.recipe import Recipe
 from droplab.verdict._arms import less, p_text, seeds_text
 from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._notes import About
 from droplab.verdict._signflip import smallest_p
 from droplab.verdict._skewed import compare_skewed, seeds_needed
 from droplab.verdict._table import Table
@@ -25,7 +24,7 @@ def caveats(
     arms: tuple[ArmVerdict, ...],
     best: Best | None,
     primary: Metric,
-    notes: Mapping[str, str],
+    about: About,
     level: float,
 ) -> tuple[str, ...]:
     """Return every limit that holds for this run, the gravest first."""
@@ -34,12 +33,14 @@ def caveats(
     return (
         *_unfinished(table),
         *_diverged(table, baseline.name),
+        *(arm.sentence for arm in others if arm.word == "unstable"),
         *_missing(table, arms),
         *_few(others, primary, level),
+        *_own_dropout(about),
         *_skewed(table, others, primary, level),
         *_constant(others, primary),
         *_selection(table.recipe, best, len(others)),
-        *_evaluation_set(table.recipe, baseline, notes),
+        *_evaluation_set(baseline, about),
         *_several(others, primary),
     )
 
@@ -58,8 +59,8 @@ def _diverged(table: Table, baseline: str) -> list[str]:
     if not seeds:
         return []
     return [
-        f"The baseline ended in NaN on seed {', '.join(seeds)}; arms are compared on the other "
-        "seeds, which may flatter the baseline."
+        f"A loss of the baseline became NaN or infinite on seed {', '.join(seeds)}; arms are "
+        "compared on the other seeds, which may flatter the baseline."
     ]
 
 
@@ -83,10 +84,12 @@ def _missing(table: Table, arms: tuple[ArmVerdict, ...]) -> list[str]:
 
 
 def _few(others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
-    counts = [arm.differences[primary.name].n for arm in others]
-    least = min(counts, default=FEWEST)
-    if not counts or smallest_p(least) <= 1 - level:
+    few = [arm for arm in others if arm.word == "too few seeds"]
+    if not few:
         return []
+    if len(few) < len(others):
+        return [f"{arm.sentence[:-1]}; no other arm is judged by it." for arm in few]
+    least = min(arm.differences[primary.name].n for arm in few)
     return [
         f"{seeds_text(least).capitalize()}: the smallest p of an exact test is "
         f"{smallest_p(least):.3g}, so nothing can be said at {1 - level:.0%}; ".replace("%", " %")
@@ -99,10 +102,11 @@ def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: floa
     if not any(arm.word in ("helps", "hurts") for arm in others):
         return []
     baseline = table.arms.index(table.recipe.baseline.name)
-    differences = less(table.judged(primary.name), baseline)
+    differences = less(table.compared(primary.name), baseline)
     wider = compare_skewed(differences, level=level)
+    judged = sum(arm.word not in ("too few seeds", "unstable") for arm in others)
     found = [
-        (arm, wide, seeds_needed(row, len(others), level=level))
+        (arm, wide, seeds_needed(row, judged, level=level))
         for arm, wide, row in zip(others, wider, differences, strict=True)
         if arm.word in ("helps", "hurts") and wide.p > 1 - level
     ]
@@ -160,8 +164,19 @@ def _selection(recipe: Recipe, best: Best | None, others: int) -> list[str]:
     return []
 
 
-def _evaluation_set(recipe: Recipe, baseline: ArmVerdict, notes: Mapping[str, str]) -> list[str]:
-    size = _validation_size(recipe, notes)
+def _own_dropout(about: About) -> list[str]:
+    own = [f"{place} {p:g}" for place, p in about.own_dropout.items()]
+    if not own:
+        return []
+    listed = ", ".join(own[:6]) + (f" and {len(own) - 6} more" if len(own) > 6 else "")
+    return [
+        f"The model drops by itself ({listed}), in the baseline and in every arm: what is judged "
+        "is dropout on top of that."
+    ]
+
+
+def _evaluation_set(baseline: ArmVerdict, about: About) -> list[str]:
+    size = about.validation
     accuracy = baseline.metrics["val_accuracy"].mean
     if size is None or not 0 < accuracy < 1:
         return []
@@ -181,16 +196,6 @@ def _several(others: list[ArmVerdict], primary: Metric) -> list[str]:
         f"Intervals and p hold{arms} for one metric; {primary.label} decides, the other "
         f"{len(METRICS) - 1} are shown for understanding."
     ]
-
-
-def _validation_size(recipe: Recipe, notes: Mapping[str, str]) -> int | None:
-    if isinstance(recipe.data.validation, int):
-        return recipe.data.validation
-    try:
-        size = json.loads(notes.get("data", "{}"))["validation"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return size if isinstance(size, int) and size > 0 else None
 
 
 def _count(number: int) -> str:

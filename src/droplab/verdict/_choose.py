@@ -8,20 +8,22 @@ import numpy as np
 
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, Member
+from droplab.verdict._best import seeded
 from droplab.verdict._metrics import metric
+from droplab.verdict._signflip import LEVEL
 from droplab.verdict._table import Table
 
 
 def choose(rows: Iterable[EpochRow], recipe: Recipe, members: Iterable[Member] = ()) -> str | None:
     """Return the arm with dropout that has the best mean of the primary metric.
 
-    Judged at the last epoch, over the seeds that are there. An arm with a replica that ended in
-    NaN cannot be chosen.
+    Judged at the last epoch, over the seeds that are there. An arm with a replica whose numbers
+    are not finite cannot be chosen; one with too few seeds for a verdict only if all have too few.
 
     Args:
         rows: The rows of one run.
         recipe: The recipe that they follow.
-        members: State of the replicas; a NaN in the rows is seen without it.
+        members: State of the replicas; what is not finite in the rows is seen without it.
 
     Returns:
         The name of the arm; None if there is no arm with dropout to choose.
@@ -36,13 +38,12 @@ def best_arm(table: Table, primary: str) -> str | None:
     """Return the best sound arm with dropout."""
     found = metric(primary)
     values = table.judged(primary)
-    lost = {arm for arm, _ in table.diverged}
+    unsound = {table.recipe.baseline.name, *(arm for arm, _ in table.diverged)}
+    counts = np.count_nonzero(np.isfinite(values), axis=1)
+    sound = [(i, int(n)) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
-    for name, row in zip(table.arms, values, strict=True):
-        there = row[np.isfinite(row)]
-        if name == table.recipe.baseline.name or name in lost or len(there) == 0:
-            continue
-        mean = float(there.mean())
+    for i in seeded(sound, LEVEL):
+        mean = float(np.nanmean(values[i]))
         if best is None or found.better(mean, best[1]):
-            best = (name, mean)
+            best = (table.arms[i], mean)
     return best[0] if best else None

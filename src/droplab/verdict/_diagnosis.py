@@ -17,7 +17,7 @@ CHANGE = 0.05
 
 
 def diagnose(table: Table) -> Diagnosis | None:
-    """Judge the baseline by its mean curves over seeds; None if none of its replicas is there."""
+    """Judge the baseline by its mean curves over seeds; None if its accuracies are not known."""
     arm = table.arms.index(table.recipe.baseline.name)
     seeds = np.flatnonzero(table.done()[arm])
     if len(seeds) == 0:
@@ -29,6 +29,8 @@ def diagnose(table: Table) -> Diagnosis | None:
     validation, training = mean("val_loss"), mean("train_loss")
     accuracy, train_accuracy = float(mean("val_accuracy")[-1]), float(mean("train_accuracy")[-1])
     gap = train_accuracy - accuracy
+    if not math.isfinite(gap):
+        return None
     best = int(np.argmin(np.where(np.isfinite(validation), validation, math.inf)))
     rise = _relative(float(validation[-1]), float(validation[best]))
     fall = -_relative(float(training[-1]), float(training[best]))

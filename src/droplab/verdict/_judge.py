@@ -12,6 +12,7 @@ from droplab.verdict._caveats import caveats
 from droplab.verdict._choose import best_arm
 from droplab.verdict._diagnosis import diagnose
 from droplab.verdict._metrics import metric
+from droplab.verdict._notes import About
 from droplab.verdict._signflip import LEVEL
 from droplab.verdict._table import Table
 from droplab.verdict._target import judge_target
@@ -38,29 +39,30 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
         RunError: There is no finished epoch to judge.
     """
     decides = metric(primary or result.recipe.primary)
-    table = Table.of_result(result)
+    table = Table.of_result(result, decides.name)
+    about = About.of(result.recipe, result.notes)
     if table.epoch == 0:
         raise RunError(f"{result.path}: the run has no finished epoch yet; resume it first")
     arms = judge_arms(table, decides, LEVEL)
     baseline = next(arm for arm in arms if arm.word is None)
-    others = [arm for arm in arms if arm.word is not None]
     chosen = best_arm(table, decides.name)
     best = judge_best(table, decides, LEVEL)
     return Verdict(
-        headline=headline(baseline, others, decides, LEVEL),
-        also=also(baseline, next((a for a in arms if a.name == chosen), None), decides, LEVEL),
+        headline=headline(arms, best.arm if best else chosen, decides, LEVEL, about),
+        also=also(next((a for a in arms if a.name == chosen), None), decides, LEVEL),
         primary=decides.name,
         level=LEVEL,
         epoch=table.epoch,
         baseline=baseline.name,
+        own_dropout=about.own_dropout,
         chosen=chosen,
         arms=arms,
         best=best,
         diagnosis=diagnose(table),
         target=judge_target(result.recipe, arms, chosen),
-        test=judge_test(result.recipe, result.tests, chosen, LEVEL),
+        test=judge_test(result.recipe, result.tests, arms, chosen, decides.name, LEVEL),
         cost=_cost(table),
-        caveats=caveats(table, arms, best, decides, result.notes, LEVEL),
+        caveats=caveats(table, arms, best, decides, about, LEVEL),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from droplab.errors import ArgumentError, nearest
@@ -41,6 +42,43 @@ class Metric:
             return f"{_fixed(100 * value, 1, plus=False)} {unit}"
         return _fixed(value, _places(value), plus=False)
 
+    def exact(self, value: float) -> str:
+        """Write a value with all its digits: the bound of a target, say.
+
+        Example:
+            >>> metric("val_accuracy").exact(0.85), metric("val_accuracy").exact(0.8496)
+            ('85.0 %', '84.96 %')
+        """
+        return self._until(value, lambda shown: math.isclose(shown, self._scaled(value)))
+
+    def beside(self, value: float, bound: float) -> str:
+        """Write a value with so many digits that it is on the same side of `bound` as it is.
+
+        Example:
+            >>> metric("val_accuracy").beside(0.8496, 0.85)
+            '84.96 %'
+        """
+        side = _side(value, bound)
+        return self._until(value, lambda shown: _side(shown, self._scaled(bound)) == side)
+
+    def apart(self, value: float, other: float) -> tuple[str, str]:
+        """Write two values with so many digits that they differ if they do."""
+        return self.beside(value, other), self.beside(other, value)
+
+    def _scaled(self, value: float) -> float:
+        return 100 * value if self.fraction else value
+
+    def _until(self, value: float, good: Callable[[float], bool]) -> str:
+        """Write a value with as few digits as make the number that is shown a good one."""
+        text = self.text(value)
+        if not math.isfinite(value):
+            return text
+        scaled = self._scaled(value)
+        least = 1 if self.fraction else _places(value)
+        places = next((n for n in range(least, 18) if good(float(f"{scaled:.{n}f}"))), least)
+        _, _, unit = text.partition(" ")
+        return " ".join(filter(None, (_fixed(scaled, places, plus=False), unit)))
+
     def spread(self, value: float) -> str:
         """Write a standard deviation, without its unit."""
         if not math.isfinite(value):
@@ -71,6 +109,13 @@ class Metric:
     def better(self, value: float, other: float) -> bool:
         """Return whether `value` is better than `other`."""
         return value > other if self.higher_is_better else value < other
+
+
+def _side(value: float, bound: float) -> int:
+    """Return 1 above the bound, -1 below it, 0 at it up to rounding."""
+    if math.isclose(value, bound, rel_tol=1e-9, abs_tol=1e-12):
+        return 0
+    return 1 if value > bound else -1
 
 
 def _places(value: float, *, least: float = 0.01) -> int:

@@ -49,6 +49,16 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 ** (1 - n))
 
 
+def enough(n: int, level: float = LEVEL) -> bool:
+    """Return whether `n` pairs can reach the level at all.
+
+    Example:
+        >>> enough(5), enough(6)
+        (False, True)
+    """
+    return smallest_p(n) <= 1 - level
+
+
 def compare(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Comparison, ...]:
     r"""Test the paired differences of several arms at once and give simultaneous intervals.
 
@@ -66,6 +76,9 @@ def compare(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Comparison
     differences that are symmetric under their hypothesis, whichever arms have an effect. Centred,
     the intervals keep their simultaneous coverage when several arms have an effect: large ones
     make uncentred arms alike, and the maximum too small (0.91 instead of 0.95 for nine arms).
+
+    An arm whose pairs are too few to reach the level is judged by itself and is no part of the
+    maximum: nothing can be said of it, and it must not hide what can be said of the others.
 
     Args:
         differences: Arm minus baseline, shape (arms, seeds); NaN where an arm lacks a seed.
@@ -98,6 +111,16 @@ def compare(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Comparison
         )
     if not 0 < level < 1:
         raise ArgumentError(f"compare: level must be between 0 and 1, got {level}")
+    counts = np.count_nonzero(~np.isnan(table), axis=1)
+    family = [i for i, n in enumerate(counts) if enough(int(n), level)]
+    found = dict(zip(family, _together(table[family], level), strict=True))
+    return tuple(
+        found[i] if i in found else _together(table[i : i + 1], level)[0] for i in range(len(table))
+    )
+
+
+def _together(table: Floats, level: float) -> tuple[Comparison, ...]:
+    """Judge arms, shape (arms, seeds), as one family."""
     present = ~np.isnan(table)
     table = table[:, present.any(axis=0)]
     present = present[:, present.any(axis=0)]

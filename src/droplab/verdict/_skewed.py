@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from droplab.verdict._signflip import LEVEL, Comparison, compare
+from droplab.verdict._signflip import LEVEL, Comparison, compare, enough
 
 Floats = NDArray[np.float64]
 
@@ -31,16 +31,17 @@ def compare_skewed(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Com
 
         `p_a = 1 - prod_b (1 - P(T_{n_b} >= |t_a|))`
 
-    over all arms b, and the interval is `mean_a ± c sd_a / sqrt(n_a)`, where c is the largest |t|
-    with p > 1 - level. The larger p and the wider interval of this and of `compare` are returned,
-    so that the interval excludes 0 exactly when p <= 1 - level.
+    over all arms b that have the pairs for the level, and the interval is
+    `mean_a ± c sd_a / sqrt(n_a)`, where c is the largest |t| with p > 1 - level. The larger p and
+    the wider interval of this and of `compare` are returned, so that the interval excludes 0
+    exactly when p <= 1 - level.
 
     Args:
         differences: Arm minus baseline, shape (arms, seeds); NaN where an arm lacks a seed.
         level: Coverage of the intervals, over all arms at once.
 
     Returns:
-        One `Comparison` an arm; without bounds where there are fewer than two pairs.
+        One `Comparison` an arm; without bounds where the pairs are too few for the level.
 
     Raises:
         ArgumentError: As `compare` does.
@@ -57,7 +58,7 @@ def compare_skewed(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Com
         (0.0078, 0.02)
     """
     exact = compare(differences, level=level)
-    counts = [found.n for found in exact if found.n > 1]
+    counts = [found.n for found in exact if enough(found.n, level)]
     rows = np.array(differences, dtype=np.float64)
     return tuple(
         _widened(found, row[~np.isnan(row)], counts, 1 - level)
@@ -66,7 +67,7 @@ def compare_skewed(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Com
 
 
 def _widened(found: Comparison, pairs: Floats, counts: Sequence[int], alpha: float) -> Comparison:
-    if found.n < 2:
+    if found.n not in counts:
         return Comparison(found.n, found.mean, -math.inf, math.inf, 1.0)
     error = float(pairs.std(ddof=1)) / math.sqrt(found.n)
     if error <= _EQUAL * abs(found.mean):

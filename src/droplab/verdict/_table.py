@@ -26,7 +26,8 @@ class Table:
         seeds: Seeds, in the recipe's order.
         epoch: The epoch at which arms are judged, from 1: the recipe's last one, or as far as all
             replicas have come if none of some arm has finished. 0 without rows.
-        diverged: (arm, seed) of the replicas that a NaN stopped.
+        diverged: (arm, seed) of the replicas with a loss, or a number in the metric that decides,
+            that is not finite; whether it is NaN or infinite makes no difference.
     """
 
     recipe: Recipe
@@ -37,8 +38,20 @@ class Table:
     _rows: dict[tuple[str, int, int], EpochRow]
 
     @classmethod
-    def of(cls, recipe: Recipe, rows: Iterable[EpochRow], members: Iterable[Member] = ()) -> Table:
+    def of(
+        cls,
+        recipe: Recipe,
+        rows: Iterable[EpochRow],
+        members: Iterable[Member] = (),
+        primary: str | None = None,
+    ) -> Table:
         """Sort the rows of one run.
+
+        Args:
+            recipe: The recipe that they follow.
+            rows: The rows.
+            members: State of the replicas.
+            primary: The metric that decides; None for the recipe's own.
 
         Raises:
             ArgumentError: A row is there twice, or of an arm, seed or epoch that the recipe does
@@ -65,14 +78,19 @@ class Table:
                 )
             known[place] = row
         diverged = {(m.arm, m.seed) for m in members if m.state == "nan"}
-        diverged |= {(r.arm, r.seed) for r in known.values() if math.isnan(r.val_loss)}
+        decisive = ("val_loss", primary or recipe.primary)
+        diverged |= {
+            (r.arm, r.seed)
+            for r in known.values()
+            if not all(math.isfinite(getattr(r, name)) for name in decisive)
+        }
         epoch = _judged_epoch(recipe, known, diverged)
         return cls(recipe, arms, recipe.seeds, epoch, frozenset(diverged), known)
 
     @classmethod
-    def of_result(cls, result: RunResult) -> Table:
+    def of_result(cls, result: RunResult, primary: str | None = None) -> Table:
         """Sort the rows of a run that was read from disk."""
-        return cls.of(result.recipe, result.rows, result.members)
+        return cls.of(result.recipe, result.rows, result.members, primary)
 
     def values(self, metric: str) -> Floats:
         """Return a metric at the judged epoch, shape (arms, seeds); NaN where there is no row."""
@@ -81,17 +99,36 @@ class Table:
         return self.curves(metric)[:, :, self.epoch - 1]
 
     def curves(self, metric: str) -> Floats:
-        """Return a metric over time, shape (arms, seeds, epochs); NaN where there is no row."""
+        """Return a metric over time, shape (arms, seeds, epochs); NaN where no number is."""
         found = np.full((len(self.arms), len(self.seeds), self.recipe.epochs), math.nan)
         at = {name: i for i, name in enumerate(self.arms)}
         seed_at = {seed: i for i, seed in enumerate(self.seeds)}
         for (arm, seed, epoch), row in self._rows.items():
             found[at[arm], seed_at[seed], epoch - 1] = getattr(row, metric)
+        found[np.isinf(found)] = math.nan
         return found
 
     def judged(self, metric: str) -> Floats:
-        """Return a metric of the judged replicas, shape (arms, seeds); NaN for all others."""
-        return np.where(self.done(), self.values(metric), math.nan)
+        """Return a metric of the judged replicas, shape (arms, seeds); NaN for all others.
+
+        An arm has no number in a metric that is not finite in one of its replicas: a mean over
+        the others would flatter it.
+        """
+        done = self.done()
+        values = np.where(done, self.values(metric), math.nan)
+        values[(done & np.isnan(values)).any(axis=1)] = math.nan
+        return values
+
+    def compared(self, metric: str) -> Floats:
+        """Return what enters the comparison of arms: as judged, without the unstable arms.
+
+        An arm that lost a replica is left out whole: the seeds that survived would flatter it. A
+        baseline that lost some is compared on the others, which flatters no other arm.
+        """
+        lost = {arm for arm, _ in self.diverged} - {self.recipe.baseline.name}
+        values = self.judged(metric)
+        values[[name in lost for name in self.arms]] = math.nan
+        return values
 
     def done(self) -> NDArray[np.bool_]:
         """Return which replicas are judged, shape (arms, seeds): those with a sound last row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from droplab.recipe import Recipe, Target
@@ -14,7 +15,14 @@ _SIGNS = {">=": "≥", "<=": "≤", ">": ">", "<": "<"}
 def condition_text(name: str, op: str, value: float) -> str:
     """Write a condition: "validation accuracy ≥ 85.0 %"."""
     found = metric(name)
-    return f"{found.label} {_SIGNS[op]} {found.text(value)}"
+    return f"{found.label} {_SIGNS[op]} {found.exact(value)}"
+
+
+def reached_text(condition: ConditionVerdict) -> str:
+    """Write what was reached, so that the number and whether it was met agree."""
+    if not math.isfinite(condition.reached):
+        return "without a finite number"
+    return metric(condition.metric).beside(condition.reached, condition.value)
 
 
 def judge_target(
@@ -33,9 +41,7 @@ def judge_target(
     target = " and ".join(condition_text(c.metric, c.op, c.value) for c in recipe.target.conditions)
     if chosen is None:
         return TargetVerdict(False, met_by, found, f"Target ({target}): no arm to judge.")
-    reached = ", ".join(
-        f"{metric(c.metric).label} {metric(c.metric).text(c.reached)}" for c in found[chosen]
-    )
+    reached = ", ".join(f"{metric(c.metric).label} {reached_text(c)}" for c in found[chosen])
     sentence = f"Target {'met' if met else 'missed'} ({target}): '{chosen}' reaches {reached}."
     others = [f"'{name}'" for name in met_by if name != chosen]
     if others:
@@ -48,5 +54,10 @@ def _conditions(target: Target, arm: ArmVerdict) -> tuple[ConditionVerdict, ...]
     return tuple(
         ConditionVerdict(c.metric, c.op, c.value, mean, sound and c.met(mean))
         for c in target.conditions
-        for mean in (arm.metrics[c.metric].mean,)
+        for mean in (_at(c.value, arm.metrics[c.metric].mean),)
     )
+
+
+def _at(bound: float, mean: float) -> float:
+    """Return the bound where the mean is no other number but for rounding."""
+    return bound if math.isclose(mean, bound, rel_tol=1e-9, abs_tol=1e-12) else mean

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from droplab.errors import ArgumentError, nearest
 
-Word = Literal["helps", "hurts", "no difference", "too few seeds", "unstable"]
+Word = Literal["helps", "hurts", "not shown to help", "too few seeds", "unstable"]
+TONES: Mapping[Word, str] = {"helps": "yes", "hurts": "no", "unstable": "no"}
+"""How a page colours a word: "yes", "no", or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,21 @@ class Difference:
     Args:
         arm: Name of the arm.
         metric: Name of the metric.
-        n: Number of seeds that both have.
+        n: Number of seeds that both have; 0 if the arm is unstable.
+        before: Mean of the baseline over these seeds.
+        after: Mean of the arm over the same seeds.
         mean: Mean of arm less baseline.
         low: Lower end of the simultaneous interval.
         high: Upper end of it.
-        p: p of the max-T sign-flip test over all arms.
+        p: p of the max-T sign-flip test over all arms that have the seeds for a verdict.
         better: True or False where the interval excludes 0, None where it does not.
     """
 
     arm: str
     metric: str
     n: int
+    before: float
+    after: float
     mean: float
     low: float
     high: float
@@ -153,7 +159,9 @@ class Verdict:
         primary: The metric that decides.
         level: Coverage of the intervals, over all arms at once.
         epoch: The epoch at which arms are judged: the last.
-        baseline: Name of the arm without dropout.
+        baseline: Name of the arm that gets no dropout.
+        own_dropout: What the model drops by itself, in every arm: place to p. Empty if nothing, or
+            if the run does not say.
         chosen: The other arm with the best mean of the primary metric, if there is one.
         arms: Every arm, in the recipe's order.
         best: The best of all arms and what cannot be told apart from it.
@@ -170,6 +178,7 @@ class Verdict:
     level: float
     epoch: int
     baseline: str
+    own_dropout: Mapping[str, float]
     chosen: str | None
     arms: tuple[ArmVerdict, ...]
     best: Best | None
@@ -190,6 +199,20 @@ class Verdict:
                 return arm
         names = [arm.name for arm in self.arms]
         raise ArgumentError(f"verdict: no arm '{name}'{nearest(name, names)}")
+
+    @property
+    def without(self) -> str:
+        """What the baseline is called in a chart: "without dropout", if it is."""
+        return "the model's own dropout" if self.own_dropout else "without dropout"
+
+    def rates_text(self, arm: str) -> str:
+        """Write where an arm drops, and at which rate.
+
+        Raises:
+            ArgumentError: If there is no such arm.
+        """
+        used = [f"{site} {rate:g}" for site, rate in self.arm(arm).rates.items() if rate]
+        return " · ".join(used) or ("the model's own dropout" if self.own_dropout else "no dropout")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as nested dictionaries that JSON can hold; what is not finite is None."""

@@ -5,52 +5,72 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from droplab.verdict._arms import no_difference, seeds_text, too_few
+from droplab.verdict._arms import seeds_text, sees_text, too_few
 from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._notes import About
 from droplab.verdict._types import ArmVerdict
 
 
 def headline(
-    baseline: ArmVerdict, others: Sequence[ArmVerdict], primary: Metric, level: float
+    arms: Sequence[ArmVerdict], best: str | None, primary: Metric, level: float, about: About
 ) -> str:
-    """Return the verdict on dropout as a whole, in one sentence.
+    """Return the verdict on dropout as a whole, in one sentence or two.
 
     Args:
-        baseline: The arm without dropout.
-        others: The other arms.
+        arms: Every arm; the baseline is the one without a word.
+        best: The arm with the best mean, the baseline among the candidates; None if there is none.
         primary: The metric that decides.
         level: Coverage of the intervals.
+        about: What is known of data and model.
     """
+    others = [arm for arm in arms if arm.word is not None]
+    subject = "Dropout beyond the model's own" if about.own_dropout else "Dropout"
+    said = _on_dropout(subject, others, primary, level)
+    return _with_constant(said, arms, best, about)
+
+
+def _on_dropout(
+    subject: str,
+    others: Sequence[ArmVerdict],
+    primary: Metric,
+    level: float,
+) -> str:
     if not others:
         return "There is no arm with dropout, so there is nothing to compare."
-    judged = [arm for arm in others if arm.word != "unstable"]
-    if not judged:
-        return "No verdict: every arm with dropout ended in NaN on some seed."
-    helping = _sorted([arm for arm in judged if arm.word == "helps"], primary)
-    if helping:
-        return f"Dropout helps: {_change(baseline, helping[0], primary, level)}."
-    told = [arm for arm in judged if arm.word != "too few seeds"]
-    if not told:
-        best = _sorted(judged, primary)[0]
-        n = best.differences[primary.name].n
-        if n == 0:
-            return f"No verdict: '{best.name}' has {too_few(n)}."
-        return f"No verdict yet: {too_few(n)}. So far, {_change(baseline, best, primary, None)}."
-    hurting = [arm for arm in told if arm.word == "hurts"]
-    same = [arm for arm in told if arm.word == "no difference"]
-    if not same:
-        least = _sorted(hurting, primary)[0]
-        which = "" if len(hurting) == 1 else "even at its best "
-        return f"Dropout hurts: {which}{_change(baseline, least, primary, level)}."
-    plain = _none(same, primary)
-    if hurting:
-        names = _names([arm.name for arm in hurting])
+    by_mean = sorted(others, key=lambda arm: _badness(arm, primary))
+    of = {
+        word: [arm for arm in by_mean if arm.word == word]
+        for word in ("helps", "hurts", "not shown to help", "too few seeds")
+    }
+    if of["helps"]:
+        return f"{subject} helps: {_change(of['helps'][0], primary, level)}."
+    same, hurting, few = of["not shown to help"], of["hurts"], of["too few seeds"]
+    if same:
+        plain = _not_shown(same, primary, level)
         verb = "hurts" if len(hurting) == 1 else "hurt"
-        return f"Dropout does not help here: {plain}, and {names} {verb}."
-    return f"Dropout makes no difference that can be told: {plain}."
+        also_hurt = f", and {_names(hurting)} {verb}" if hurting else ""
+        return f"{subject} is not shown to help: {plain}{also_hurt}."
+    if len(hurting) == len(others):
+        which = "" if len(hurting) == 1 else "even at its best "
+        return f"{subject} hurts: {which}{_change(hurting[0], primary, level)}."
+    if hurting:
+        rest = [arm for arm in by_mean if arm.word != "hurts"]
+        return (
+            f"{subject} is not shown to help: {_change(hurting[0], primary, level)}, "
+            f"which hurts, and there is no verdict on {_names(rest)}."
+        )
+    if not few:
+        return (
+            "No verdict: every arm with dropout had a loss that became NaN or infinite on some "
+            "seed."
+        )
+    n = few[0].differences[primary.name].n
+    if n == 0:
+        return f"No verdict: '{few[0].name}' has {too_few(n)}."
+    return f"No verdict yet: {too_few(n)}. So far, {_change(few[0], primary, None)}."
 
 
-def also(baseline: ArmVerdict, chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
+def also(chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
     """Return what the chosen arm does to accuracy, or to loss where accuracy decides.
 
     One of them alone is easily taken for the other: dropout often helps the first to no avail of
@@ -60,28 +80,25 @@ def also(baseline: ArmVerdict, chosen: ArmVerdict | None, primary: Metric, level
     if chosen is None or chosen.word in ("too few seeds", "unstable") or metric == primary:
         return ""
     found = chosen.differences[metric.name]
-    after, before = (metric.text(arm.metrics[metric.name].mean) for arm in (chosen, baseline))
-    if found.better is None:
-        return (
-            f"{metric.label.capitalize()} with '{chosen.name}' is {after} against {before}: "
-            f"{no_difference(found, metric)}."
-        )
+    if found.n == 0:
+        return ""
+    said = (
+        f"{metric.label.capitalize()} with '{chosen.name}' is {metric.text(found.after)} against "
+        f"{metric.text(found.before)}"
+    )
+    if found.low == found.high == 0:
+        return f"{said}, the same on every seed."
+    holds = ", which holds 0" if found.better is None else ""
     return (
-        f"{metric.label.capitalize()} with '{chosen.name}' is {after} against {before}, a "
-        f"difference of {metric.difference(found.mean)} ({100 * level:g} % interval "
-        f"{metric.interval(found.low, found.high)})."
+        f"{said}, a difference of {metric.difference(found.mean)} ({100 * level:g} % interval "
+        f"{metric.interval(found.low, found.high)}{holds})."
     )
 
 
-def _change(baseline: ArmVerdict, arm: ArmVerdict, primary: Metric, level: float | None) -> str:
+def _change(arm: ArmVerdict, primary: Metric, level: float | None) -> str:
     found = arm.differences[primary.name]
-    before, after = baseline.metrics[primary.name].mean, arm.metrics[primary.name].mean
-    move = "stays at" if found.mean == 0 else "rises" if found.mean > 0 else "falls"
-    values = (
-        primary.text(after)
-        if found.mean == 0
-        else f"from {primary.text(before)} to {primary.text(after)}"
-    )
+    move = "stays at" if found.mean == 0 else "rises from" if found.mean > 0 else "falls from"
+    values = primary.text(found.before) + (f" to {primary.text(found.after)}" if found.mean else "")
     text = f"with '{arm.name}' {primary.label} {move} {values}"
     if level is None:
         return text
@@ -92,35 +109,52 @@ def _change(baseline: ArmVerdict, arm: ArmVerdict, primary: Metric, level: float
     )
 
 
-def _none(same: Sequence[ArmVerdict], primary: Metric) -> str:
-    """Say what could have stayed unseen in any of these arms."""
+def _not_shown(same: Sequence[ArmVerdict], primary: Metric, level: float) -> str:
+    """Say what the best of these arms did, and what could have been seen in all of them."""
     found = [arm.differences[primary.name] for arm in same]
-    widest = max(found, key=lambda d: max(abs(d.low), abs(d.high)))
     if all(d.low == d.high == 0 for d in found):
         return f"{primary.label} is exactly the same on every seed"
-    text = no_difference(widest, primary)
-    if len(same) == 1:
-        where = f" with '{same[0].name}'"
+    which = "" if len(same) == 1 else "at its best "
+    return f"{which}{_change(same[0], primary, level)}; {sees_text(found, primary)}"
+
+
+def _with_constant(said: str, arms: Sequence[ArmVerdict], best: str | None, about: About) -> str:
+    """Say which arms get no more right than the answer that is always the same."""
+    right = METRICS["val_accuracy"]
+    means = {arm.name: arm.metrics[right.name].mean for arm in arms}
+    below = [name for name, mean in means.items() if mean <= about.share]
+    if about.commonest is None or not below:
+        return said
+    constant = f"'{about.commonest}'"
+    rest = [arm for arm in arms if arm.name in below and arm.name != best]
+    if best in below:
+        mine, share = right.apart(means[best], about.share)
+        said = (
+            f"No better than a constant answer: always {constant} gets {share} of the validation "
+            f"examples right, and the best arm, '{best}', {mine}. {said}"
+        )
+        if rest:
+            said += f" {_names(rest)} {_verb(rest)} no more right than that either."
     else:
-        where = f" with any of {_names([arm.name for arm in same])}"
-    if math.isinf(max(abs(widest.low), abs(widest.high))):
-        return f"{text}{where} ({primary.label}, {seeds_text(widest.n)})"
-    return f"{text} in {primary.label}{where} ({seeds_text(widest.n)})"
+        said += (
+            f" {_names(rest)} {_verb(rest)} no more right than the constant answer {constant}, "
+            f"{right.text(about.share)}."
+        )
+    return said
 
 
-def _sorted(arms: Sequence[ArmVerdict], primary: Metric) -> list[ArmVerdict]:
-    sign = -1.0 if primary.higher_is_better else 1.0
-
-    def key(arm: ArmVerdict) -> float:
-        mean = arm.metrics[primary.name].mean
-        return math.inf if math.isnan(mean) else sign * mean
-
-    return sorted(arms, key=key)
+def _verb(arms: Sequence[ArmVerdict]) -> str:
+    return "gets" if len(arms) == 1 else "get"
 
 
-def _names(names: Sequence[str]) -> str:
+def _badness(arm: ArmVerdict, primary: Metric) -> float:
+    mean = arm.metrics[primary.name].mean
+    return (-mean if primary.higher_is_better else mean) if math.isfinite(mean) else math.inf
+
+
+def _names(arms: Sequence[ArmVerdict]) -> str:
     """Quote and join names: 'a', 'b' and 'c'."""
-    quoted = [f"'{name}'" for name in names]
+    quoted = [f"'{arm.name}'" for arm in arms]
     if len(quoted) > 4:
         return f"{len(quoted)} arms"
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -155,7 +155,7 @@ def test_the_rate_curve_marks_the_best_rate(sweep):
     assert points[3].mean == found.metrics["val_loss"].mean
     width = found.differences["val_loss"].high - found.differences["val_loss"].low
     assert points[3].high - points[3].low == pytest.approx(width)
-    svg = draw_rates(Ids(), METRICS["val_loss"], points)
+    svg = draw_rates(Ids(), METRICS["val_loss"], points, verdict.without)
     assert f"best at p = {verdict.chosen}" in svg
     assert svg.count('class="mark c2"') == 1
 

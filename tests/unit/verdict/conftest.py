@@ -30,7 +30,7 @@ def plain_row(arm: str, seed: int, epoch: int, loss: float) -> EpochRow:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., Recipe]:
     def make(
         arms: Sequence[str] = ("none", "a", "b"),
@@ -56,7 +56,7 @@ def make_recipe() -> Callable[..., Recipe]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_result(make_recipe: Callable[..., Recipe]) -> Callable[..., RunResult]:
     """A run from the last validation losses, arm -> one a seed; None: no row of that seed."""
 

@@ -20,13 +20,13 @@ def words(verdict):
     return {arm.name: arm.word for arm in verdict.arms}
 
 
-def test_helps_hurts_and_no_difference(make_result):
+def test_helps_hurts_and_not_shown_to_help(make_result):
     verdict = judge(make_result({"none": BASE, "better": BETTER, "worse": WORSE, "same": SAME}))
     assert words(verdict) == {
         "none": None,
         "better": "helps",
         "worse": "hurts",
-        "same": "no difference",
+        "same": "not shown to help",
     }
     assert verdict.headline == (
         "Dropout helps: with 'better' validation loss falls from 0.806 to 0.541, a difference of "
@@ -37,7 +37,10 @@ def test_helps_hurts_and_no_difference(make_result):
     assert found.low < -0.265 < found.high < 0
     assert found.better is True
     assert verdict.arm("worse").differences["val_loss"].better is False
-    assert "no difference larger than 0.0" in verdict.arm("same").sentence
+    assert verdict.arm("same").sentence == (
+        "'same' is not shown to help: −0.001 in validation loss (95 % interval −0.013 to +0.011, "
+        "p = 0.94, 8 seeds); seeds that scatter like these see improvements from 0.012 on."
+    )
     assert verdict.chosen == "better"
     assert verdict.best is not None
     assert verdict.best.arm == "better"
@@ -51,8 +54,7 @@ def test_loss_and_accuracy_are_never_taken_for_each_other(make_result):
     result = make_result({"none": BASE, "a": BETTER})
     verdict = judge(result)
     assert verdict.also == (
-        "Validation accuracy with 'a' is 88.0 % against 88.0 %: no difference at all in validation "
-        "accuracy."
+        "Validation accuracy with 'a' is 88.0 % against 88.0 %, the same on every seed."
     )
     rows = tuple(
         replace(r, val_accuracy=0.88 + (0.0118 + r.seed / 1000) * (r.arm == "a"))
@@ -72,17 +74,19 @@ def test_hurts(make_result):
     verdict = judge(make_result({"none": BASE, "w": WORSE}))
     assert verdict.headline.startswith("Dropout hurts: with 'w' validation loss rises from 0.806")
     verdict = judge(make_result({"none": BASE, "w": WORSE, "s": SAME}))
-    assert verdict.headline.startswith("Dropout does not help here: no difference larger than 0.0")
-    assert verdict.headline.endswith("in validation loss with 's' (8 seeds), and 'w' hurts.")
+    assert verdict.headline.startswith("Dropout is not shown to help: with 's' validation loss ")
+    assert verdict.headline.endswith("like these see improvements from 0.011 on, and 'w' hurts.")
     two = judge(make_result({"none": BASE, "w": WORSE, "v": [x + 0.01 for x in WORSE]}))
     assert two.headline.startswith("Dropout hurts: even at its best with 'w'")
 
 
-def test_no_difference(make_result):
+def test_not_shown_to_help(make_result):
     verdict = judge(make_result({"none": BASE, "s": SAME}))
     assert verdict.headline.startswith(
-        "Dropout makes no difference that can be told: no difference larger than 0.0"
+        "Dropout is not shown to help: with 's' validation loss falls from 0.806 to 0.805, a "
+        "difference of −0.001 (95 % interval"
     )
+    assert "8 seeds); seeds that scatter like these see improvements from 0.0" in verdict.headline
     assert verdict.best is not None
     assert verdict.best.tied
 
@@ -133,7 +137,7 @@ def test_equal_and_zero_differences(make_result):
     verdict = judge(make_result({"none": BASE, "a": [x - 0.25 for x in BASE], "b": BASE}))
     a, b = verdict.arm("a").differences["val_loss"], verdict.arm("b").differences["val_loss"]
     assert a.low == a.high == pytest.approx(-0.25)
-    assert words(verdict) == {"none": None, "a": "helps", "b": "no difference"}
+    assert words(verdict) == {"none": None, "a": "helps", "b": "not shown to help"}
     assert (b.low, b.high, b.p) == (0.0, 0.0, 1.0)
     assert any("'a' differs from the baseline by exactly the same" in c for c in verdict.caveats)
     assert any("'b' has exactly the baseline's validation loss" in c for c in verdict.caveats)
@@ -148,7 +152,8 @@ def test_a_replica_that_ended_in_nan_costs_the_arm_its_verdict(make_result):
     )
     verdict = judge(replace(result, members=members))
     assert words(verdict)["a"] == "unstable"
-    assert "ended in NaN on seed 3" in verdict.arm("a").sentence
+    assert "a loss became NaN or infinite on seed 3" in verdict.arm("a").sentence
+    assert verdict.arm("a").sentence in verdict.caveats
     assert verdict.chosen == "b"
     assert not verdict.target.arms["a"][0].met
     rows = tuple(
@@ -164,25 +169,30 @@ def test_a_baseline_that_ended_in_nan_is_said(make_result):
     members = (Member("none", 0, "nan", 2), *result.members[1:])
     verdict = judge(replace(result, members=members))
     assert verdict.arm("a").differences["val_loss"].n == 7
-    assert any("baseline ended in NaN on seed 0" in c for c in verdict.caveats)
+    assert any(
+        "loss of the baseline became NaN or infinite on seed 0" in c for c in verdict.caveats
+    )
 
 
 def test_every_arm_unstable(make_result):
     result = make_result({"none": BASE, "a": BETTER})
     members = tuple(replace(m, state="nan") if m.arm == "a" else m for m in result.members)
     verdict = judge(replace(result, members=members))
-    assert verdict.headline == "No verdict: every arm with dropout ended in NaN on some seed."
+    assert verdict.headline == (
+        "No verdict: every arm with dropout had a loss that became NaN or infinite on some seed."
+    )
     assert verdict.chosen is None
     assert verdict.target.sentence.endswith("no arm to judge.")
 
 
-def test_an_infinite_metric_is_left_out_of_its_statistics(make_result):
+def test_a_metric_that_is_not_finite_on_a_seed_is_not_shown(make_result):
     result = make_result({"none": BASE, "a": BETTER})
     rows = tuple(
         replace(r, train_loss=math.inf) if (r.arm, r.seed) == ("a", 0) else r for r in result.rows
     )
     verdict = judge(replace(result, rows=rows))
-    assert verdict.arm("a").differences["train_loss"].n == 7
+    assert verdict.arm("a").differences["train_loss"].n == 0
+    assert math.isnan(verdict.arm("a").metrics["train_loss"].mean)
     assert verdict.arm("a").differences["val_loss"].n == 8
 
 

@@ -81,7 +81,7 @@ export function armsEditor(recipe, arms, limits, onchange) {
 function baseline() {
   return h("div", { class: "arm fixed" },
     h("div", { class: "arm-name" }, h("span", { class: "key k0", "aria-hidden": "true" }), h("b", null, "none")),
-    h("p", { class: "soft" }, "The baseline: no dropout. Every other arm is compared with it, seed by seed."));
+    h("p", { class: "soft" }, "The baseline: no dropout added. Every other arm is compared with it, seed by seed."));
 }
 
 function siteLabel(site) {

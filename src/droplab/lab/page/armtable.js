@@ -5,10 +5,10 @@ import { METRICS, differenceText, spreadText, title, valueText } from "./metrics
 import { colourOf } from "./palette.js";
 import { rateText } from "./arms.js";
 
-/** "fc2 0.3 · fc3 0.3", or "no dropout". */
+/** "fc2 0.3 · fc3 0.3", or "no dropout added": the model may have its own. */
 export function ratesText(rates) {
   const parts = Object.entries(rates ?? {}).filter(([, rate]) => rate > 0).map(([site, rate]) => `${site} ${rateText(rate)}`);
-  return parts.length ? parts.join(" · ") : "no dropout";
+  return parts.length ? parts.join(" · ") : "no dropout added";
 }
 
 /** A table with one row an arm. `onfocus(index | null)` is called as arms are looked at. */

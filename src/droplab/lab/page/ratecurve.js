@@ -65,6 +65,6 @@ function sentence(data, name, epoch, write) {
   if (found.length === 0) return "The curve appears with the first epoch.";
   const sign = METRICS[name].higher ? -1 : 1;
   const [best, value] = found.reduce((one, other) => (sign * other[1] < sign * one[1] ? other : one));
-  const where = best === data.arms[0] ? "without dropout" : `at ${best}`;
+  const where = best === data.arms[0] ? "without dropout added" : `at ${best}`;
   return `After epoch ${epoch}, ${METRICS[name].label} is ${METRICS[name].higher ? "highest" : "lowest"} ${where}: ${write(value)}.`;
 }

@@ -37,11 +37,8 @@ function table(verdict) {
         cellsOf(row).map((cell) => h("td", null, cell.mean ?? "–",
           cell.difference && h("small", { class: cell.better === true ? "good" : cell.better === false ? "bad" : null }, cell.difference),
           cell.low && cell.high && h("small", null, `${cell.low} to ${cell.high}`))),
-        h("td", null, row.word && h("span", { class: `badge ${toneOf(row.word)}` }, row.word)))))));
+        h("td", null, row.word && h("span", { class: `badge ${row.tone}` }, row.word)))))));
 }
-
-const TONES = { helps: "yes", hurts: "no", unstable: "no" };
-const toneOf = (word) => TONES[word] ?? "";
 
 const helps = (verdict) => verdict?.table.some((row) => row.arm === verdict.chosen && row.word === "helps");
 

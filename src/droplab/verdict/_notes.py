@@ -1,0 +1,68 @@
+"""What a run says about its data and model, as far as the verdict needs it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from droplab.recipe import Recipe
+
+_LONGEST = 40
+"""Letters of a class's name that a sentence can bear."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What the notes of a run say; runs of earlier versions say less.
+
+    Args:
+        validation: Number of validation examples; None if unknown.
+        commonest: Name of the commonest class among them; None if unknown.
+        share: Its share of them: what the constant answer gets right.
+        own_dropout: What the model drops by itself, place to p.
+    """
+
+    validation: int | None = None
+    commonest: str | None = None
+    share: float = math.nan
+    own_dropout: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @classmethod
+    def of(cls, recipe: Recipe, notes: Mapping[str, str]) -> About:
+        """Read the notes of a run; what is not there or not readable stays unknown."""
+        data, dropout = (_object(notes, name) for name in ("data", "dropout"))
+        size = recipe.data.validation
+        if not isinstance(size, int):
+            size = data.get("validation")
+        commonest, share = _commonest(data)
+        return cls(
+            size if isinstance(size, int) and size > 0 else None,
+            commonest,
+            share,
+            {place: p for place, p in dropout.items() if isinstance(p, float) and 0 < p <= 1},
+        )
+
+
+def _commonest(data: Mapping[str, Any]) -> tuple[str | None, float]:
+    counts, names = data.get("validation_counts"), data.get("classes")
+    if not isinstance(counts, list) or not isinstance(names, list):
+        return None, math.nan
+    numbers = [n for n in cast("list[Any]", counts) if isinstance(n, int) and n >= 0]
+    classes = [str(name) for name in cast("list[Any]", names)]
+    if len(numbers) != len(classes) or not sum(numbers):
+        return None, math.nan
+    most = max(range(len(numbers)), key=numbers.__getitem__)
+    name = classes[most]
+    short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    return short, numbers[most] / sum(numbers)
+
+
+def _object(notes: Mapping[str, str], name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(notes.get(name, "{}"))
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
