@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from droplab.train._agreement import (
+    OneByOne,
+    Stacked,
+    comparison_batches,
+    disagreement,
+    why_not_stacked,
+)
 from droplab.train._c_compiler import UnsupportedError, compiler
 from droplab.train._capture import CapturedStep, build_step, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
@@ -49,6 +56,7 @@ __all__ = [
     "ExecutionPlan",
     "Meter",
     "OnDevice",
+    "OneByOne",
     "Population",
     "PopulationEpoch",
     "PopulationEvaluation",
@@ -57,6 +65,7 @@ __all__ = [
     "RateSchedule",
     "Scheduler",
     "Score",
+    "Stacked",
     "Step",
     "UnsupportedError",
     "available_bytes",
@@ -68,7 +77,9 @@ __all__ = [
     "check_factory",
     "check_model",
     "choose_device",
+    "comparison_batches",
     "compiler",
+    "disagreement",
     "evaluate",
     "evaluation_bytes",
     "fit",
@@ -94,4 +105,5 @@ __all__ = [
     "time_plans",
     "usable_threads",
     "wait_for",
+    "why_not_stacked",
 ]
