@@ -25,12 +25,12 @@ from droplab.train import (
     comparison_batches,
     compiler,
     evaluation_bytes,
-    is_elementwise,
     is_out_of_memory,
     member_bytes,
     time_plans,
     usable_threads,
     wait_for,
+    why_not_elementwise,
     why_not_stacked,
 )
 
@@ -221,9 +221,10 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     recipe, train = experiment.recipe, experiment.splits.train
     if not isinstance(train, Split):
         return "the data is streamed"
-    optimizer = experiment.replica(arms[-1], recipe.seeds[0]).optimizer
-    if not is_elementwise(optimizer):
-        return f"{type(optimizer).__name__} looks at whole tensors, not at each number"
+    model = experiment.replica(arms[-1], recipe.seeds[0]).model
+    reason = why_not_elementwise(experiment.make_optimizer, model)
+    if reason:
+        return reason
     seeds, pair = recipe.seeds[:2], _two_arms(arms)
     population = experiment.population(pair, seeds)
     replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]
