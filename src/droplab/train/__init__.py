@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from droplab.train._agreement import (
+    OneByOne,
+    Stacked,
+    comparison_batches,
+    disagreement,
+    why_not_stacked,
+)
 from droplab.train._capture import CapturedStep, build_step, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate
@@ -21,7 +28,6 @@ from droplab.train._population import (
     Population,
     can_capture_population,
     check_factory,
-    is_elementwise,
 )
 from droplab.train._population_memory import (
     available_bytes,
@@ -31,9 +37,10 @@ from droplab.train._population_memory import (
 )
 from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
-from droplab.train._step import EagerStep, Step
+from droplab.train._stacked_optimizer import check_parameters, why_not_elementwise
+from droplab.train._step import EagerStep, Step, UnsupportedError
 from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
-from droplab.train.compiled import UnsupportedError, compiler
+from droplab.train.compiled import compiler
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
 
 __all__ = [
@@ -49,12 +56,14 @@ __all__ = [
     "ExecutionPlan",
     "Executor",
     "Meter",
+    "OneByOne",
     "Population",
     "PopulationStep",
     "RateSchedule",
     "Scheduler",
     "Score",
     "Single",
+    "Stacked",
     "Step",
     "UnsupportedError",
     "available_bytes",
@@ -65,15 +74,17 @@ __all__ = [
     "can_capture_population",
     "check_factory",
     "check_model",
+    "check_parameters",
     "choose_device",
+    "comparison_batches",
     "compiler",
+    "disagreement",
     "evaluate",
     "evaluation_bytes",
     "fit",
     "global_generators",
     "hugging_face_callback",
     "initial_model",
-    "is_elementwise",
     "is_out_of_memory",
     "lightning_callback",
     "load_checkpoint",
@@ -89,4 +100,6 @@ __all__ = [
     "time_plans",
     "usable_threads",
     "wait_for",
+    "why_not_elementwise",
+    "why_not_stacked",
 ]

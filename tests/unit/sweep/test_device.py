@@ -13,9 +13,8 @@ from droplab.recipe import load, override
 from droplab.sweep import _planning as planning
 from droplab.sweep import choose_plan, resolve, run
 from droplab.train import (
-    EagerStep,
     ExecutionPlan,
-    OnDevice,
+    Single,
     choose_device,
     population_gradients,
     time_plans,
@@ -138,8 +137,10 @@ def test_all_of_a_population_is_on_its_device():
 def test_a_replica_and_its_batches_are_on_their_device():
     experiment = resolve(tiny(**{"optimizer.fused": False}))  # which the meta device has not
     replica = experiment.replica(experiment.recipe.arms[1], 0, "meta")
-    split = OnDevice(experiment.splits.train, "meta")
-    batch = next(split.batches(torch.arange(6), 6))
-    assert len(split) == len(experiment.splits.train)
-    assert EagerStep(replica.model.train(), replica.optimizer)(*batch).device.type == "meta"
+    plan = ExecutionPlan(1)
+    object.__setattr__(plan, "device", "meta")  # which no run may have
+    executor = Single(replica.model, replica.optimizer, replica.applied, plan)
+    executor.model.train()
+    batch = next(executor.source(experiment.splits.train).batches([torch.arange(6)], 6))
+    assert executor.step(*batch).device.type == "meta"
     assert {p.device.type for p in replica.model.parameters()} == {"meta"}

@@ -3,7 +3,7 @@
 The one door is `CWriter`, which takes the place of the plain writer of a record.
 """
 
-from droplab.train.compiled._compiler import UnsupportedError, compiler
+from droplab.train.compiled._compiler import compiler
 from droplab.train.compiled._writer import CWriter
 
-__all__ = ["CWriter", "UnsupportedError", "compiler"]
+__all__ = ["CWriter", "compiler"]

@@ -16,16 +16,12 @@ from pathlib import Path
 
 import platformdirs
 
-from droplab.errors import DroplabError
 from droplab.results import environment
+from droplab.train._step import UnsupportedError
 
 _FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 _PATIENCE = 120.0
 """Seconds for a compiler, which takes one or two."""
-
-
-class UnsupportedError(DroplabError):
-    """A step cannot be compiled: there is no compiler, or an operation is not known to it."""
 
 
 def compiler() -> str | None:

@@ -11,7 +11,7 @@ from torch import fx
 
 from droplab.ops._dispatch import mask_kernel_address
 from droplab.ops._layout import BLOCK
-from droplab.train.compiled._compiler import UnsupportedError
+from droplab.train._step import UnsupportedError
 
 if TYPE_CHECKING:
     from droplab.train.compiled._writer import CWriter

@@ -19,7 +19,8 @@ from torch import Tensor, fx
 
 from droplab.ops._arguments import check_rate_values
 from droplab.train._record_writer import SAME_START, carry_out
-from droplab.train.compiled._compiler import UnsupportedError, load
+from droplab.train._step import UnsupportedError
+from droplab.train.compiled._compiler import load
 from droplab.train.compiled._operations import EMITTERS
 
 _LINE = 16
