@@ -7,10 +7,12 @@ from droplab.train._capture import CapturedStep, build_step, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, OnDevice, evaluate
 from droplab.train._execution import (
+    Candidate,
     ExecutionPlan,
     choose_device,
-    measure_plan,
-    time_plans,
+    fastest,
+    plan_variants,
+    time_turns,
     usable_threads,
     wait_for,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "ECE_BINS",
     "EVAL_BATCH",
     "Batches",
+    "Candidate",
     "CapturedStep",
     "Diverged",
     "EagerStep",
@@ -71,6 +74,7 @@ __all__ = [
     "compiler",
     "evaluate",
     "evaluation_bytes",
+    "fastest",
     "fit",
     "fit_population",
     "global_generators",
@@ -83,15 +87,15 @@ __all__ = [
     "load_population",
     "load_weights",
     "mask_key",
-    "measure_plan",
     "member_bytes",
     "optimizer_names",
+    "plan_variants",
     "population_gradients",
     "save_checkpoint",
     "save_population",
     "save_weights",
     "scheduler_names",
-    "time_plans",
+    "time_turns",
     "usable_threads",
     "wait_for",
 ]
