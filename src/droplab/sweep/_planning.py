@@ -6,22 +6,20 @@ import dataclasses
 from collections.abc import Sequence
 from time import perf_counter
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from droplab.data import Split
-from droplab.errors import DroplabError
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._planner import Planner
-from droplab.sweep._trial import Alone, Together, first_batch
+from droplab.sweep._trial import Alone, Together
 from droplab.train import (
+    EagerStep,
     ExecutionPlan,
+    OneByOne,
     choose_device,
+    comparison_batches,
     is_elementwise,
-    population_gradients,
     wait_for,
+    why_not_stacked,
 )
 
 
@@ -48,47 +46,30 @@ def choose_plan(
 def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     """Return why replicas cannot be trained together; empty if they can.
 
-    One batched step of one seed is compared with the direct one: gradients of a member must be
-    those that its model has alone.
+    A few batched steps of two seeds and two arms are compared with the direct ones: see
+    `droplab.train.disagreement`.
     """
-    recipe = experiment.recipe
-    if not isinstance(experiment.splits.train, Split):
+    recipe, train = experiment.recipe, experiment.splits.train
+    if not isinstance(train, Split):
         return "the data is streamed"
-    arm, seed = arms[-1], recipe.seeds[0]
-    replica = experiment.replica(arm, seed)
-    if not is_elementwise(replica.optimizer):
-        return f"{type(replica.optimizer).__name__} looks at whole tensors, not at each number"
-    if len(recipe.seeds) > 1:
-        experiment.population([arm], recipe.seeds[:2])  # checks what the factory returns
-    inputs, targets = first_batch(experiment)
-    replica.applied.set_step(0)
-    trained = [p for group in replica.optimizer.param_groups for p in group["params"]]
-    with torch.random.fork_rng():
-        loss = F.cross_entropy(replica.model.train()(inputs), targets)
-        expected = torch.autograd.grad(loss, trained, allow_unused=True)
-    try:
-        population = experiment.population([arm], [seed])
-        population.template.train()
-        population.set_step(0)
-        _, gradients = population_gradients(population, inputs[None], targets[None])
-    except DroplabError:
-        raise
-    except Exception as error:  # whatever somebody's forward does when its tensors are batched
-        return f"torch.func.vmap refuses the model: {_first_sentence(error)}"
-    for one, two in zip(expected, gradients, strict=True):
-        if one is not None and (two is None or not _close(two[0], one)):
-            return "its batched step does not have the gradients of the single one"
-    return ""
+    optimizer = experiment.replica(arms[-1], recipe.seeds[0]).optimizer
+    if not is_elementwise(optimizer):
+        return f"{type(optimizer).__name__} looks at whole tensors, not at each number"
+    seeds, pair = recipe.seeds[:2], _two_arms(arms)
+    population = experiment.population(pair, seeds)
+    replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]
+    members = [(each.model, each.optimizer, each.applied) for each in replicas]
+    direct = OneByOne(members, len(pair), lambda *own: EagerStep(*own, recipe.clip))
+    batches = comparison_batches(train, seeds, recipe.batch_size)
+    with ExecutionPlan(1).active():
+        return why_not_stacked(direct, population, batches, recipe.clip)
 
 
-def _first_sentence(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split(". ")[0].rstrip(".")[:200]
-
-
-def _close(one: Tensor, two: Tensor) -> bool:
-    both_broken = not bool(two.isfinite().all()) and not bool(one.isfinite().all())
-    return both_broken or torch.allclose(one, two, rtol=1e-2, atol=1e-3 * two.abs().max().item())
+def _two_arms(arms: Sequence[Arm]) -> list[Arm]:
+    """The last arm, and another that may be in its group, if there is one."""
+    last = arms[-1]
+    others = [arm for arm in arms[:-1] if arm.kind == last.kind or arm.is_baseline]
+    return [*others[:1], last]
 
 
 def fit_budget(

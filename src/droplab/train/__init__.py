@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from droplab.train._agreement import (
+    OneByOne,
+    Stacked,
+    comparison_batches,
+    disagreement,
+    why_not_stacked,
+)
 from droplab.train._c_compiler import UnsupportedError, compiler
 from droplab.train._capture import CapturedStep, build_step, can_capture
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
@@ -52,6 +59,7 @@ __all__ = [
     "ExecutionPlan",
     "Meter",
     "OnDevice",
+    "OneByOne",
     "Population",
     "PopulationEpoch",
     "PopulationEvaluation",
@@ -60,6 +68,7 @@ __all__ = [
     "RateSchedule",
     "Scheduler",
     "Score",
+    "Stacked",
     "Step",
     "UnsupportedError",
     "available_bytes",
@@ -71,7 +80,9 @@ __all__ = [
     "check_factory",
     "check_model",
     "choose_device",
+    "comparison_batches",
     "compiler",
+    "disagreement",
     "evaluate",
     "evaluation_bytes",
     "fastest",
@@ -98,4 +109,5 @@ __all__ = [
     "time_turns",
     "usable_threads",
     "wait_for",
+    "why_not_stacked",
 ]

@@ -1,0 +1,220 @@
+"""Whether an executor gives the numbers of the direct step, measured over a few steps.
+
+Before each step the other executor is given the state of the direct one, both take the step, and
+the whole state is compared: logits, parameters, buffers, and what the optimizer keeps. So rounding
+does not grow from step to step, and what is lost on the way (a buffer that is not carried along, a
+number that a recording froze) still shows. How much rounding a step may have is measured too: the
+direct step is taken once more with weights and inputs changed in their last bits. Entries of a
+gradient that this alone moves about (the bias of a convolution before BatchNorm) may move freely,
+since Adam makes whole steps of them.
+
+What it cannot see: what first shows after these steps, as a branch on a count of a thousand steps
+would. Numbers that a forward keeps in Python, and those that it draws from the generators of numpy
+or Python, it finds by looking for them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from droplab.data import Split
+from droplab.errors import DroplabError
+from droplab.train._agreement_members import VALUE, Batch, Executor, Key, OneByOne, Stacked
+from droplab.train._agreement_rounding import StepRounding, gap, nudge, nudged, within
+from droplab.train._population import Population
+from droplab.train._streams import batch_order
+
+_STEPS = 4
+"""Steps that are compared: of those that are recorded, the first one runs as it is."""
+
+_EXAMPLES = 16
+"""Examples a step; sums over more of them would be the same sums."""
+
+
+def disagreement(direct: OneByOne, other: Executor, batches: Sequence[Batch]) -> str:
+    """Return where `other` differs from the direct step by more than rounding; "" if nowhere.
+
+    Args:
+        direct: Throw-away replicas that take the direct step.
+        other: The same replicas, taking their steps in another way.
+        batches: Batches for the steps to compare, one for each, at least three where steps are
+            recorded. Small ones will do: see `comparison_batches`.
+
+    Returns:
+        A reason in words, for the plan of a run.
+    """
+    with torch.random.fork_rng():
+        try:
+            _compare_steps(direct, other, batches)
+            _compare_scores(direct, other, batches[-1][0])
+        except _Differs as found:
+            return str(found)
+    return ""
+
+
+def why_not_stacked(
+    direct: OneByOne, population: Population, batches: Sequence[Batch], clip: float | None
+) -> str:
+    """Return why a population does not train as its replicas do alone; "" if it does.
+
+    Args:
+        direct: Throw-away replicas that take the direct step.
+        population: The same ones, stacked.
+        batches: See `disagreement`.
+        clip: Largest norm of each member's gradient; None not to clip.
+    """
+    try:
+        population.template.train()
+        with torch.no_grad(), torch.random.fork_rng():
+            population.set_step(0)
+            population.logits(batches[0][0])
+    except DroplabError:
+        raise
+    except Exception as error:  # whatever somebody's forward does when its tensors are batched
+        return f"torch.func.vmap refuses the model: {first_sentence(error)}"
+    found = disagreement(direct, Stacked(population, clip=clip), batches)
+    return f"measured in batched steps, {found}" if found else ""
+
+
+def comparison_batches(train: Split, seeds: Sequence[int], batch_size: int) -> list[Batch]:
+    """Return small batches for `disagreement`: the first examples that each seed sees."""
+    size = min(batch_size, _EXAMPLES, len(train))
+    epochs = -(-size * _STEPS // len(train))
+    orders = [
+        torch.cat([batch_order(seed, epoch + 1, len(train)) for epoch in range(epochs)])
+        for seed in seeds
+    ]
+    found: list[Batch] = []
+    for first in range(0, size * _STEPS, size):
+        parts = [next(train.batches(order[first : first + size], size)) for order in orders]
+        inputs, targets = zip(*parts, strict=True)
+        found.append((torch.stack(inputs), torch.stack(targets)))
+    return found
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return what an error says, in one line and not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0].rstrip(".")[:200]
+
+
+class _Differs(Exception):
+    """The two differ, and how."""
+
+
+def _compare_steps(direct: OneByOne, other: Executor, batches: Sequence[Batch]) -> None:
+    noted: dict[str, Any] = {}
+    members = range(len(direct.members))
+    for number, batch in enumerate(batches):
+        for member in members:
+            _synchronise(direct.state(member), other.state(member))
+        measured = [_measured(direct, member, number, batch) for member in members]
+        before = [_copied(direct.state(member)) for member in members]
+        expected = direct.step(number, batch)
+        try:
+            got = other.step(number, batch)
+        except DroplabError:
+            raise
+        except Exception as error:
+            raise _Differs(f"the step fails: {first_sentence(error)}") from error
+        for member, found in enumerate(measured):
+            if not within(expected[member], found.logits, found.logits_noise):
+                raise _Differs(
+                    "the direct step itself, taken twice from the same state, gives different "
+                    "numbers: forward depends on more than its tensors and torch's generator"
+                )
+            if not within(got[member], expected[member], found.logits_noise):
+                raise _Differs(f"the logits differ from those of the single step {_at(number)}")
+            states = direct.state(member), other.state(member)
+            _compare_states(*states, before[member], found, _at(number))
+        now = _python_numbers(direct.members[0][0])
+        changed = [name for name, value in now.items() if noted.get(name, value) != value]
+        if changed:  # in the first step, a forward may note what it has found
+            raise _Differs(f"forward keeps a number in Python that changes, '{changed[0]}'")
+        noted = now
+
+
+def _at(number: int) -> str:
+    return f"at step {number + 1}"
+
+
+def _measured(direct: OneByOne, member: int, number: int, batch: Batch) -> StepRounding:
+    try:
+        return StepRounding.of(direct.members[member], number, direct.batch(member, batch))
+    except copy.Error as error:
+        raise _Differs(f"the model cannot be copied: {first_sentence(error)}") from error
+    except RuntimeError as error:
+        if "deepcopy" not in str(error):
+            raise
+        raise _Differs(f"the model cannot be copied: {first_sentence(error)}") from error
+
+
+def _compare_states(
+    expected: Mapping[Key, Any],
+    got: Mapping[Key, Any],
+    before: Mapping[Key, Any],
+    measured: StepRounding,
+    at: str,
+) -> None:
+    for key in [*expected, *got]:
+        if (key in expected) != (key in got):
+            raise _Differs(f"only one of the two keeps {_called(key, measured)}")
+    for key, value in expected.items():
+        name, entry = key
+        other = got[key]
+        if not isinstance(value, Tensor) or not isinstance(other, Tensor):
+            same = value == other
+        elif value.shape != other.shape:
+            raise _Differs(f"{_called(key, measured)} has another shape")
+        elif entry == VALUE and measured.gradients.get(name) is None:
+            same = within(other, value, measured.buffer_noise.get(name, 0.0))
+        else:
+            start = before[key] if entry == VALUE else None
+            same = measured.moved_alike(name, other, value, start)
+        if not same:
+            raise _Differs(f"{_called(key, measured)} differs from that of the single step {at}")
+
+
+def _called(key: Key, measured: StepRounding) -> str:
+    name, entry = key
+    if entry != VALUE:
+        return f"'{entry}' of '{name}' in the optimizer"
+    return f"the {'buffer' if name in measured.buffer_noise else 'parameter'} '{name}'"
+
+
+def _compare_scores(direct: OneByOne, other: Executor, inputs: Tensor) -> None:
+    expected, got = direct.score(inputs), other.score(inputs)
+    for member, (one, two) in enumerate(zip(expected, got, strict=True)):
+        twin = nudged(copy.deepcopy(direct.members[member][0])).eval()
+        with torch.no_grad():
+            near = twin(nudge(inputs[member // direct.arms]))
+        if not within(two, one, gap(near, one)):
+            raise _Differs("the logits in eval mode differ from those of the single run")
+
+
+def _copied(state: Mapping[Key, Any]) -> dict[Key, Any]:
+    return {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+
+
+def _synchronise(source: Mapping[Key, Any], target: Mapping[Key, Any]) -> None:
+    with torch.no_grad():
+        for key, value in source.items():
+            there = target.get(key)
+            if isinstance(value, Tensor) and isinstance(there, Tensor):
+                if value.shape != there.shape:
+                    raise _Differs(f"'{key[0]}' has another shape")
+                there.copy_(value)
+
+
+def _python_numbers(model: nn.Module) -> dict[str, Any]:
+    return {
+        f"{path}.{name}".lstrip("."): value
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, (bool, int, float, str)) and name != "training"
+    }
