@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from droplab.data import Split
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
-from droplab.sweep._planner import Planner
+from droplab.sweep._planner import Planner, group_sizes
+from droplab.sweep._stored_plans import plan_key, remember, remembered
 from droplab.sweep._trial import Alone, Together
 from droplab.train import (
     EagerStep,
@@ -24,23 +25,56 @@ from droplab.train import (
 
 
 def choose_plan(
-    experiment: Experiment, arms: Sequence[Arm] = (), *, device: str | None = None
+    experiment: Experiment,
+    arms: Sequence[Arm] = (),
+    *,
+    device: str | None = None,
+    again: bool = False,
+    on_measure: Callable[[], None] | None = None,
 ) -> ExecutionPlan:
     """Return the fastest execution plan for an experiment on this machine.
 
     How long that may take depends on how long training takes: what trains in seconds is not
-    measured at all.
+    measured at all. The plan is kept in the user's cache directory, and taken from there where
+    machine, versions, model, data and options are the same: two runs give the same bits.
 
     Args:
         experiment: The experiment.
         arms: The arms that are trained; all of them if empty.
         device: "cpu" or "cuda"; None takes a CUDA device if there is one.
+        again: Measure even if a plan is kept, and keep the new one.
+        on_measure: Called before something is measured.
 
     Raises:
         ArgumentError: If there is no such device.
     """
     device, arms = choose_device(device), arms or experiment.recipe.arms
-    return Planner(experiment, arms, device, lambda: why_alone(experiment, arms)).choose()
+    key = plan_key(experiment, arms, device)
+    kept = None if again else remembered(key)
+    if kept is not None and _still_fits(experiment, arms, kept):
+        return kept
+    if on_measure is not None:
+        on_measure()
+    plan = Planner(experiment, arms, device, lambda: why_alone(experiment, arms)).choose()
+    remember(key, plan)
+    return plan
+
+
+def _still_fits(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> bool:
+    """Whether a plan that was kept may be followed: memory suffices, and own code still allows it.
+
+    What a model of one's own calls may have changed since, so what was compared then is compared
+    again.
+    """
+    if plan.group > 1:
+        sizes = group_sizes(experiment, plan.group, beside=max(1, plan.workers), device=plan.device)
+        if not sizes or sizes[0] < plan.group:
+            return False
+    if experiment.is_known:
+        return True
+    if plan.group > 1 and why_alone(experiment, arms):
+        return False
+    return not plan.captured or experiment.capturable
 
 
 def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:

@@ -21,6 +21,7 @@ from droplab.sweep._patch import note_patch
 from droplab.sweep._planning import choose_plan, fit_budget
 from droplab.sweep._session import Session
 from droplab.sweep._single_session import SingleSession
+from droplab.sweep._stored_plans import PLAN_FILE, write_plan
 from droplab.sweep._worker_session import WorkerSession
 from droplab.train import ExecutionPlan, choose_device, compiler
 
@@ -32,6 +33,7 @@ def run(
     arms: Sequence[str] | None = None,
     resume: bool = False,
     plan: ExecutionPlan | None = None,
+    measure: bool = False,
     device: str | None = None,
     budget: float | None = None,
     log_every: int = 0,
@@ -49,8 +51,10 @@ def run(
         out: The run's folder; None chooses `runs/<name>-<digest>` in the working directory.
         arms: Names of the arms to train; None for all.
         resume: Go on with the run in that folder, to the same bits, instead of starting one.
-        plan: How steps are executed; None measures a few on this machine. A resumed run replays
-            the plan that it began with.
+        plan: How steps are executed; None measures a few on this machine, or takes what was
+            measured for a run like this one before. A resumed run replays the plan that it began
+            with.
+        measure: Measure even if a plan is known from before.
         device: "cpu" or "cuda"; None takes a CUDA device if there is one. A plan that is given has
             its own.
         budget: Seconds that the run may take. The first step is timed, and seeds are left away
@@ -85,6 +89,7 @@ def run(
         arms=arms,
         resume=resume,
         plan=plan,
+        measure=measure,
         device=device,
         budget=budget,
         log_every=log_every,
@@ -99,6 +104,7 @@ def run_experiment(
     arms: Sequence[str] | None = None,
     resume: bool = False,
     plan: ExecutionPlan | None = None,
+    measure: bool = False,
     device: str | None = None,
     budget: float | None = None,
     log_every: int = 0,
@@ -112,7 +118,9 @@ def run_experiment(
     if resume:
         store = RunStore.open_for_resume(folder)
     else:
-        plan = plan or choose_plan(experiment, chosen, device=device)
+        plan = plan or choose_plan(
+            experiment, chosen, device=device, again=measure, on_measure=observer.planning
+        )
         if budget is not None:
             recipe = fit_budget(experiment, chosen, plan, budget)
             experiment = dataclasses.replace(experiment, recipe=recipe)
@@ -163,6 +171,7 @@ def _create(
         groups = make_groups(arms, recipe.seeds, plan.group) if plan.group > 1 else ()
         listed = {"groups": [group.to_list() for group in groups]} if groups else {}
         store.set_plan({**plan.to_dict(), **listed})
+        write_plan(store.folder / PLAN_FILE, plan)
         splits = experiment.splits
         sizes = {
             "train": len(splits.train),

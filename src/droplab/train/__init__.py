@@ -10,7 +10,7 @@ from droplab.train._agreement import (
     why_not_stacked,
 )
 from droplab.train._c_compiler import UnsupportedError, compiler
-from droplab.train._capture import CapturedStep, build_step, can_capture
+from droplab.train._capture import CapturedStep, build_step, can_capture, is_stateless
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, OnDevice, evaluate
 from droplab.train._execution import (
@@ -93,6 +93,7 @@ __all__ = [
     "initial_model",
     "is_elementwise",
     "is_out_of_memory",
+    "is_stateless",
     "lightning_callback",
     "load_checkpoint",
     "load_population",
