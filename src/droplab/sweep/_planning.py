@@ -18,8 +18,8 @@ from droplab.train import (
     OneByOne,
     choose_device,
     comparison_batches,
-    is_elementwise,
     wait_for,
+    why_not_elementwise,
     why_not_stacked,
 )
 
@@ -86,9 +86,10 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     recipe, train = experiment.recipe, experiment.splits.train
     if not isinstance(train, Split):
         return "the data is streamed"
-    optimizer = experiment.replica(arms[-1], recipe.seeds[0]).optimizer
-    if not is_elementwise(optimizer):
-        return f"{type(optimizer).__name__} looks at whole tensors, not at each number"
+    model = experiment.replica(arms[-1], recipe.seeds[0]).model
+    reason = why_not_elementwise(experiment.make_optimizer, model)
+    if reason:
+        return reason
     seeds, pair = recipe.seeds[:2], _two_arms(arms)
     population = experiment.population(pair, seeds)
     replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]

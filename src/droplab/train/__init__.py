@@ -30,7 +30,6 @@ from droplab.train._population import (
     Population,
     can_capture_population,
     check_factory,
-    is_elementwise,
 )
 from droplab.train._population_checkpoint import load_population, save_population
 from droplab.train._population_fit import PopulationEpoch, fit_population
@@ -43,6 +42,7 @@ from droplab.train._population_memory import (
 from droplab.train._population_meter import PopulationEvaluation, PopulationMeter
 from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
+from droplab.train._stacked_optimizer import check_parameters, why_not_elementwise
 from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
@@ -79,6 +79,7 @@ __all__ = [
     "can_capture_population",
     "check_factory",
     "check_model",
+    "check_parameters",
     "choose_device",
     "comparison_batches",
     "compiler",
@@ -91,7 +92,6 @@ __all__ = [
     "global_generators",
     "hugging_face_callback",
     "initial_model",
-    "is_elementwise",
     "is_out_of_memory",
     "is_stateless",
     "lightning_callback",
@@ -110,5 +110,6 @@ __all__ = [
     "time_turns",
     "usable_threads",
     "wait_for",
+    "why_not_elementwise",
     "why_not_stacked",
 ]

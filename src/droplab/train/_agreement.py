@@ -26,7 +26,9 @@ from droplab.data import Split
 from droplab.errors import DroplabError
 from droplab.train._agreement_members import VALUE, Batch, Executor, Key, OneByOne, Stacked
 from droplab.train._agreement_rounding import StepRounding, gap, nudge, nudged, within
+from droplab.train._c_compiler import UnsupportedError
 from droplab.train._population import Population
+from droplab.train._step import first_sentence
 from droplab.train._streams import batch_order
 
 _STEPS = 4
@@ -73,6 +75,8 @@ def why_not_stacked(
         with torch.no_grad(), torch.random.fork_rng():
             population.set_step(0)
             population.logits(batches[0][0])
+    except UnsupportedError as error:
+        return str(error)
     except DroplabError:
         raise
     except Exception as error:  # whatever somebody's forward does when its tensors are batched
@@ -97,12 +101,6 @@ def comparison_batches(train: Split, seeds: Sequence[int], batch_size: int) -> l
     return found
 
 
-def first_sentence(error: BaseException) -> str:
-    """Return what an error says, in one line and not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split(". ")[0].rstrip(".")[:200]
-
-
 class _Differs(Exception):
     """The two differ, and how."""
 
@@ -118,6 +116,8 @@ def _compare_steps(direct: OneByOne, other: Executor, batches: Sequence[Batch]) 
         expected = direct.step(number, batch)
         try:
             got = other.step(number, batch)
+        except UnsupportedError as error:
+            raise _Differs(str(error)) from error
         except DroplabError:
             raise
         except Exception as error:
@@ -188,7 +188,13 @@ def _called(key: Key, measured: StepRounding) -> str:
 
 
 def _compare_scores(direct: OneByOne, other: Executor, inputs: Tensor) -> None:
+    before = _copied(direct.state(0))
     expected, got = direct.score(inputs), other.score(inputs)
+    for key, value in direct.state(0).items():
+        if isinstance(value, Tensor) and not torch.equal(value, before[key]):
+            raise _Differs(
+                f"forward changes '{key[0]}' in eval mode, with every batch that is scored"
+            )
     for member, (one, two) in enumerate(zip(expected, got, strict=True)):
         twin = nudged(copy.deepcopy(direct.members[member][0])).eval()
         with torch.no_grad():

@@ -25,7 +25,11 @@ _PATIENCE = 120.0
 
 
 class UnsupportedError(DroplabError):
-    """A step cannot be compiled: there is no compiler, or an operation is not known to it."""
+    """A step cannot be compiled, recorded or batched as its plan asks.
+
+    There is no compiler, an operation is not known to it, or the model does what a recording or a
+    batched step cannot follow.
+    """
 
 
 def compiler() -> str | None:

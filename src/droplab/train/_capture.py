@@ -24,7 +24,7 @@ from droplab.train._optimizer import join_counters
 from droplab.train._record import record
 from droplab.train._record_writer import Writer
 from droplab.train._scheduler import frozen_settings
-from droplab.train._step import EagerStep, Step, gradients_of, trained_parameters
+from droplab.train._step import BufferPlaces, EagerStep, Step, gradients_of, trained_parameters
 
 _inference = torch._C._InferenceMode  # pyright: ignore[reportPrivateImportUsage]
 """What `torch.inference_mode` enters, without the four microseconds that it spends in Python."""
@@ -62,17 +62,22 @@ class CapturedStep:
         self._clip = clip
         self._compiled = compiled
         self._settings = frozen_settings(optimizer)
+        self._places: BufferPlaces | None = None
         self._seen: set[torch.Size] = set()
         self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
         replay = self._replays.get(inputs.shape)
         if replay is None:
+            if self._places is None:
+                self._places = BufferPlaces(self._model)
             # compiled code has bits of its own: after a break it must go on at once
             at_once = self._compiled and self._optimizer.state
             if not at_once and inputs.shape not in self._seen:
                 self._seen.add(inputs.shape)
-                return self._eager(inputs, targets)
+                logits = self._eager(inputs, targets)
+                self._places.bring_back()
+                return logits
             self._optimizer.zero_grad(set_to_none=True)
             join_counters(self._optimizer)
             step = partial(_step, clip=self._clip)
@@ -85,7 +90,12 @@ class CapturedStep:
             return replay(inputs, targets)
 
     def refresh(self) -> None:
-        """Forget what was recorded if a plain number of the optimizer has changed since."""
+        """Forget what was recorded if a plain number of the optimizer has changed since.
+
+        Buffers that an evaluation has assigned go back to where recorded steps read them.
+        """
+        if self._places is not None:
+            self._places.bring_back()
         settings = frozen_settings(self._optimizer)
         if settings != self._settings:
             self._settings = settings
@@ -128,7 +138,7 @@ def _step(
 ) -> Tensor:
     """The step as `EagerStep` does it, with the gradients taken without accumulation."""
     model, optimizer = twin
-    parameters = trained_parameters(optimizer)
+    parameters, places = trained_parameters(optimizer), BufferPlaces(model)
     logits = model(inputs)
     loss = F.cross_entropy(logits, targets)
     for parameter, gradient in zip(parameters, gradients_of(loss, parameters), strict=True):
@@ -136,4 +146,5 @@ def _step(
     if clip is not None:
         nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
+    places.bring_back()
     return logits

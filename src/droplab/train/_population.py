@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,25 +14,8 @@ from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.train._batching import BatchingRules
 from droplab.train._capture import is_stateless
-
-ELEMENTWISE = frozenset(
-    [
-        "Adadelta",
-        "Adagrad",
-        "Adam",
-        "Adamax",
-        "AdamW",
-        "ASGD",
-        "NAdam",
-        "RAdam",
-        "RMSprop",
-        "Rprop",
-        "SGD",
-    ]
-)
-"""Optimizers of torch that treat every number by itself, so that stacking changes nothing."""
-
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+from droplab.train._stacked_optimizer import MakeOptimizer, stack_optimizer, why_not_elementwise
+from droplab.train._step import check_assigned
 
 
 class Population:
@@ -47,7 +30,8 @@ class Population:
         applied: The sites at work in `models[0]`.
         rates: Of shape (A, sites), the rate of every arm at every site of `applied`.
         keys: Of shape (S, sites), the stream key of every seed at every site.
-        make_optimizer: Returns the optimizer over the stacked parameters.
+        make_optimizer: Returns the optimizer over the parameters of one model: see
+            `stack_optimizer`.
         device: Where the replicas live; None: where the models are.
 
     Raises:
@@ -81,12 +65,13 @@ class Population:
         }
         held = [dict(model.named_buffers()) for model in models]
         self.buffers = {name: self._stacked([each[name] for each in held]) for name in held[0]}
-        self.optimizer = make_optimizer([self.parameters[name] for name in trained_order(own[0])])
-        if not is_elementwise(self.optimizer):
+        reason = why_not_elementwise(make_optimizer, models[0])
+        if reason:
             raise ArgumentError(
-                f"optimizer: {type(self.optimizer).__name__} looks at whole tensors, so replicas "
-                "cannot be stacked; train them one by one"
+                f"optimizer: {reason}, so replicas cannot be stacked; train them one by one"
             )
+        self.optimizer = stack_optimizer(make_optimizer, models[0], self.parameters)
+        self._assigned: dict[str, Tensor] = {}
 
     @property
     def members(self) -> int:
@@ -106,22 +91,43 @@ class Population:
     def logits(self, inputs: Tensor, *, shared: bool = False) -> Tensor:
         """Return the logits of every member, (S, A, B, C).
 
+        A buffer that `forward` assigns has its new value at once if no gradient is recorded; else
+        `keep_buffers` has to be called after the backward pass, which may need the old one.
+
         Args:
             inputs: (S, B, ...), a batch for each seed; with `shared`, (B, ...), one for all.
             shared: Whether all seeds read the same batch.
         """
 
-        def member(parameters: Any, buffers: Any, x: Tensor, p: Tensor, keys: Tensor) -> Tensor:
+        def member(parameters: Any, buffers: Any, x: Tensor, p: Tensor, keys: Tensor) -> Any:
+            own = {**parameters, **buffers}
             with self.applied.substituted(p, keys):
-                return functional_call(self.template, (parameters, buffers), (x,))
+                logits = functional_call(self.template, own, (x,))
+            # the call leaves in `own` what forward has put in place of the tensors there
+            return logits, {name: own[name] for name in buffers if own[name] is not buffers[name]}
 
         arms = vmap(member, in_dims=(0, 0, None, 0, None))
         seeds = vmap(arms, in_dims=(0, 0, None if shared else 0, None, 0))
         # torch has no batching rule for its fused attention on the CPU, and loops over members
         with BatchingRules(), sdpa_kernel(SDPBackend.MATH):
-            return seeds(
+            logits, self._assigned = seeds(
                 self._grid(self.parameters), self._grid(self.buffers), inputs, self.p, self.keys
             )
+        if not torch.is_grad_enabled():
+            self.keep_buffers()
+        return logits
+
+    def keep_buffers(self) -> None:
+        """Give buffers that the last forward pass has assigned their new values.
+
+        Raises:
+            UnsupportedError: If one got another shape or type.
+        """
+        assigned, self._assigned = self._assigned, {}
+        with torch.no_grad():
+            for name, value in assigned.items():
+                check_assigned(name, value.flatten(0, 1), self.buffers[name])
+                self.buffers[name].copy_(value.flatten(0, 1))
 
     def _grid(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: t.view(self.seeds, self.arms, *t.shape[1:]) for name, t in tensors.items()}
@@ -156,12 +162,6 @@ class Population:
             if isinstance(value, Tensor)
         ]
         return [*self.parameters.values(), *self.buffers.values(), *state]
-
-
-def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether stacked parameters are updated as each replica's own would be."""
-    kind = type(optimizer)
-    return kind.__name__ in ELEMENTWISE and kind.__module__.startswith("torch.optim")
 
 
 def can_capture_population(model: nn.Module) -> bool:
@@ -202,11 +202,6 @@ def _architecture(model: nn.Module) -> dict[str, str]:
     kinds = {name or "the model": type(module).__name__ for name, module in model.named_modules()}
     shapes = {name: f"shape {tuple(t.shape)}" for name, t in model.named_parameters()}
     return {**kinds, **shapes}
-
-
-def trained_order(parameters: Mapping[str, nn.Parameter]) -> list[str]:
-    """Return the names of the parameters that are trained, in the order of the model."""
-    return [name for name, parameter in parameters.items() if parameter.requires_grad]
 
 
 def _same_tensors(model: nn.Module) -> dict[str, str]:

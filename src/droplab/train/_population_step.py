@@ -97,7 +97,9 @@ def population_gradients(
     losses = F.cross_entropy(logits.flatten(0, 2), flat, reduction="none")
     # each parameter belongs to one member, so what flows back is the gradient of that one's mean
     weights = torch.full_like(losses, 1 / targets.shape[1])
-    return logits, gradients_of(losses, trained_parameters(population.optimizer), weights)
+    gradients = gradients_of(losses, trained_parameters(population.optimizer), weights)
+    population.keep_buffers()
+    return logits, gradients
 
 
 def _clipped_gradients(
@@ -117,6 +119,8 @@ def clip_members(gradients: Sequence[Tensor | None], clip: float) -> list[Tensor
         for gradient in gradients
         if gradient is not None
     ]
+    if not norms:
+        return list(gradients)
     total = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     scale = (clip / (total + 1e-6)).clamp(max=1.0)
     return [

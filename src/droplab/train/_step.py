@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from droplab.train._c_compiler import UnsupportedError
+
 Step = Callable[[Tensor, Tensor], Tensor]
 """An executor: (inputs, targets) -> detached logits, after one update of the parameters."""
 
@@ -68,10 +70,64 @@ def gradients_of(
     Fused optimizers go through the memory of both side by side, and autograd gives only what it
     accumulates the layout of the parameter.
     """
-    gradients = torch.autograd.grad(loss, parameters, weights, allow_unused=True)
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    found = iter(torch.autograd.grad(loss, wanted, weights, allow_unused=True))
+    gradients = [next(found) if parameter.requires_grad else None for parameter in parameters]
     return [
         gradient
-        if gradient is None or gradient.stride() == parameter.stride()
+        if gradient is None or gradient.is_sparse or gradient.stride() == parameter.stride()
         else torch.empty_like(parameter).copy_(gradient)
         for parameter, gradient in zip(parameters, gradients, strict=True)
     ]
+
+
+class BufferPlaces:
+    """The tensors in which a model's buffers lie.
+
+    `forward` may give a buffer a new value by assigning a new tensor to it. What was recorded goes
+    on reading and writing the tensor that was there.
+
+    Args:
+        model: The model, with the buffers that are to stay.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._held = [
+            (module._buffers, name, buffer)
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+
+    def bring_back(self) -> None:
+        """Copy what was assigned since into the tensors of the beginning, and put these back.
+
+        Raises:
+            UnsupportedError: If a buffer got another shape or type.
+        """
+        with torch.no_grad():
+            for buffers, name, tensor in self._held:
+                value = buffers.get(name)
+                if value is not tensor:
+                    check_assigned(name, value, tensor)
+                    tensor.copy_(value)
+                    buffers[name] = tensor
+
+
+def check_assigned(name: str, value: Tensor | None, held: Tensor) -> None:
+    """Check that a buffer's new value fits where the old one lies.
+
+    Raises:
+        UnsupportedError: If it does not.
+    """
+    if value is None or value.shape != held.shape or value.dtype != held.dtype:
+        raise UnsupportedError(
+            f"forward gives the buffer '{name}' another shape or type, which neither a recorded "
+            "step nor a batched one can follow; train replica by replica, eagerly"
+        )
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return what an error says, in one line and not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(". ")[0].rstrip(".")[:200]
