@@ -16,8 +16,9 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory, monkeypatch):
-    """No test leaves runs in the working directory, or sees a terminal that is not there."""
+    """No test leaves runs or plans where others find them, or sees a terminal that is not there."""
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    monkeypatch.setenv("DROPLAB_PLANS", str(tmp_path_factory.mktemp("plans")))
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 

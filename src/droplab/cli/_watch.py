@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.status import Status
 from rich.table import Table
 
 from droplab.recipe import Recipe
@@ -24,23 +25,36 @@ from droplab.results import EpochRow, TestRow
 from droplab.sweep import Observer, named
 from droplab.train import ExecutionPlan
 
+_PLANNING = "measuring how to train fastest"
+
 
 class Watch(Observer):
     """Shows a run as it goes: a live table on a terminal, a line a replica elsewhere.
 
     Args:
         console: Where it is shown.
+        recipe: What is run, as it was announced.
         arms: Names of the arms that are trained.
         quiet: Show nothing but the lines of `log_every`.
+        status: The spinner that turns until training begins, if there is one.
     """
 
-    def __init__(self, console: Console, arms: Sequence[str], *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        recipe: Recipe,
+        arms: Sequence[str],
+        *,
+        quiet: bool = False,
+        status: Status | None = None,
+    ) -> None:
         self._console = console
         self._quiet = quiet
         self._arms = list(arms)
         self._newest: dict[str, EpochRow] = {}
         self._finished: dict[str, int] = dict.fromkeys(arms, 0)
-        self._recipe: Recipe | None = None
+        self._recipe = recipe
+        self._status = status
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -74,6 +88,7 @@ class Watch(Observer):
             if done == 0:
                 self._console.print(f"fetching {what}")
             return
+        self._end_status()
         known = {task.description: task.id for task in self._bars.tasks}
         if what not in known:
             known[what] = self._bars.add_task(what, total=total)
@@ -81,13 +96,27 @@ class Watch(Observer):
             self._fetching = True
         self._bars.update(known[what], completed=done, total=total)
 
+    def planning(self) -> None:
+        self._end_bars()
+        if self._status is not None:
+            self._status.update(_PLANNING)
+            self._status.start()
+        elif not self._quiet:
+            self._console.print(_PLANNING, highlight=False)
+
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:
-        self._recipe = recipe
+        announced, self._recipe = self._recipe, recipe
+        self._end_status()
         self._end_bars()
         if self._quiet:
             return
+        if len(recipe.seeds) != len(announced.seeds):
+            self._console.print(
+                f"this run has the seeds {', '.join(map(str, recipe.seeds))}",
+                highlight=False,
+            )
         form = "recorded and replayed" if plan.captured else "eager"
         if plan.compiled:
             form = "recorded and compiled"
@@ -102,11 +131,7 @@ class Watch(Observer):
                 alone = f"replicas alone, in {plan.workers} worker processes"
             how = alone + (f": {plan.reason}" if plan.reason else "")
         self._console.print(
-            f"[bold]{recipe.title or recipe.name}[/bold]\n"
-            f"{len(self._arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs, "
-            f"steps {form}, {where}, matmul '{plan.matmul}'\n"
-            f"{how}\n"
-            f"run folder: {folder}",
+            f"steps {form}, {where}, matmul '{plan.matmul}'\n{how}\nrun folder: {folder}",
             highlight=False,
             soft_wrap=True,
         )
@@ -139,7 +164,7 @@ class Watch(Observer):
 
     def epoch_done(self, row: EpochRow) -> None:
         self._newest[row.arm] = row
-        last = self._recipe is not None and row.epoch == self._recipe.epochs
+        last = row.epoch == self._recipe.epochs
         self._finished[row.arm] = self._finished.get(row.arm, 0) + last
         if self._live is not None:
             self._live.update(self._view())
@@ -158,6 +183,10 @@ class Watch(Observer):
             self._live.stop()
             self._live = None
 
+    def _end_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
     def _end_bars(self) -> None:
         if self._fetching:
             self._bars.stop()
@@ -169,7 +198,7 @@ class Watch(Observer):
         for name in ("seeds done", "seed", "epoch", "train (running)", "train", "validation"):
             table.add_column(name, justify="right")
         table.add_column("validation loss", justify="right")
-        seeds = len(self._recipe.seeds) if self._recipe else 0
+        seeds = len(self._recipe.seeds)
         for arm in self._arms:
             row = self._newest.get(arm)
             done = f"{self._finished.get(arm, 0)}/{seeds}"

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from droplab.recipe import Recipe
 
 TARGET_MISSED = 1
+MEASURE = "measure"
+PLAN_HELP = (
+    "How steps are executed: as a run's folder or a plan in JSON says, or 'measure' to measure it "
+    "anew [default: as it was measured here before for such a run]."
+)
 
 
 @click.command("run")
@@ -49,6 +55,7 @@ TARGET_MISSED = 1
     type=click.Choice(["cpu", "cuda"]),
     help="Where to train [default: a CUDA device if there is one].",
 )
+@click.option("--plan", metavar="PLAN", help=PLAN_HELP)
 @click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -63,6 +70,7 @@ def command(
     budget: str | None,
     log_every: int | None,
     device: str | None,
+    plan: str | None,
     require_target: bool,
     as_json: bool,
     quiet: bool,
@@ -90,6 +98,7 @@ def command(
         resume=resume,
         budget=parse_time(budget) if budget else None,
         device=device,
+        plan=plan,
         log_every=log_every or 0,
         as_json=as_json,
         quiet=quiet,
@@ -106,41 +115,65 @@ def run_and_show(
     resume: bool = False,
     budget: float | None = None,
     device: str | None = None,
+    plan: str | None = None,
     log_every: int = 0,
     as_json: bool = False,
     quiet: bool = False,
 ) -> bool | None:
     """Run a recipe and print what came out; return whether its target was met, None without one."""
     from rich.console import Console
+    from rich.markup import escape
 
-    from droplab.cli._outcome import outcome, show
-    from droplab.cli._watch import Watch
-    from droplab.sweep import default_folder, run
-
-    if out is None:
-        # chosen here so that an interrupted run can be named
-        out = default_folder(recipe, existing=resume)
     console = Console(stderr=as_json)
     names = [arm.name for arm in recipe.arms if not arms or arm.name in arms]
-    try:
-        with Watch(console, names, quiet=quiet or as_json) as watch:
-            result = run(
-                recipe,
-                out,
-                arms=arms,
-                resume=resume,
-                budget=budget,
-                device=device,
-                log_every=log_every,
-                observer=watch,
-            )
-    except KeyboardInterrupt:
-        click.echo(
-            f"interrupted; every finished epoch is kept in {out}. To go on, run the same command "
-            f"with --out {out} --resume",
-            err=True,
+    silent = quiet or as_json
+    if not silent:
+        # before torch is imported, let alone data loaded or steps measured
+        console.print(
+            f"[bold]{escape(recipe.title or recipe.name)}[/bold]\n"
+            f"{_count(len(names), 'arm')} x {_count(len(recipe.seeds), 'seed')} x "
+            f"{_count(recipe.epochs, 'epoch')}",
+            highlight=False,
+            soft_wrap=True,
         )
-        sys.exit(130)
+    with (
+        console.status("getting ready")
+        if console.is_terminal and not silent
+        else nullcontext(None) as status
+    ):
+        from droplab.cli._outcome import outcome, show
+        from droplab.cli._watch import Watch
+        from droplab.sweep import default_folder, read_plan, run
+
+        if plan is not None:
+            _check_plan_options(plan, resume=resume, device=device)
+        if out is None:
+            # chosen here so that an interrupted run can be named
+            out = default_folder(recipe, existing=resume)
+        measure, given = plan == MEASURE, None
+        if plan is not None and not measure:
+            given = read_plan(plan, replicas=len(names) * len(recipe.seeds))
+        try:
+            with Watch(console, recipe, names, quiet=silent, status=status) as watch:
+                result = run(
+                    recipe,
+                    out,
+                    arms=arms,
+                    resume=resume,
+                    plan=given,
+                    measure=measure,
+                    budget=budget,
+                    device=device,
+                    log_every=log_every,
+                    observer=watch,
+                )
+        except KeyboardInterrupt:
+            click.echo(
+                f"interrupted; every finished epoch is kept in {out}. To go on, run the same "
+                f"command with --out {out} --resume",
+                err=True,
+            )
+            sys.exit(130)
     found = outcome(result)
     if as_json:
         json.dump(found.to_dict(), sys.stdout, indent=2, allow_nan=False)
@@ -148,6 +181,17 @@ def run_and_show(
     else:
         show(found, console)
     return found.target_met
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _check_plan_options(plan: str, *, resume: bool, device: str | None) -> None:
+    if resume:
+        raise ArgumentError("--plan: a run that is resumed keeps its own plan; leave --plan out")
+    if device is not None and plan != MEASURE:
+        raise ArgumentError("--plan: a plan names its device; leave --device out")
 
 
 def parse_seeds(text: str, own: tuple[int, ...]) -> list[int]:

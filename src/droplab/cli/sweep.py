@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from droplab.cli.run import TARGET_MISSED, parse_seeds, parse_time, run_and_show
+from droplab.cli.run import PLAN_HELP, TARGET_MISSED, parse_seeds, parse_time, run_and_show
 
 DEFAULT_SEEDS = 8
 
@@ -46,6 +46,7 @@ DEFAULT_SEEDS = 8
     type=click.Choice(["cpu", "cuda"]),
     help="Where to train [default: a CUDA device if there is one].",
 )
+@click.option("--plan", metavar="PLAN", help=PLAN_HELP)
 @click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -61,6 +62,7 @@ def command(
     resume: bool,
     budget: str | None,
     device: str | None,
+    plan: str | None,
     require_target: bool,
     as_json: bool,
     quiet: bool,
@@ -91,6 +93,7 @@ def command(
         resume=resume,
         budget=parse_time(budget) if budget else None,
         device=device,
+        plan=plan,
         as_json=as_json,
         quiet=quiet,
     )

@@ -18,6 +18,7 @@ from droplab.sweep._folders import default_folder, free_folder
 from droplab.sweep._observer import Observer, named
 from droplab.sweep._planning import choose_plan
 from droplab.sweep._run import run, run_experiment
+from droplab.sweep._stored_plans import read_plan
 from droplab.sweep._sweep import SweepResult
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "free_folder",
     "named",
     "parse_rates",
+    "read_plan",
     "resolve",
     "run",
     "run_experiment",

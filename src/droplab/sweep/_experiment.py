@@ -25,6 +25,7 @@ from droplab.train import (
     check_factory,
     check_model,
     initial_model,
+    is_stateless,
     mask_key,
 )
 
@@ -149,6 +150,12 @@ class Experiment:
         (arm,), (seed,) = arms, seeds
         replica = self.replica(arm, seed, plan.device)
         return Single(replica.model, replica.optimizer, replica.applied, plan, clip)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the model is made of layers of torch and networks of droplab alone."""
+        model = self.replica(self.recipe.baseline, self.recipe.seeds[0]).model
+        return all(is_stateless(module) for module in model.modules())
 
     @property
     def capturable(self) -> bool:

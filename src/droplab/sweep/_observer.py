@@ -22,6 +22,9 @@ class Observer:
     def data_progress(self, what: str, done: int, total: int | None) -> None:
         """Data is being fetched: `done` of `total` bytes of `what` (None: not known)."""
 
+    def planning(self) -> None:
+        """A few steps are measured, to find how to train fastest; not where a plan is known."""
+
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:

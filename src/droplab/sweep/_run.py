@@ -19,6 +19,7 @@ from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
 from droplab.sweep._planning import choose_plan, fit_budget
 from droplab.sweep._session import Session
+from droplab.sweep._stored_plans import PLAN_FILE, write_plan
 from droplab.train import ExecutionPlan, choose_device, compiler
 
 
@@ -29,6 +30,7 @@ def run(
     arms: Sequence[str] | None = None,
     resume: bool = False,
     plan: ExecutionPlan | None = None,
+    measure: bool = False,
     device: str | None = None,
     budget: float | None = None,
     log_every: int = 0,
@@ -46,8 +48,10 @@ def run(
         out: The run's folder; None chooses `runs/<name>-<digest>` in the working directory.
         arms: Names of the arms to train; None for all.
         resume: Go on with the run in that folder, to the same bits, instead of starting one.
-        plan: How steps are executed; None measures a few on this machine. A resumed run replays
-            the plan that it began with.
+        plan: How steps are executed; None measures a few on this machine, or takes what was
+            measured for a run like this one before. A resumed run replays the plan that it began
+            with.
+        measure: Measure even if a plan is known from before.
         device: "cpu" or "cuda"; None takes a CUDA device if there is one. A plan that is given has
             its own.
         budget: Seconds that the run may take. The first step is timed, and seeds are left away
@@ -82,6 +86,7 @@ def run(
         arms=arms,
         resume=resume,
         plan=plan,
+        measure=measure,
         device=device,
         budget=budget,
         log_every=log_every,
@@ -96,6 +101,7 @@ def run_experiment(
     arms: Sequence[str] | None = None,
     resume: bool = False,
     plan: ExecutionPlan | None = None,
+    measure: bool = False,
     device: str | None = None,
     budget: float | None = None,
     log_every: int = 0,
@@ -109,7 +115,9 @@ def run_experiment(
     if resume:
         store = RunStore.open_for_resume(folder)
     else:
-        plan = plan or choose_plan(experiment, chosen, device=device)
+        plan = plan or choose_plan(
+            experiment, chosen, device=device, again=measure, on_measure=observer.planning
+        )
         if budget is not None:
             recipe = fit_budget(experiment, chosen, plan, budget)
             experiment = dataclasses.replace(experiment, recipe=recipe)
@@ -153,6 +161,7 @@ def _create(
         groups = make_groups(arms, recipe.seeds, plan.group) if plan.group > 1 else ()
         listed = {"groups": [group.to_list() for group in groups]} if groups else {}
         store.set_plan({**plan.to_dict(), **listed})
+        write_plan(store.folder / PLAN_FILE, plan)
         splits = experiment.splits
         sizes = {
             "train": len(splits.train),

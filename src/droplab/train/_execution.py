@@ -113,88 +113,90 @@ def flushes_denormals() -> bool:
     return not (torch.full((1,), 1e-310, dtype=torch.float64) * 2.0).any()
 
 
-def measure_plan(
-    make_step: Callable[[ExecutionPlan], Callable[[], object]],
-    *,
-    captured: bool,
-    seconds: float = 0.6,
-) -> ExecutionPlan:
-    """Return the fastest plan for a step on this machine, by timing a few steps of each.
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A plan that may be chosen, and a step under it.
 
-    Args:
-        make_step: Builds, for a plan, a function that runs one training step on throw-away
-            copies; several plans may share one.
-        captured: Whether the plans to compare replay a recorded step.
-        seconds: About how long the measurement may take in all.
-
-    Returns:
-        The fastest candidate: they take turns of 20 ms, so that a slow phase of the machine hits
-        all of them, and the best turn of each counts. Where two are within 5 %, the one with fewer
-        threads and the plain matmul path is taken, so that noise does not decide.
+    Attributes:
+        plan: The plan.
+        step: Takes one training step on throw-away copies; several plans may share one.
+        replicas: How many replicas take that step together.
     """
-    return time_plans(make_step, captured=captured, seconds=seconds)[0]
+
+    plan: ExecutionPlan
+    step: Callable[[], object]
+    replicas: int = 1
 
 
-def time_plans(
-    make_step: Callable[[ExecutionPlan], Callable[[], object]],
-    *,
-    captured: bool,
-    seconds: float,
-    threads: Sequence[int] = (),
-    device: str = "cpu",
-    compiled: bool = False,
-) -> tuple[ExecutionPlan, float]:
-    """Return what `measure_plan` returns, and the seconds that a step took under it.
+def plan_variants(
+    *, captured: bool, threads: Sequence[int] = (), device: str = "cpu", group: int = 1
+) -> list[ExecutionPlan]:
+    """Return the plans that differ in threads and matmul path alone, the plainest first.
 
     Args:
-        make_step: As there.
-        captured: As there.
-        seconds: As there.
-        threads: Numbers of threads to try; if empty, one and all.
+        captured: Whether they replay a recorded step.
+        threads: Numbers of threads; if empty, one and all.
         device: Where the steps run. Away from the CPU, threads make no difference, and "medium"
             would mean other numbers.
-        compiled: Whether a compiled step is to be compared with them.
+        group: How many replicas are trained together.
     """
     on_cpu = device == "cpu"
     counts = (threads or sorted({1, usable_threads()})) if on_cpu else (1,)
     paths = _PATHS if on_cpu and medium_is_accurate() else _PATHS[:1]
-    plans = [
-        ExecutionPlan(threads, path, captured, device=device)
+    return [
+        ExecutionPlan(threads, path, captured, group, device=device)
         for threads in counts
         for path in paths
     ]
-    if compiled:
-        plans.append(ExecutionPlan(1, captured=True, compiled=True))
-    steps = [make_step(plan) for plan in plans]
-    for plan, step in zip(plans, steps, strict=True):
-        with plan.active():
-            for _ in range(3):
-                step()
-    cost = [float("inf")] * len(plans)
+
+
+def time_turns(candidates: Sequence[Candidate], *, seconds: float) -> list[float]:
+    """Return the seconds that a step of one replica takes under each candidate.
+
+    They take turns of 20 ms, so that a slow phase of the machine hits all of them, and the best
+    turn of each counts. What takes twice as long as the best in two turns in a row has no more.
+
+    Args:
+        candidates: What to time; their steps have been taken before, so that all is recorded.
+        seconds: About how long it may take in all.
+    """
+    cost = [float("inf")] * len(candidates)
+    slow = [0] * len(candidates)
     until = perf_counter() + seconds
     while True:
-        for index, plan in enumerate(plans):
-            with plan.active():
-                cost[index] = min(cost[index], _sustained(steps[index], device))
+        turn: dict[int, float] = {}
+        for index, each in enumerate(candidates):
+            if slow[index] < 2:
+                with each.plan.active():
+                    turn[index] = _sustained(each.step, each.plan.device) / each.replicas
+                cost[index] = min(cost[index], turn[index])
         if perf_counter() >= until:
-            break
+            return cost
+        for index, now in turn.items():
+            slow[index] = slow[index] + 1 if now > 2 * min(turn.values()) else 0
+
+
+def fastest(costs: Sequence[float]) -> int:
+    """Return the index of the smallest cost; of two within 5 %, the first, so noise has no say."""
     best = 0
-    for index in range(1, len(plans)):
-        if cost[index] < _TIE * cost[best]:
+    for index, cost in enumerate(costs):
+        if cost < _TIE * costs[best]:
             best = index
-    return plans[best], cost[best]
+    return best
 
 
 def _sustained(step: Callable[[], object], device: str) -> float:
     """Return the mean seconds of a step over `_TURN`: threads that wait for each other show."""
+    began = perf_counter()
     step()  # wakes the threads of this plan
     wait_for(device)
+    burst = 5 if perf_counter() - began < _TURN / 5 else 1
     began, count = perf_counter(), 0
     while True:
-        for _ in range(5):
+        for _ in range(burst):
             step()
         wait_for(device)
-        count += 5
+        count += burst
         elapsed = perf_counter() - began
         if elapsed >= _TURN:
             return elapsed / count

@@ -10,14 +10,17 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.recipe import load, override
+from droplab.sweep import _planner as planner
 from droplab.sweep import _planning as planning
 from droplab.sweep import choose_plan, resolve, run
 from droplab.train import (
+    Candidate,
     ExecutionPlan,
     Single,
     choose_device,
+    plan_variants,
     population_gradients,
-    time_plans,
+    time_turns,
 )
 
 
@@ -56,12 +59,9 @@ def test_what_is_no_device(device):
 
 
 def test_plans_of_a_gpu_have_one_thread_and_plain_products(gpu):
-    seen = []
-    plan, _ = time_plans(
-        lambda plan: seen.append(plan) or (lambda: None), captured=True, seconds=0.01, device="cuda"
-    )
-    assert plan == ExecutionPlan(1, "highest", True, device="cuda")
-    assert seen == [plan]
+    plans = plan_variants(captured=True, device="cuda")
+    assert plans == [ExecutionPlan(1, "highest", True, device="cuda")]
+    time_turns([Candidate(plans[0], lambda: None)], seconds=0.01)
     assert gpu[:2] == ["cuda", "cuda"]  # before the clock starts and before it is read
 
 
@@ -69,39 +69,47 @@ def tiny(**changes):
     return override(load("digits"), {"epochs": 2, "seeds": [0, 1], **changes})
 
 
-@pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("device", [None, "cuda", "cpu"])
-def test_the_plan_measures_and_names_the_device(monkeypatch, device):
-    where, asked = device or "cuda", []
+@pytest.fixture
+def clock(monkeypatch):
+    """Steps of a second, 0.1 s for a replica of a group; returns the devices that were asked."""
+    asked = []
 
     class Trial:
-        def __init__(self, experiment, arms, size, device="cpu"):
-            asked.append(device)
-            self.members, self.captured, self.step = size, True, lambda: None
+        def __init__(self, experiment, arms, plan):
+            asked.append(plan.device)
+            self.members, self.captured, self.step = plan.group, True, lambda: None
 
-    def clock(make_step, *, captured, seconds, threads=(), device="cpu", compiled=False):
-        asked.append(device)
-        return ExecutionPlan(1, captured=captured, device=device), 1.0
+    def together(experiment, arms, size, device):
+        return Trial(experiment, arms, ExecutionPlan(1, group=size, device=device))
 
-    monkeypatch.setattr(planning, "Together", Trial)
-    monkeypatch.setattr(planning, "time_plans", clock)
-    monkeypatch.setattr(planning, "available_bytes", lambda at: asked.append(at.type) or 1 << 40)
-    monkeypatch.setattr(planning, "_beside", lambda *_: None)
-    plan = choose_plan(resolve(tiny()), device=device)
-    assert (plan.device, plan.group, plan.workers) == (where, 8, 0)
-    assert set(asked) == {where}
+    def time_turns(candidates, *, seconds):
+        asked.extend(each.plan.device for each in candidates)
+        return [1.0 if each.plan.group == 1 else 0.1 for each in candidates]
+
+    monkeypatch.setattr(planner, "Trial", Trial)
+    monkeypatch.setattr(planner, "together", together)
+    monkeypatch.setattr(planner, "time_turns", time_turns)
+    monkeypatch.setattr(planner, "available_bytes", lambda at: asked.append(at.type) or 1 << 40)
+    monkeypatch.setattr(planner, "compiler", lambda: None)
+    return asked
 
 
 @pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("device", [None, "cuda", "cpu"])
+def test_the_plan_measures_and_names_the_device(monkeypatch, clock, device):
+    monkeypatch.setattr(planner, "usable_threads", lambda: 1)
+    where = device or "cuda"
+    plan = choose_plan(resolve(tiny(epochs=6)), device=device)
+    assert (plan.device, plan.group, plan.workers) == (where, 8, 0)
+    assert set(clock) == {where}
+
+
+@pytest.mark.usefixtures("gpu", "clock")
 def test_a_gpu_is_not_shared_among_workers(monkeypatch):
     monkeypatch.setattr(planning, "why_alone", lambda *_: "it cannot be batched")
-    monkeypatch.setattr(planning, "usable_threads", lambda: 4)
-    monkeypatch.setattr(
-        planning, "time_plans", lambda *_, device, **__: (ExecutionPlan(1, device=device), 1.0)
-    )
-    monkeypatch.setattr(planning, "compiler", lambda: None)
-    assert choose_plan(resolve(tiny())).workers == 0
-    assert choose_plan(resolve(tiny()), device="cpu").workers == 4
+    monkeypatch.setattr(planner, "usable_threads", lambda: 4)
+    assert choose_plan(resolve(tiny(epochs=6))).workers == 0
+    assert choose_plan(resolve(tiny(epochs=6)), device="cpu").workers == 4
 
 
 def test_a_run_may_ask_for_the_cpu_and_remembers_it(tmp_path):

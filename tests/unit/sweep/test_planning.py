@@ -1,4 +1,4 @@
-"""When groups go to worker processes."""
+"""Which plan is chosen, by what steps are said to take: no clock of the machine is asked."""
 
 from __future__ import annotations
 
@@ -7,124 +7,244 @@ import dataclasses
 import pytest
 
 from droplab.recipe import load, override
+from droplab.sweep import _planner as planner
 from droplab.sweep import _planning as planning
 from droplab.sweep import choose_plan, resolve
-from droplab.train import ExecutionPlan
+from droplab.sweep._grouping import make_groups
+from droplab.train import ExecutionPlan, UnsupportedError
 
-SECONDS = {"single": 1.0, "driver": 0.4, "worker": 0.4}
-"""What a step is said to take: of one replica, and of a group of eight in driver and worker."""
+
+class Machine:
+    """A machine whose steps take what a table says, and whose clock stands still but for `spend`.
+
+    Attributes:
+        plain, recorded, compiled: Seconds of a step of one replica; None for what is not there.
+        group: Seconds of a step of a group, for each of its replicas, by its size.
+        threads: How many times as fast two threads are.
+        measured: Every comparison that was made: the plans that took turns.
+        spend: Seconds that each comparison takes.
+    """
+
+    def __init__(self):
+        self.plain, self.recorded, self.compiled = 1.0, 0.5, None
+        self.group = lambda size: 0.1
+        self.threads = 1.0
+        self.noise = lambda turn: 1.0
+        self.measured = []
+        self.now = self.spend = 0.0
+        self.setup = 0.0
+
+    def cost(self, plan, replicas):
+        if plan.group > 1:
+            assert 1 < replicas <= plan.group
+            cost = self.group(plan.group)
+        elif plan.compiled:
+            cost = self.compiled
+        else:
+            cost = self.recorded if plan.captured else self.plain
+        return cost / (self.threads if plan.threads > 1 else 1.0)
+
+    def time_turns(self, candidates, *, seconds):
+        self.now += self.spend
+        self.measured.append([each.plan for each in candidates])
+        slow = self.noise(len(self.measured))
+        return [slow * self.cost(each.plan, each.replicas) for each in candidates]
 
 
 @pytest.fixture
-def timed(monkeypatch):
-    """Replaces the clock; returns the table of what it says."""
-    table = dict(SECONDS)
-    calls = []
+def machine(monkeypatch):
+    """Two cores and no compiler, on which any model can be trained together."""
+    found = Machine()
 
-    def time_plans(make_step, *, captured, seconds, threads=(), device=None):
-        way = "single" if not calls else "worker" if threads == (1,) else "driver"
-        calls.append(way)
-        return ExecutionPlan(1 if threads else 2, captured=captured), table[way]
+    class Trial:
+        def __init__(self, experiment, arms, plan):
+            self.members, self.captured = 1, True
+            if plan.group > 1:
+                groups = make_groups(arms, experiment.recipe.seeds, plan.group)
+                self.members = len(groups[0].members)
+            elif plan.compiled and found.compiled is None:
+                raise UnsupportedError("an operation is not known")
+            if plan.group > 1 or plan.captured:
+                found.now += found.setup
 
-    monkeypatch.setattr(planning, "time_plans", time_plans)
-    monkeypatch.setattr(planning, "usable_threads", lambda: 2)
-    monkeypatch.setattr(planning, "compiler", lambda: None)
-    return table
+        def step(self):
+            pass
 
+    def together(experiment, arms, size, device):
+        return Trial(experiment, arms, ExecutionPlan(1, group=size))
 
-@pytest.fixture
-def compiling(monkeypatch):
-    """Replaces the clock, the compiler and what can be compiled; returns what a step takes."""
-    table = {"single": 1.0, "compiled": 0.5, "group": 3.2, "known": True}
-
-    def time_plans(make_step, *, captured, seconds, threads=(), device=None, compiled=False):
-        if compiled:
-            faster = table["compiled"] < table["single"]
-            plan = ExecutionPlan(1, captured=True, compiled=faster)
-            return plan, min(table["single"], table["compiled"])
-        way = "group" if table.get("begun") else "single"
-        table["begun"] = True
-        return ExecutionPlan(1, captured=captured), table[way]
-
-    monkeypatch.setattr(planning, "time_plans", time_plans)
-    monkeypatch.setattr(planning, "usable_threads", lambda: 2)
-    monkeypatch.setattr(planning, "compiler", lambda: "/usr/bin/cc")
-    monkeypatch.setattr(planning, "_compiles", lambda alone: table["known"])
-    return table
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(planner, name, lambda: found.now)
+    monkeypatch.setattr(planner, "Trial", Trial)
+    monkeypatch.setattr(planner, "together", together)
+    monkeypatch.setattr(planner, "time_turns", found.time_turns)
+    monkeypatch.setattr(planner, "usable_threads", lambda: 2)
+    monkeypatch.setattr("droplab.train._execution.usable_threads", lambda: 2)
+    monkeypatch.setattr(planner, "compiler", lambda: None)
+    monkeypatch.setattr(planning, "why_alone", lambda *_: "")
+    return found
 
 
 def experiment(**changes):
+    """16 replicas, 600 steps each."""
     return resolve(override(load("digits"), {"seeds": [0, 1, 2, 3], "epochs": 60, **changes}))
 
 
-def test_groups_go_to_workers_where_that_is_faster_by_more_than_their_start(timed):
-    """16 replicas: in the driver 0.4 s a step, in two workers 0.4 s for eight each at once."""
-    timed["driver"] = 0.8
+def test_what_trains_in_seconds_is_not_measured(machine):
+    """16 x 600 steps of 0.3 ms are 2.9 s, of 0.4 ms 3.8 s."""
+    machine.plain = 0.3e-3
+    plan = choose_plan(experiment())
+    assert (plan.group, plan.workers, plan.captured, plan.threads) == (1, 0, False, 1)
+    assert plan.reason == "training takes seconds, and measuring would as well"
+    assert len(machine.measured) == 1
+    machine.plain = 0.4e-3
+    choose_plan(experiment())
+    assert len(machine.measured) > 2
+
+
+def test_measuring_ends_with_its_share_of_the_training(machine):
+    """96 s of training: 15 % are 14 s. The first group makes 10 s of it, of which 15 % are over."""
+    machine.plain, machine.spend = 1e-2, 0.5
+    machine.group = lambda size: 1e-3
+    plan = choose_plan(experiment())
+    assert plan.group == 16
+    assert [each[-1].group for each in machine.measured] == [1, 16, 16]
+
+
+def test_a_group_whose_steps_are_too_dear_to_measure_is_not_begun(machine):
+    """4 replicas of 20 steps: eight steps of a group of four are 40 % of the training."""
+    machine.plain = 1.0
+    few = experiment(seeds=[0], epochs=2)
+    plan = choose_plan(few)
+    assert plan.group == 1
+    assert plan.reason == "training is too short to measure whether groups are faster"
+    assert all(each.group == 1 for turns in machine.measured for each in turns)
+
+
+def test_every_group_takes_turns_with_the_direct_step_and_is_measured_twice(machine):
+    choose_plan(experiment())
+    with_groups = [turns for turns in machine.measured if turns[-1].group > 1]
+    assert len(with_groups) >= 4
+    for turns in with_groups:
+        assert (turns[0].group, turns[0].captured, turns[0].threads) == (1, False, 1)
+    assert [turns[-1].group for turns in with_groups[:2]] == [16, 16]
+
+
+def test_a_slow_phase_of_the_machine_does_not_make_groups_look_faster(machine):
+    """The direct step alone is timed while the machine is five times slower than after."""
+    machine.recorded = 1.0
+    machine.noise = lambda turn: 5.0 if turn == 1 else 1.0
+    machine.group = lambda size: 1.2
+    assert choose_plan(experiment()).group == 1
+
+
+def test_a_group_must_look_faster_twice(machine):
+    machine.recorded = 1.0
+    machine.group = lambda size: 0.5 if len(machine.measured) % 2 == 0 else 1.5
+    assert choose_plan(experiment()).group == 1
+
+
+def test_recording_each_replica_counts(machine):
+    """600 steps of 2 ms are 1.2 s a replica, recorded 0.3 s and what it takes to record them."""
+    machine.plain, machine.recorded = 2e-3, 0.5e-3
+    machine.group = lambda size: 1.0
+    assert choose_plan(experiment()).captured
+    machine.setup = 1.5
+    assert not choose_plan(experiment()).captured
+
+
+def test_groups_go_to_workers_where_that_is_faster_by_more_than_their_start(machine):
+    """Groups of eight, two at a time: 0.1 / 0.9 s a step for two replicas, against 0.1 for one."""
     plan = choose_plan(experiment())
     assert (plan.group, plan.workers, plan.threads) == (8, 2, 1)
 
 
-def test_the_driver_keeps_them_where_it_is_as_fast(timed):
+def test_the_driver_keeps_them_where_it_is_as_fast(machine):
     """A worker's step counts 1/0.9 of its time, as workers share the memory."""
-    timed["driver"] = 0.41
+    machine.threads = 1.8
     plan = choose_plan(experiment())
-    assert (plan.group, plan.workers) == (16, 0)
+    assert (plan.group, plan.workers, plan.threads) == (16, 0, 2)
 
 
-def test_a_short_run_is_not_worth_their_start(timed):
-    """Saved: 600 steps x 0.36 ms, about 0.2 s."""
-    for way in timed:
-        timed[way] *= 1e-3
-    timed["driver"] = 0.8e-3
+@pytest.mark.parametrize("reason", ["", "torch.func.vmap refuses the model"])
+def test_a_short_run_is_not_worth_the_start_of_workers(machine, monkeypatch, reason):
+    """Saved: half of 9 600 steps of 1 ms, or of 0.5 ms: less than ten seconds."""
+    monkeypatch.setattr(planning, "why_alone", lambda *_: reason)
+    machine.plain, machine.recorded, machine.group = 1e-3, 0.5e-3, lambda size: 0.1e-3
     plan = choose_plan(experiment())
-    assert (plan.group, plan.workers) == (16, 0)
+    assert (plan.group, plan.workers, plan.reason) == (1 if reason else 16, 0, reason)
 
 
-def test_what_cannot_be_sent_stays_with_the_driver(timed):
-    timed["driver"] = 0.8
-    mine = dataclasses.replace(experiment(), build=experiment().build)
+def test_what_cannot_be_trained_together_goes_to_workers_where_it_pays(machine, monkeypatch):
+    monkeypatch.setattr(planning, "why_alone", lambda *_: "the data says no")
+    plan = choose_plan(experiment())
+    assert (plan.group, plan.workers, plan.threads, plan.captured) == (1, 2, 1, True)
+    assert plan.reason == "the data says no"
+
+
+def test_replicas_go_to_workers_by_themselves_where_groups_are_slower(machine):
+    machine.group = lambda size: 3.0
+    plan = choose_plan(experiment())
+    assert (plan.group, plan.workers) == (1, 2)
+    assert plan.reason == "training them together was measured to be slower"
+
+
+def test_what_cannot_be_sent_stays_with_the_driver(machine):
+    mine = experiment()
     build = mine.build
     plan = choose_plan(dataclasses.replace(mine, build=lambda: build()))
     assert (plan.group, plan.workers) == (16, 0)
+    machine.group = lambda size: 3.0
+    plan = choose_plan(dataclasses.replace(mine, build=lambda: build()))
+    assert (plan.group, plan.workers) == (1, 0)
+    assert "cannot be sent to worker processes" in plan.reason
 
 
-def test_memory_is_shared_among_the_workers(timed, monkeypatch):
-    timed["driver"] = 0.8
-    monkeypatch.setattr(planning, "member_bytes", lambda *_: 1)
-    monkeypatch.setattr(planning, "evaluation_bytes", lambda *_: 0)
-    monkeypatch.setattr(planning, "available_bytes", lambda _: 8)
+def test_memory_is_shared_among_the_workers(machine, monkeypatch):
+    monkeypatch.setattr(planner, "member_bytes", lambda *_: 1)
+    monkeypatch.setattr(planner, "evaluation_bytes", lambda *_: 0)
+    monkeypatch.setattr(planner, "available_bytes", lambda _: 8)
     plan = choose_plan(experiment())
     assert (plan.group, plan.workers) == (4, 2)
 
 
+@pytest.fixture
+def compiling(machine, monkeypatch):
+    monkeypatch.setattr(planner, "compiler", lambda: "/usr/bin/cc")
+    machine.compiled = 0.25
+    return machine
+
+
 def test_one_replica_is_compiled_where_that_is_faster(compiling):
-    one = {"seeds": [0]}
-    arm = load("digits").arms[:1]
-    assert choose_plan(experiment(**one), arm).compiled
-    compiling["compiled"] = 2.0
-    compiling["begun"] = False
-    assert not choose_plan(experiment(**one), arm).compiled
+    one, arm = experiment(seeds=[0]), load("digits").arms[:1]
+    plan = choose_plan(one, arm)
+    assert (plan.compiled, plan.reason) == (True, "")
+    compiling.compiled = 2.0
+    plan = choose_plan(one, arm)
+    assert (plan.compiled, plan.captured) == (False, True)
 
 
 @pytest.mark.parametrize("missing", ["compiler", "operations", "time"])
 def test_nothing_is_compiled_in_vain(compiling, monkeypatch, missing):
     if missing == "compiler":
-        monkeypatch.undo()
-        monkeypatch.setattr(planning, "compiler", lambda: None)
+        monkeypatch.setattr(planner, "compiler", lambda: None)
     elif missing == "operations":
-        compiling["known"] = False
-    else:  # 600 steps of 5 ms: two seconds to compile are too much
-        compiling["single"], compiling["compiled"] = 5e-3, 1e-3
+        compiling.compiled = None
+    else:  # 600 steps of 6 ms: two seconds to compile are too much
+        compiling.plain, compiling.recorded, compiling.compiled = 8e-3, 6e-3, 1e-3
     plan = choose_plan(experiment(seeds=[0]), load("digits").arms[:1])
     assert plan.captured
     assert not plan.compiled
+    tried = any(each.compiled for turns in compiling.measured for each in turns)
+    assert not tried
 
 
 def test_compiled_replicas_are_trained_in_workers_where_groups_are_slower(compiling):
-    """16 replicas, 8 in each worker: 8 x 0.5 / 0.9 s a step against 3.2, then 8 x 0.2 / 0.9."""
+    """Two at a time: 0.25 / 0.9 s a step for two replicas, against 0.1 and then 0.2 for one."""
+    compiling.threads = 1.8
     plan = choose_plan(experiment())
     assert (plan.compiled, plan.group) == (False, 16)
-    compiling.update(begun=False, compiled=0.2)
+    compiling.group = lambda size: 0.4
     plan = choose_plan(experiment())
     assert (plan.compiled, plan.group, plan.workers) == (True, 1, 2)
     assert plan.reason == "each is faster compiled, by itself"
@@ -132,6 +252,7 @@ def test_compiled_replicas_are_trained_in_workers_where_groups_are_slower(compil
 
 def test_one_process_trains_groups_rather_than_compiled_replicas(compiling, monkeypatch):
     """There, the first replica whose loss is NaN would end the run."""
-    monkeypatch.setattr(planning, "usable_threads", lambda: 1)
+    compiling.group = lambda size: 0.3
+    monkeypatch.setattr(planner, "usable_threads", lambda: 1)
     plan = choose_plan(experiment())
-    assert not plan.compiled
+    assert (plan.compiled, plan.group) == (False, 16)

@@ -155,6 +155,7 @@ class Noisy(nn.Module):
         return self.body(x)
 
 
+@pytest.mark.usefixtures("thorough")
 @pytest.mark.parametrize("factory", [Branching, Recurrent, Noisy])
 def test_what_vmap_refuses_is_trained_alone_and_says_so(factory):
     found = small(factory, sites=["head" if factory is not Noisy else "body.3"])

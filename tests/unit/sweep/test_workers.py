@@ -15,7 +15,8 @@ from droplab import results
 from droplab.data import StreamedSplit
 from droplab.errors import RunError
 from droplab.recipe import loads
-from droplab.sweep import Observer, choose_plan, resolve, run, run_experiment
+from droplab.sweep import Observer, resolve, run, run_experiment
+from droplab.sweep._planning import why_alone
 from droplab.sweep._session import Session
 from droplab.sweep._worker import can_send
 from droplab.train import ExecutionPlan
@@ -72,11 +73,8 @@ def content(result):
     return [dataclasses.replace(row, seconds=0.0) for row in result.rows]
 
 
-def test_an_lstm_is_trained_in_workers_and_the_plan_says_why(recipe, monkeypatch):
-    monkeypatch.setattr("droplab.sweep._planning.usable_threads", lambda: 2)
-    plan = choose_plan(resolve(recipe))
-    assert (plan.group, plan.workers, plan.threads) == (1, 2, 1)
-    assert "lstm" in plan.reason
+def test_why_an_lstm_is_not_trained_together(recipe):
+    assert "lstm" in why_alone(resolve(recipe), recipe.arms)
 
 
 def test_rows_weights_and_tests_are_those_of_the_driver_alone(recipe):

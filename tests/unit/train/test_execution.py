@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import pytest
 import torch
 
 from droplab.errors import ArgumentError
-from droplab.train import ExecutionPlan, _execution, measure_plan, time_plans
+from droplab.train import (
+    Candidate,
+    ExecutionPlan,
+    _execution,
+    fastest,
+    plan_variants,
+    time_turns,
+)
 from droplab.train._execution import flushes_denormals
 
 
@@ -23,20 +28,6 @@ def test_settings_are_given_back_even_after_an_error():
     with pytest.raises(ZeroDivisionError):
         fail()
     assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
-
-
-def test_the_clearly_faster_plan_is_chosen():
-    def make_step(plan):
-        def step():
-            until = perf_counter() + (1e-4 if plan.matmul == "highest" else 5e-3)
-            while perf_counter() < until:
-                pass
-
-        return step
-
-    plan = measure_plan(make_step, captured=True, seconds=0.2)
-    assert plan.matmul == "highest"
-    assert plan.captured
 
 
 class Machine:
@@ -60,9 +51,42 @@ def chosen(monkeypatch, cost):
     machine = Machine(cost)
     monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
     monkeypatch.setattr(_execution, "medium_is_accurate", lambda: True)
-    plan, seconds = time_plans(machine.make_step, captured=True, seconds=0.6, threads=(1, 2))
+    plans = plan_variants(captured=True, threads=(1, 2))
+    costs = time_turns([Candidate(p, machine.make_step(p)) for p in plans], seconds=0.6)
     assert machine.now < 1.0
-    return plan, seconds
+    return plans[fastest(costs)], min(costs)
+
+
+def test_the_clearly_faster_plan_is_chosen(monkeypatch):
+    plan, _ = chosen(monkeypatch, lambda plan, now: 1e-3 if plan.matmul == "medium" else 5e-3)
+    assert plan == ExecutionPlan(1, "medium", True)
+
+
+def test_replicas_share_the_seconds_of_their_step(monkeypatch):
+    machine = Machine(lambda plan, now: 4e-3)
+    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
+    plan = ExecutionPlan(1, group=8)
+    costs = time_turns([Candidate(plan, machine.make_step(plan), 8)], seconds=0.1)
+    assert costs == [pytest.approx(0.5e-3)]
+
+
+def test_what_is_far_slower_has_two_turns_and_no_more(monkeypatch):
+    calls = {1: 0, 2: 0}
+
+    def cost(plan, now):
+        calls[plan.threads] += 1
+        return 1e-3 * plan.threads**2
+
+    chosen(monkeypatch, cost)
+    assert calls[2] < 50 < calls[1]
+
+
+def test_slow_steps_are_not_taken_more_often_than_once_a_turn(monkeypatch):
+    machine = Machine(lambda plan, now: 3.0)
+    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
+    plan = ExecutionPlan(1)
+    assert time_turns([Candidate(plan, machine.make_step(plan))], seconds=0.1) == [3.0]
+    assert machine.now == 6.0  # one that wakes the threads, one that is timed
 
 
 def test_a_slow_phase_of_the_machine_does_not_decide(monkeypatch):
