@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,9 @@ from typing import Any
 
 from droplab.errors import RunError
 from droplab.results import _schema
+from droplab.results._whole_file import remove_temporary, whole_file
+
+FOLDERS = ("weights", "checkpoints")
 
 
 def create_folder(
@@ -38,23 +40,47 @@ def create_folder(
         "plan": "{}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    part = folder / (_schema.DATABASE + ".part")
+    recipe = folder / _schema.RECIPE
     try:
-        for name in ("weights", "checkpoints"):
-            (folder / name).mkdir(exist_ok=True)
-        part.unlink(missing_ok=True)
-        with _schema.plain_errors(part):
+        if recipe.exists() and recipe.read_bytes() != recipe_toml.encode():
+            raise RunError(
+                f"{recipe}: is there already and is not the recipe of this run, it would be "
+                "overwritten; choose another folder with --out"
+            )
+        prepare_folders(folder)
+        with whole_file(recipe) as part:
+            part.write_bytes(recipe_toml.encode())
+        with whole_file(database) as part, _schema.plain_errors(database):
             _write(part, values, members)
-        recipe = folder / (_schema.RECIPE + ".part")
-        recipe.write_text(recipe_toml, encoding="utf-8")
-        recipe.replace(folder / _schema.RECIPE)
-        part.replace(database)
-        _sync(folder)
     except OSError as error:
         raise RunError(
             f"{folder}: the run cannot be created ({error.strerror or error}); "
             "choose another folder with --out"
         ) from error
+
+
+def prepare_folders(folder: Path) -> None:
+    """Make the folders of a run, and remove what a killed driver left half written.
+
+    Raises:
+        RunError: One of them cannot be made, or is a link: files of somebody else may lie behind
+            it, or the checkpoints of another run, which have the same names.
+    """
+    for path in (folder / name for name in FOLDERS):
+        if path.is_symlink():
+            raise RunError(
+                f"{path}: expected a folder of this run alone, found a link; put a folder in its "
+                "place, or keep the whole run elsewhere with --out"
+            )
+        try:
+            path.mkdir(exist_ok=True)
+            remove_temporary(path)
+        except OSError as error:
+            raise RunError(
+                f"{path}: expected a folder that can be written to ({error.strerror or error}); "
+                "check what is there and its permissions"
+            ) from error
+    remove_temporary(folder)
 
 
 def _write(path: Path, values: Mapping[str, str], members: Sequence[tuple[str, int]]) -> None:
@@ -71,14 +97,3 @@ def _write(path: Path, values: Mapping[str, str], members: Sequence[tuple[str, i
         connection.execute("COMMIT")
     finally:
         connection.close()
-
-
-def _sync(folder: Path) -> None:
-    """Make the renames lasting, where a folder can be synchronised at all."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

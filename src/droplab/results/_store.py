@@ -6,11 +6,13 @@ same lock and connection, and what it promises holds only as long as nobody else
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,10 +21,16 @@ from filelock import FileLock
 
 from droplab.errors import RunError
 from droplab.results import _schema, _tables
-from droplab.results._create import create_folder
+from droplab.results._create import create_folder, prepare_folders
 from droplab.results._driver import acquire, connect, disconnect, transaction
 from droplab.results._preflight import preflight
 from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
+
+
+_CHECKPOINT = re.compile(
+    r"(\d+-[\w.-]+-seed\d+|group\d+-seed\d+-\d+)-epoch\d+\.safetensors(\.part)?", re.ASCII
+)
+"""What the engine calls checkpoints, and earlier versions called unfinished ones."""
 
 
 class RunStore:
@@ -119,8 +127,7 @@ class RunStore:
                 f"{self.folder}: was made with another recipe (digest {own[:12]}, given "
                 f"{digest[:12]}); resume it with its own {_schema.RECIPE} or choose a new folder"
             )
-        for name in ("weights", "checkpoints"):
-            (self.folder / name).mkdir(exist_ok=True)
+        prepare_folders(self.folder)
         with transaction(self._connection, self._database) as sql:
             sql.execute("UPDATE members SET state = 'waiting' WHERE state = 'running'")
         self.remove_orphans()
@@ -210,6 +217,8 @@ class RunStore:
     ) -> int:
         """Confirm the rows of a group of replicas and the pointer to their checkpoint, at once.
 
+        Checkpoints that no replica points to any more are then deleted.
+
         A row that is there already is not written again: a resumed run may come past it. It must
         then be the same row to the last bit (its seconds aside), or the call is refused.
 
@@ -232,11 +241,15 @@ class RunStore:
                 "found none; write and rename it before its rows are committed"
             )
         with transaction(self._connection, self._database) as sql:
+            before = self._checkpoints()
             written = sum(self._put_epoch(sql, row, checkpoint) for row in rows)
             sql.executemany(
                 "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)",
                 [(b.arm, b.seed, b.step, b.loss) for b in batches],
             )
+        if checkpoint is not None:
+            for name in before - self._checkpoints():
+                self._remove(name)
         return written
 
     def _put_epoch(self, sql: sqlite3.Connection, row: EpochRow, checkpoint: str | None) -> bool:
@@ -291,23 +304,31 @@ class RunStore:
         with transaction(self._connection, self._database) as sql:
             sql.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
 
-    def remove_orphans(self, among: Iterable[str] | None = None) -> int:
-        """Delete the files in `checkpoints/` that no replica points to, and return their number.
+    def remove_orphans(self) -> int:
+        """Delete the checkpoints that no replica points to, and return their number.
 
-        Args:
-            among: Names of files to look at; None for all. Another process may have written one
-                whose rows are not confirmed yet.
+        A driver that was killed may have left one. Only files whose names are those of checkpoints
+        are touched: what else lies in the folder is somebody's own.
         """
+        kept = self._checkpoints()
+        orphans = [
+            path.name
+            for path in self.checkpoints_folder.iterdir()
+            if _CHECKPOINT.fullmatch(path.name) and path.name not in kept and path.is_file()
+        ]
+        for name in orphans:
+            self._remove(name)
+        return len(orphans)
+
+    def _checkpoints(self) -> set[str]:
+        """Names of the checkpoints that some replica goes on from."""
         with _schema.plain_errors(self._database):
             found = self._connection.execute("SELECT DISTINCT checkpoint FROM members").fetchall()
-        kept = {name for (name,) in found}
-        there = self.checkpoints_folder.iterdir()
-        if among is not None:
-            there = (p for name in among if (p := self.checkpoints_folder / name).exists())
-        orphans = [path for path in there if path.name not in kept]
-        for path in orphans:
-            path.unlink()
-        return len(orphans)
+        return {name for (name,) in found if name is not None}
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # it is in nobody's way
+            (self.checkpoints_folder / name).unlink()
 
     def close(self) -> None:
         """Fold the journal into run.sqlite, so that the one file can be copied; give the lock back.

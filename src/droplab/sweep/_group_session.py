@@ -172,8 +172,6 @@ class _GroupWork:
             checkpoint = self._checkpoint(epoch.epoch)
         self._store.commit_epochs(rows, checkpoint, self._logged)
         self._logged.clear()
-        if checkpoint is not None:
-            self._store.remove_orphans()
         for row in rows:
             self._observer.epoch_done(row)
 

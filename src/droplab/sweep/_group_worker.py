@@ -101,10 +101,6 @@ class RemoteStore:
         self._tell("store", "commit_epochs", tuple(rows), checkpoint, tuple(batches))
         return len(rows)
 
-    def remove_orphans(self) -> int:
-        """Leave that to the driver, who knows what other workers need."""
-        return 0
-
 
 class RemoteObserver(Observer):
     """Sends the events of a group to the driver."""

@@ -26,7 +26,6 @@ class GroupWorkerSession(Session):
     def __post_init__(self) -> None:
         self._pool = WorkerPool[GroupTask](train_group, self.plan.workers)
         self._short_of_memory: set[Group] = set()
-        self._checkpoints: dict[Group, str] = {}
 
     def train_all(self) -> None:
         """Train every group of the stored plan that is not done.
@@ -53,8 +52,6 @@ class GroupWorkerSession(Session):
         going_on = [m for m in members if m.state not in ("done", "nan")]
         first = going_on[0] if going_on else members[0]
         checkpoint = self.store.checkpoint(first.arm, first.seed)
-        if checkpoint is not None:
-            self._checkpoints[group] = checkpoint.name
         return GroupTask(
             group, attempt, self.store.folder, members, rows, checkpoint, self.log_every
         )
@@ -67,8 +64,6 @@ class GroupWorkerSession(Session):
             return False
         if message.kind == "store":
             getattr(self.store, message.name)(*message.arguments)
-            if message.name == "commit_epochs" and message.arguments[1] is not None:
-                self._forget_older(task.group, message.arguments[1])
         elif message.kind == "observer":
             getattr(self.observer, message.name)(*message.arguments)
         elif message.kind == "memory":
@@ -76,12 +71,6 @@ class GroupWorkerSession(Session):
         elif message.kind == "error":
             self._fail(task, message.name)
         return message.kind == "done"
-
-    def _forget_older(self, group: Group, checkpoint: str) -> None:
-        older = self._checkpoints.get(group)
-        self._checkpoints[group] = checkpoint
-        if older is not None and older != checkpoint:
-            self.store.remove_orphans(among=[older])
 
     def _again(self, task: GroupTask, code: int | None) -> list[GroupTask]:
         group = task.group

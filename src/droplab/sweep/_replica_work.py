@@ -129,13 +129,8 @@ def _saved(
 def commit(
     session: Session, task: Task, result: EpochResult, checkpoint: str, logged: list[BatchRow]
 ) -> None:
-    """Confirm an epoch with its checkpoint and what was logged, which is then forgotten.
-
-    The checkpoint before is removed after that: what the store points to is always there.
-    """
-    store, row = session.store, row_of(task.arm, task.seed, result)
-    store.commit_epoch(row, checkpoint, logged)
+    """Confirm an epoch with its checkpoint and what was logged, which is then forgotten."""
+    row = row_of(task.arm, task.seed, result)
+    session.store.commit_epoch(row, checkpoint, logged)
     logged.clear()
-    before = checkpoint_name(session.experiment.recipe, task.arm, task.seed, result.epoch - 1)
-    (store.checkpoints_folder / before).unlink(missing_ok=True)
     session.observer.epoch_done(row)
