@@ -26,7 +26,6 @@ from droplab.results._driver import acquire, connect, disconnect, transaction
 from droplab.results._preflight import preflight
 from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
 
-
 _CHECKPOINT = re.compile(
     r"(\d+-[\w.-]+-seed\d+|group\d+-seed\d+-\d+)-epoch\d+\.safetensors(\.part)?", re.ASCII
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,13 @@ from droplab.errors import RunError
 from droplab.results import RunStore, load, whole_file
 
 CHECKPOINT = "0-none-seed0-epoch1.safetensors"
+
+
+def write(path, error):
+    with whole_file(path) as part:
+        part.write_bytes(b"half")
+        if error is not None:
+            raise error
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -26,9 +34,8 @@ def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
 def test_a_failure_keeps_what_was_there(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as part:
-        part.write_bytes(b"half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write(path, KeyboardInterrupt())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -36,15 +43,13 @@ def test_a_failure_keeps_what_was_there(tmp_path):
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_a_sentence(tmp_path, code):
     with pytest.raises(RunError, match="file: the disk is full; free some space"):
-        with whole_file(tmp_path / "file"):
-            raise OSError(code, os.strerror(code))
+        write(tmp_path / "file", OSError(code, os.strerror(code)))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_refusals_say_what_the_system_said(tmp_path):
     with pytest.raises(RunError, match=r"file: cannot be written \(Input/output error\)"):
-        with whole_file(tmp_path / "file"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write(tmp_path / "file", OSError(errno.EIO, os.strerror(errno.EIO)))
 
 
 def test_the_file_is_synchronised_before_it_gets_its_name_and_the_folder_after(
@@ -54,7 +59,8 @@ def test_the_file_is_synchronised_before_it_gets_its_name_and_the_folder_after(
     real = os.fsync
 
     def fsync(handle):
-        target = os.readlink(f"/proc/self/fd/{handle}") if os.path.isdir("/proc/self/fd") else ""
+        link = Path(f"/proc/self/fd/{handle}")
+        target = str(link.readlink()) if link.is_symlink() else ""
         seen.append((target.removeprefix(str(tmp_path)), path.exists()))
         real(handle)
 
@@ -69,8 +75,7 @@ def test_the_file_is_synchronised_before_it_gets_its_name_and_the_folder_after(
 
 def test_a_removed_folder_is_not_made_again(tmp_path, create, row):
     with pytest.raises(RunError, match="the folder is gone"):
-        with whole_file(tmp_path / "gone" / "file"):
-            pass
+        write(tmp_path / "gone" / "file", None)
     store = create(tmp_path / "run")
     store.commit_epoch(row())
     shutil.rmtree(tmp_path / "run")
