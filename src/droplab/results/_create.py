@@ -22,6 +22,8 @@ def create_folder(
     digest: str,
     environment: Mapping[str, Any],
     members: Sequence[tuple[str, int]],
+    plan: Mapping[str, Any],
+    notes: Mapping[str, str],
 ) -> None:
     """Write recipe.toml, an empty run.sqlite and the folders beside them.
 
@@ -37,7 +39,7 @@ def create_folder(
         "digest": digest,
         "recipe": recipe_toml,
         "environment": json.dumps(dict(environment), allow_nan=False),
-        "plan": "{}",
+        "plan": json.dumps(dict(plan), allow_nan=False),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     recipe = folder / _schema.RECIPE
@@ -51,7 +53,7 @@ def create_folder(
         with whole_file(recipe) as part:
             part.write_bytes(recipe_toml.encode())
         with whole_file(database) as part, _schema.plain_errors(database):
-            _write(part, values, members)
+            _write(part, values, members, notes)
     except OSError as error:
         raise RunError(
             f"{folder}: the run cannot be created ({error.strerror or error}); "
@@ -83,7 +85,12 @@ def prepare_folders(folder: Path) -> None:
     remove_temporary(folder)
 
 
-def _write(path: Path, values: Mapping[str, str], members: Sequence[tuple[str, int]]) -> None:
+def _write(
+    path: Path,
+    values: Mapping[str, str],
+    members: Sequence[tuple[str, int]],
+    notes: Mapping[str, str],
+) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = FULL")
@@ -94,6 +101,7 @@ def _write(path: Path, values: Mapping[str, str], members: Sequence[tuple[str, i
             "INSERT INTO members (position, arm, seed) VALUES (?, ?, ?)",
             [(i, arm, seed) for i, (arm, seed) in enumerate(members)],
         )
+        connection.executemany("INSERT INTO notes VALUES (?, ?)", notes.items())
         connection.execute("COMMIT")
     finally:
         connection.close()

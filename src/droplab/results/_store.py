@@ -65,6 +65,9 @@ class RunStore:
         digest: str,
         environment: Mapping[str, Any],
         members: Sequence[tuple[str, int]],
+        *,
+        plan: Mapping[str, Any] | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> Self:
         """Begin a run in an empty or new folder and hold it open for writing.
 
@@ -74,6 +77,8 @@ class RunStore:
             digest: The recipe's digest; resuming under another one is refused.
             environment: What `environment()` returned, with what the engine knows besides.
             members: (arm, seed) of every replica, in the order in which results are listed.
+            plan: The execution plan, if it is known; see `set_plan`.
+            notes: Texts to keep beside the rows; see `set_note`.
 
         Raises:
             RunError: The folder holds a run already, another driver is at it, or it cannot be
@@ -82,7 +87,7 @@ class RunStore:
         path = preflight(folder)
         lock = acquire(path)
         try:
-            create_folder(path, recipe_toml, digest, environment, members)
+            create_folder(path, recipe_toml, digest, environment, members, plan or {}, notes or {})
             return cls(path, lock, connect(path))
         except BaseException:
             lock.release()
@@ -105,7 +110,11 @@ class RunStore:
         """
         path = Path(folder).expanduser().absolute()
         if not (path / _schema.DATABASE).is_file():
-            raise RunError(f"{path}: expected a run to resume, found no {_schema.DATABASE} in it")
+            raise RunError(
+                f"{path}: expected a run to resume, found no {_schema.DATABASE} in it; name its "
+                "folder with --out (without it, the folder follows from the recipe and its "
+                "--seeds, --epochs and --set)"
+            )
         lock = acquire(path)
         try:
             store = cls(path, lock, connect(path))
@@ -297,6 +306,11 @@ class RunStore:
                 (row.arm, row.seed, row.loss, row.accuracy, row.ece),
             )
         return done.rowcount == 1
+
+    def notes(self) -> dict[str, str]:
+        """Return the texts that are kept beside the rows."""
+        with _schema.plain_errors(self._database):
+            return _tables.notes(self._connection)
 
     def set_note(self, name: str, text: str) -> None:
         """Keep a text beside the rows under a name ("patch", "data"); a later one replaces it."""

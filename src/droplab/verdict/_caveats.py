@@ -33,6 +33,7 @@ def caveats(
     others = [arm for arm in arms if arm.word is not None]
     return (
         *_unfinished(table),
+        *_changed_code(notes),
         *_diverged(table, baseline.name),
         *_missing(table, arms),
         *_few(others, primary, level),
@@ -50,6 +51,15 @@ def _unfinished(table: Table) -> list[str]:
     return [
         f"The run is not finished: arms are judged after epoch {table.epoch} of "
         f"{table.recipe.epochs}."
+    ]
+
+
+def _changed_code(notes: Mapping[str, str]) -> list[str]:
+    if "changed code" not in notes:
+        return []
+    return [
+        "The run was resumed with other code than it began with "
+        f"({'; '.join(notes['changed code'].splitlines())}): its rows are not all of one model."
     ]
 
 
