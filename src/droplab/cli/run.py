@@ -40,7 +40,16 @@ PLAN_HELP = (
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/NAME-DIGEST]."
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in the run folder.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the run folder, with the recipe, arms and code it began with.",
+)
+@click.option(
+    "--changed-code",
+    is_flag=True,
+    help="Resume although the code, or the version of torch or droplab, has changed.",
+)
 @click.option(
     "--budget", metavar="TIME", help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h."
 )
@@ -67,6 +76,7 @@ def command(
     settings: tuple[str, ...],
     out: Path | None,
     resume: bool,
+    changed_code: bool,
     budget: str | None,
     log_every: int | None,
     device: str | None,
@@ -96,6 +106,7 @@ def command(
         arms=arms,
         out=out,
         resume=resume,
+        changed_code=changed_code,
         budget=parse_time(budget) if budget else None,
         device=device,
         plan=plan,
@@ -113,6 +124,7 @@ def run_and_show(
     arms: tuple[str, ...] = (),
     out: Path | None = None,
     resume: bool = False,
+    changed_code: bool = False,
     budget: float | None = None,
     device: str | None = None,
     plan: str | None = None,
@@ -160,6 +172,7 @@ def run_and_show(
                     out,
                     arms=arms,
                     resume=resume,
+                    changed_code=changed_code,
                     plan=given,
                     measure=measure,
                     budget=budget,

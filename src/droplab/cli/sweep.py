@@ -37,7 +37,16 @@ DEFAULT_SEEDS = 8
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/NAME-DIGEST]."
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in the run folder.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the run folder, with the recipe, arms and code it began with.",
+)
+@click.option(
+    "--changed-code",
+    is_flag=True,
+    help="Resume although the code, or the version of torch or droplab, has changed.",
+)
 @click.option(
     "--budget", metavar="TIME", help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h."
 )
@@ -60,6 +69,7 @@ def command(
     epochs: int | None,
     out: Path | None,
     resume: bool,
+    changed_code: bool,
     budget: str | None,
     device: str | None,
     plan: str | None,
@@ -91,6 +101,7 @@ def command(
         spec,
         out=out,
         resume=resume,
+        changed_code=changed_code,
         budget=parse_time(budget) if budget else None,
         device=device,
         plan=plan,

@@ -14,6 +14,7 @@ from droplab.results._rows import (
     TestRow,
 )
 from droplab.results._store import RunStore
+from droplab.results._whole_file import whole_file
 
 __all__ = [
     "BatchRow",
@@ -26,4 +27,5 @@ __all__ = [
     "environment",
     "load",
     "preflight",
+    "whole_file",
 ]

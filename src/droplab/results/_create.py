@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,9 @@ from typing import Any
 
 from droplab.errors import RunError
 from droplab.results import _schema
+from droplab.results._whole_file import remove_temporary, whole_file
+
+FOLDERS = ("weights", "checkpoints")
 
 
 def create_folder(
@@ -20,6 +22,8 @@ def create_folder(
     digest: str,
     environment: Mapping[str, Any],
     members: Sequence[tuple[str, int]],
+    plan: Mapping[str, Any],
+    notes: Mapping[str, str],
 ) -> None:
     """Write recipe.toml, an empty run.sqlite and the folders beside them.
 
@@ -35,21 +39,21 @@ def create_folder(
         "digest": digest,
         "recipe": recipe_toml,
         "environment": json.dumps(dict(environment), allow_nan=False),
-        "plan": "{}",
+        "plan": json.dumps(dict(plan), allow_nan=False),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    part = folder / (_schema.DATABASE + ".part")
+    recipe = folder / _schema.RECIPE
     try:
-        for name in ("weights", "checkpoints"):
-            (folder / name).mkdir(exist_ok=True)
-        part.unlink(missing_ok=True)
-        with _schema.plain_errors(part):
-            _write(part, values, members)
-        recipe = folder / (_schema.RECIPE + ".part")
-        recipe.write_text(recipe_toml, encoding="utf-8")
-        recipe.replace(folder / _schema.RECIPE)
-        part.replace(database)
-        _sync(folder)
+        if recipe.exists() and recipe.read_bytes() != recipe_toml.encode():
+            raise RunError(
+                f"{recipe}: is there already and is not the recipe of this run, it would be "
+                "overwritten; choose another folder with --out"
+            )
+        prepare_folders(folder)
+        with whole_file(recipe) as part:
+            part.write_bytes(recipe_toml.encode())
+        with whole_file(database) as part, _schema.plain_errors(database):
+            _write(part, values, members, notes)
     except OSError as error:
         raise RunError(
             f"{folder}: the run cannot be created ({error.strerror or error}); "
@@ -57,7 +61,36 @@ def create_folder(
         ) from error
 
 
-def _write(path: Path, values: Mapping[str, str], members: Sequence[tuple[str, int]]) -> None:
+def prepare_folders(folder: Path) -> None:
+    """Make the folders of a run, and remove what a killed driver left half written.
+
+    Raises:
+        RunError: One of them cannot be made, or is a link: files of somebody else may lie behind
+            it, or the checkpoints of another run, which have the same names.
+    """
+    for path in (folder / name for name in FOLDERS):
+        if path.is_symlink():
+            raise RunError(
+                f"{path}: expected a folder of this run alone, found a link; put a folder in its "
+                "place, or keep the whole run elsewhere with --out"
+            )
+        try:
+            path.mkdir(exist_ok=True)
+            remove_temporary(path)
+        except OSError as error:
+            raise RunError(
+                f"{path}: expected a folder that can be written to ({error.strerror or error}); "
+                "check what is there and its permissions"
+            ) from error
+    remove_temporary(folder)
+
+
+def _write(
+    path: Path,
+    values: Mapping[str, str],
+    members: Sequence[tuple[str, int]],
+    notes: Mapping[str, str],
+) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = FULL")
@@ -68,17 +101,7 @@ def _write(path: Path, values: Mapping[str, str], members: Sequence[tuple[str, i
             "INSERT INTO members (position, arm, seed) VALUES (?, ?, ?)",
             [(i, arm, seed) for i, (arm, seed) in enumerate(members)],
         )
+        connection.executemany("INSERT INTO notes VALUES (?, ?)", notes.items())
         connection.execute("COMMIT")
     finally:
         connection.close()
-
-
-def _sync(folder: Path) -> None:
-    """Make the renames lasting, where a folder can be synchronised at all."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

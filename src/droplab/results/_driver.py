@@ -56,6 +56,11 @@ def connect(folder: Path) -> sqlite3.Connection:
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path) -> Generator[sqlite3.Connection]:
     """Write all that the block writes to the database at `path`, or nothing if it raises."""
+    if not path.is_file():  # SQLite would go on writing to a file that has no name any more
+        raise RunError(
+            f"{path}: the file is gone, it was removed while the run was written; begin the run "
+            "anew"
+        )
     with _schema.plain_errors(path):
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -69,6 +74,9 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Generator[sqlite3
 
 def disconnect(connection: sqlite3.Connection, path: Path) -> None:
     """Fold the journal into the database at `path`, if no reader is in the way, and close it."""
+    if not path.is_file():  # somebody removed it; whoever writes or reads next is told
+        connection.close()
+        return
     with _schema.plain_errors(path):
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -6,11 +6,13 @@ same lock and connection, and what it promises holds only as long as nobody else
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,10 +21,16 @@ from filelock import FileLock
 
 from droplab.errors import RunError
 from droplab.results import _schema, _tables
-from droplab.results._create import create_folder
+from droplab.results._create import create_folder, prepare_folders
 from droplab.results._driver import acquire, connect, disconnect, transaction
 from droplab.results._preflight import preflight
 from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
+
+_CHECKPOINT = re.compile(
+    r"(\d+-[\w.-]+-seed\d+(-\d+-replicas)?|group\d+-seed\d+-\d+)-epoch\d+\.safetensors(\.part)?",
+    re.ASCII,
+)
+"""What the engine calls checkpoints, and earlier versions called unfinished ones."""
 
 
 class RunStore:
@@ -58,6 +66,9 @@ class RunStore:
         digest: str,
         environment: Mapping[str, Any],
         members: Sequence[tuple[str, int]],
+        *,
+        plan: Mapping[str, Any] | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> Self:
         """Begin a run in an empty or new folder and hold it open for writing.
 
@@ -67,6 +78,8 @@ class RunStore:
             digest: The recipe's digest; resuming under another one is refused.
             environment: What `environment()` returned, with what the engine knows besides.
             members: (arm, seed) of every replica, in the order in which results are listed.
+            plan: The execution plan, if it is known; see `set_plan`.
+            notes: Texts to keep beside the rows; see `set_note`.
 
         Raises:
             RunError: The folder holds a run already, another driver is at it, or it cannot be
@@ -75,7 +88,7 @@ class RunStore:
         path = preflight(folder)
         lock = acquire(path)
         try:
-            create_folder(path, recipe_toml, digest, environment, members)
+            create_folder(path, recipe_toml, digest, environment, members, plan or {}, notes or {})
             return cls(path, lock, connect(path))
         except BaseException:
             lock.release()
@@ -98,7 +111,11 @@ class RunStore:
         """
         path = Path(folder).expanduser().absolute()
         if not (path / _schema.DATABASE).is_file():
-            raise RunError(f"{path}: expected a run to resume, found no {_schema.DATABASE} in it")
+            raise RunError(
+                f"{path}: expected a run to resume, found no {_schema.DATABASE} in it; name its "
+                "folder with --out (without it, the folder follows from the recipe and its "
+                "--seeds, --epochs and --set)"
+            )
         lock = acquire(path)
         try:
             store = cls(path, lock, connect(path))
@@ -119,8 +136,7 @@ class RunStore:
                 f"{self.folder}: was made with another recipe (digest {own[:12]}, given "
                 f"{digest[:12]}); resume it with its own {_schema.RECIPE} or choose a new folder"
             )
-        for name in ("weights", "checkpoints"):
-            (self.folder / name).mkdir(exist_ok=True)
+        prepare_folders(self.folder)
         with transaction(self._connection, self._database) as sql:
             sql.execute("UPDATE members SET state = 'waiting' WHERE state = 'running'")
         self.remove_orphans()
@@ -210,6 +226,8 @@ class RunStore:
     ) -> int:
         """Confirm the rows of a group of replicas and the pointer to their checkpoint, at once.
 
+        Checkpoints that no replica points to any more are then deleted.
+
         A row that is there already is not written again: a resumed run may come past it. It must
         then be the same row to the last bit (its seconds aside), or the call is refused.
 
@@ -232,11 +250,15 @@ class RunStore:
                 "found none; write and rename it before its rows are committed"
             )
         with transaction(self._connection, self._database) as sql:
+            before = self._checkpoints()
             written = sum(self._put_epoch(sql, row, checkpoint) for row in rows)
             sql.executemany(
                 "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)",
                 [(b.arm, b.seed, b.step, b.loss) for b in batches],
             )
+        if checkpoint is not None:
+            for name in before - self._checkpoints():
+                self._remove(name)
         return written
 
     def _put_epoch(self, sql: sqlite3.Connection, row: EpochRow, checkpoint: str | None) -> bool:
@@ -286,28 +308,41 @@ class RunStore:
             )
         return done.rowcount == 1
 
+    def notes(self) -> dict[str, str]:
+        """Return the texts that are kept beside the rows."""
+        with _schema.plain_errors(self._database):
+            return _tables.notes(self._connection)
+
     def set_note(self, name: str, text: str) -> None:
         """Keep a text beside the rows under a name ("patch", "data"); a later one replaces it."""
         with transaction(self._connection, self._database) as sql:
             sql.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
 
-    def remove_orphans(self, among: Iterable[str] | None = None) -> int:
-        """Delete the files in `checkpoints/` that no replica points to, and return their number.
+    def remove_orphans(self) -> int:
+        """Delete the checkpoints that no replica points to, and return their number.
 
-        Args:
-            among: Names of files to look at; None for all. Another process may have written one
-                whose rows are not confirmed yet.
+        A driver that was killed may have left one. Only files whose names are those of checkpoints
+        are touched: what else lies in the folder is somebody's own.
         """
+        kept = self._checkpoints()
+        orphans = [
+            path.name
+            for path in self.checkpoints_folder.iterdir()
+            if _CHECKPOINT.fullmatch(path.name) and path.name not in kept and path.is_file()
+        ]
+        for name in orphans:
+            self._remove(name)
+        return len(orphans)
+
+    def _checkpoints(self) -> set[str]:
+        """Names of the checkpoints that some replica goes on from."""
         with _schema.plain_errors(self._database):
             found = self._connection.execute("SELECT DISTINCT checkpoint FROM members").fetchall()
-        kept = {name for (name,) in found}
-        there = self.checkpoints_folder.iterdir()
-        if among is not None:
-            there = (p for name in among if (p := self.checkpoints_folder / name).exists())
-        orphans = [path for path in there if path.name not in kept]
-        for path in orphans:
-            path.unlink()
-        return len(orphans)
+        return {name for (name,) in found if name is not None}
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # it is in nobody's way
+            (self.checkpoints_folder / name).unlink()
 
     def close(self) -> None:
         """Fold the journal into run.sqlite, so that the one file can be copied; give the lock back.

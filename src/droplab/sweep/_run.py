@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from droplab import results
-from droplab.errors import RunError
-from droplab.recipe import Arm, Recipe, dumps, loads
+from droplab.errors import ArgumentError, RunError
+from droplab.recipe import Arm, Recipe, dumps
 from droplab.results import RunResult, RunStore
+from droplab.sweep._code import code_of
 from droplab.sweep._describe import class_counts, own_dropout
 from droplab.sweep._experiment import Experiment, resolve, select
 from droplab.sweep._folders import default_folder
@@ -18,6 +19,13 @@ from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
 from droplab.sweep._planning import choose_plan, fit_budget
+from droplab.sweep._resume import (
+    check_same_arms,
+    check_same_code,
+    check_same_data,
+    check_same_device,
+    own_recipe,
+)
 from droplab.sweep._session import Session
 from droplab.sweep._stored_plans import PLAN_FILE, write_plan
 from droplab.train import ExecutionPlan, choose_device, compiler
@@ -29,6 +37,7 @@ def run(
     *,
     arms: Sequence[str] | None = None,
     resume: bool = False,
+    changed_code: bool = False,
     plan: ExecutionPlan | None = None,
     measure: bool = False,
     device: str | None = None,
@@ -46,8 +55,11 @@ def run(
     Args:
         recipe: The recipe.
         out: The run's folder; None chooses `runs/<name>-<digest>` in the working directory.
-        arms: Names of the arms to train; None for all.
-        resume: Go on with the run in that folder, to the same bits, instead of starting one.
+        arms: Names of the arms to train; None for all, or for those that a resumed run has.
+        resume: Go on with the run in that folder, to the same bits, instead of starting one. What
+            it began with must be the same: recipe, arms, device, data, and the code behind them.
+        changed_code: Resume although your source, or a version of torch or droplab, has changed
+            since the run began. The verdict then says that the rows are of both.
         plan: How steps are executed; None measures a few on this machine, or takes what was
             measured for a run like this one before. A resumed run replays the plan that it began
             with.
@@ -85,6 +97,7 @@ def run(
         out,
         arms=arms,
         resume=resume,
+        changed_code=changed_code,
         plan=plan,
         measure=measure,
         device=device,
@@ -100,6 +113,7 @@ def run_experiment(
     *,
     arms: Sequence[str] | None = None,
     resume: bool = False,
+    changed_code: bool = False,
     plan: ExecutionPlan | None = None,
     measure: bool = False,
     device: str | None = None,
@@ -109,6 +123,8 @@ def run_experiment(
 ) -> RunResult:
     """Run an experiment whose names are resolved; the arguments are those of `run`."""
     observer = observer or Observer()
+    if changed_code and not resume:
+        raise ArgumentError("changed_code (--changed-code): goes with a run to resume (--resume)")
     recipe = experiment.recipe
     chosen = select(recipe, arms)
     folder = Path(out) if out is not None else default_folder(recipe, existing=resume)
@@ -120,14 +136,18 @@ def run_experiment(
         )
         if budget is not None:
             recipe = fit_budget(experiment, chosen, plan, budget)
-            experiment = dataclasses.replace(experiment, recipe=recipe)
-        store = _create(experiment, chosen, folder, plan)
+        asked = experiment.recipe.seeds
+        experiment = dataclasses.replace(experiment, recipe=recipe)
+        store = _create(experiment, chosen, folder, plan, asked)
     with store:
-        if resume:
-            recipe = _recipe_of(store, recipe)
-            experiment = dataclasses.replace(experiment, recipe=recipe)
-        _check_same_data(store, experiment)
         plan = ExecutionPlan.from_dict(store.plan)
+        if resume:
+            check_same_arms(store, arms)
+            recipe = own_recipe(store, recipe)
+            experiment = dataclasses.replace(experiment, recipe=recipe)
+            check_same_device(store, plan.device, device)
+            check_same_data(store, experiment)
+            check_same_code(store, experiment, changed_code=changed_code)
         choose_device(plan.device)
         if plan.compiled and compiler() is None:
             raise RunError(
@@ -148,7 +168,11 @@ def run_experiment(
 
 
 def _create(
-    experiment: Experiment, arms: Sequence[Arm], folder: Path, plan: ExecutionPlan
+    experiment: Experiment,
+    arms: Sequence[Arm],
+    folder: Path,
+    plan: ExecutionPlan,
+    asked_seeds: Sequence[int],
 ) -> RunStore:
     recipe = experiment.recipe
     members = [(arm.name, seed) for arm in arms for seed in recipe.seeds]
@@ -156,47 +180,37 @@ def _create(
     weights = sum(t.numel() * t.element_size() for t in replica.model.state_dict().values())
     # last and best weights of each replica, two checkpoints at a time, rows, and some room
     results.preflight(folder, weights * (2 * len(members) + 8) + 20_000_000)
-    store = RunStore.create(folder, dumps(recipe), recipe.digest, results.environment(), members)
+    groups = make_groups(arms, recipe.seeds, plan.group) if plan.group > 1 else ()
+    listed = {"groups": [group.to_list() for group in groups]} if groups else {}
+    splits = experiment.splits
+    sizes = {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test) if splits.test is not None else 0,
+    }
+    parameters = sum(p.numel() for p in replica.model.parameters())
+    counts = class_counts(splits, len(experiment.classes))
+    about = {**experiment.dataset, **sizes, "classes": list(experiment.classes), **counts}
+    notes = {
+        "data": json.dumps(about),
+        "dropout": json.dumps(own_dropout(experiment)),
+        "model": json.dumps({"parameters": parameters, "text": str(replica.model)}),
+        "code": code_of(experiment).to_json(),
+    }
+    if recipe.seeds != tuple(asked_seeds):
+        notes["budget"] = json.dumps({"seeds": list(asked_seeds)})
+    store = RunStore.create(
+        folder,
+        dumps(recipe),
+        recipe.digest,
+        results.environment(),
+        members,
+        plan={**plan.to_dict(), **listed},
+        notes=notes,
+    )
     try:
-        groups = make_groups(arms, recipe.seeds, plan.group) if plan.group > 1 else ()
-        listed = {"groups": [group.to_list() for group in groups]} if groups else {}
-        store.set_plan({**plan.to_dict(), **listed})
         write_plan(store.folder / PLAN_FILE, plan)
-        splits = experiment.splits
-        sizes = {
-            "train": len(splits.train),
-            "validation": len(splits.validation),
-            "test": len(splits.test) if splits.test is not None else 0,
-        }
-        parameters = sum(p.numel() for p in replica.model.parameters())
-        counts = class_counts(splits, len(experiment.classes))
-        about = {**experiment.dataset, **sizes, "classes": list(experiment.classes), **counts}
-        store.set_note("data", json.dumps(about))
-        store.set_note("dropout", json.dumps(own_dropout(experiment)))
-        store.set_note("model", json.dumps({"parameters": parameters, "text": str(replica.model)}))
     except BaseException:
         store.close()
         raise
     return store
-
-
-def _recipe_of(store: RunStore, recipe: Recipe) -> Recipe:
-    """The recipe that the run in `store` follows: `recipe`, or its first seeds under a budget."""
-    own = loads(store.recipe_toml)
-    count = len(own.seeds)
-    if dataclasses.replace(recipe, seeds=recipe.seeds[:count]).digest != own.digest:
-        raise RunError(
-            f"{store.folder}: was begun with another recipe (digest {own.digest[:12]}, given "
-            f"{recipe.digest[:12]}); resume it with its own recipe.toml, or choose a new folder"
-        )
-    return own
-
-
-def _check_same_data(store: RunStore, experiment: Experiment) -> None:
-    recorded = json.loads(results.load(store.folder).notes.get("data", "{}"))
-    if recorded.get("checksum") != experiment.dataset["checksum"]:
-        raise RunError(
-            f"{store.folder}: the run began on data with checksum {recorded.get('checksum')}, "
-            f"and {experiment.dataset['name']} now has {experiment.dataset['checksum']}; put the "
-            "old data back, or start a new run"
-        )

@@ -53,7 +53,6 @@ class Session:
     def __post_init__(self) -> None:
         self._pool = WorkerPool[Task](work, self.plan.workers)
         self._short_of_memory: set[Group] = set()
-        self._checkpoints: dict[Group, str] = {}
 
     def train_all(self) -> None:
         """Train every group that is not done, from where its last checkpoint left it.
@@ -87,8 +86,6 @@ class Session:
         rows = tuple(row for row in self.store.rows() if (row.arm, row.seed) in names)
         task = Task(group, attempt, members, rows, None, self.log_every)
         checkpoint = self.store.checkpoint(*(task.going_on or group.members)[0])
-        if checkpoint is not None:
-            self._checkpoints[group] = checkpoint.name
         return dataclasses.replace(task, checkpoint=checkpoint)
 
     def _train_here(self, tasks: list[Task]) -> None:
@@ -115,8 +112,6 @@ class Session:
                 self.observer.batches_logged(row.arm, row.seed, row.step, row.loss)
             case Measured(rows, checkpoint, logged):
                 self.store.commit_epochs(rows, checkpoint, logged)
-                if checkpoint is not None:
-                    self._forget_older(task.group, checkpoint)
                 for row in rows:
                     self.observer.epoch_done(row)
             case StateChanged(arm, seed, state, message):
@@ -130,13 +125,6 @@ class Session:
             case Done():
                 return True
         return False
-
-    def _forget_older(self, group: Group, checkpoint: str) -> None:
-        """Remove the checkpoint before: what the store points to is always there."""
-        older = self._checkpoints.get(group)
-        self._checkpoints[group] = checkpoint
-        if older is not None and older != checkpoint:
-            self.store.remove_orphans(among=[older])
 
     def _again(self, task: Task, code: int | None) -> list[Task]:
         if task.group in self._short_of_memory:

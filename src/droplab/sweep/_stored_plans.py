@@ -8,7 +8,6 @@ import hashlib
 import inspect
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from torch import nn
 
 from droplab import results
 from droplab.data import Split
-from droplab.errors import ArgumentError, DroplabError
+from droplab.errors import ArgumentError, DroplabError, RunError
 from droplab.recipe import Arm
-from droplab.results import environment
+from droplab.results import environment, whole_file
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._trial import first_batch
 from droplab.sweep._worker import can_send
@@ -96,21 +95,19 @@ def remembered(key: str) -> ExecutionPlan | None:
 def remember(key: str, plan: ExecutionPlan) -> None:
     """Keep a measured plan, whole or not at all; a folder that cannot be written is no error."""
     folder = plans_folder()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RunError):
         folder.mkdir(parents=True, exist_ok=True)
         write_plan(folder / f"{key}.json", plan)
 
 
 def write_plan(path: Path, plan: ExecutionPlan) -> None:
-    """Write a plan as JSON, under another name until all of it is there."""
-    number, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
-            json.dump(plan.to_dict(), file, indent=2)
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    """Write a plan as JSON, whole or not at all.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    with whole_file(path) as part:
+        part.write_text(json.dumps(plan.to_dict(), indent=2), encoding="utf-8")
 
 
 def read_plan(path: str | Path, *, replicas: int) -> ExecutionPlan:

@@ -85,6 +85,7 @@ def sweep(
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
+    changed_code: bool = False,
     execution: ExecutionPlan | None = None,
     device: str | None = None,
     observer: Observer | None = None,
@@ -114,7 +115,8 @@ def sweep(
         primary: The metric that decides.
         name: What the run is called.
         out: The run's folder; None chooses `runs/<name>-<digest>`.
-        resume: Go on with the run in that folder.
+        resume: Go on with the run in that folder, with what it began with.
+        changed_code: Resume although your source, or a version of torch or droplab, has changed.
         execution: How steps are executed; None measures a few.
         device: "cpu" or "cuda"; None takes a CUDA device if there is one.
         observer: Told of everything as it happens.
@@ -174,7 +176,13 @@ def sweep(
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
     experiment = assemble(recipe, splits, about, classes, build, make_optimizer)
     result = run_experiment(
-        experiment, out, resume=resume, plan=execution, device=device, observer=observer
+        experiment,
+        out,
+        resume=resume,
+        changed_code=changed_code,
+        plan=execution,
+        device=device,
+        observer=observer,
     )
     verdict = judge(result)
     arm = verdict.best.arm if verdict.best is not None else recipe.baseline.name

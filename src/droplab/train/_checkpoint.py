@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from droplab.errors import RunError
+from droplab.results import whole_file
 from droplab.train._executor import Executor
 
 Name = tuple[str, int]
@@ -109,9 +112,11 @@ def load_checkpoint(executor: Executor, names: Sequence[Name], path: Path) -> in
 
 
 def write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Write tensors to `path`, under a temporary name that is then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    """Write tensors to `path`, under a temporary name that is then renamed.
+
+    Raises:
+        RunError: If the disk is full, or the folder is gone or refuses it.
+    """
     kept: set[int] = set()
     own: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -122,8 +127,13 @@ def write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: Pa
             whole = whole.clone()
         kept.add(whole.untyped_storage().data_ptr())
         own[name] = whole
-    save_file(own, part, metadata)
-    part.replace(path)
+    with whole_file(path) as part:
+        try:
+            save_file(own, part, metadata)
+        except SafetensorError as error:
+            # it tells what the system said in words alone: "... (os error 28)"
+            code = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(code[1]) if code else errno.EIO, str(error)) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ def caveats(
     others = [arm for arm in arms if arm.word is not None]
     return (
         *_unfinished(table),
+        *_changed_code(about),
         *_diverged(table, baseline.name),
         *(arm.sentence for arm in others if arm.word == "unstable"),
         *_missing(table, arms),
@@ -51,6 +52,15 @@ def _unfinished(table: Table) -> list[str]:
     return [
         f"The run is not finished: arms are judged after epoch {table.epoch} of "
         f"{table.recipe.epochs}."
+    ]
+
+
+def _changed_code(about: About) -> list[str]:
+    if not about.changed_code:
+        return []
+    return [
+        "The run was resumed with other code than it began with "
+        f"({'; '.join(about.changed_code)}): its rows are not all of one model."
     ]
 
 

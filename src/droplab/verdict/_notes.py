@@ -23,12 +23,14 @@ class About:
         commonest: Name of the commonest class among them; None if unknown.
         share: Its share of them: what the constant answer gets right.
         own_dropout: What the model drops by itself, place to p.
+        changed_code: What was not as before when the run was resumed all the same.
     """
 
     validation: int | None = None
     commonest: str | None = None
     share: float = math.nan
     own_dropout: Mapping[str, float] = field(default_factory=dict[str, float])
+    changed_code: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe, notes: Mapping[str, str]) -> About:
@@ -43,6 +45,7 @@ class About:
             commonest,
             share,
             {place: p for place, p in dropout.items() if isinstance(p, float) and 0 < p <= 1},
+            tuple(notes.get("changed code", "").splitlines()),
         )
 
 

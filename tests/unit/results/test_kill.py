@@ -8,21 +8,19 @@ from droplab.results import EpochRow, RunStore, load
 
 WRITER = """
 import sys
-from droplab.results import BatchRow, EpochRow, RunStore
+from droplab.results import BatchRow, EpochRow, RunStore, whole_file
 store = RunStore.open_for_resume(sys.argv[1])
 done = {(m.arm, m.seed): m.epochs_done for m in store.members()}
 epoch = done["none", 0]
 print("start", epoch, flush=True)
 while True:
     epoch += 1
-    name = f"{epoch}.bin"
-    part = store.checkpoints_folder / (name + ".part")
-    part.write_bytes(epoch.to_bytes(4, "little") * 1000)
-    part.replace(store.checkpoints_folder / name)
+    name = f"group0-seed0-2-epoch{epoch}.safetensors"
+    with whole_file(store.checkpoints_folder / name) as part:
+        part.write_bytes(epoch.to_bytes(4, "little") * 1000)
     rows = [EpochRow("none", s, epoch, *[epoch + s / 10] * 8) for s in (0, 7)]
     store.commit_epochs(rows, name, [BatchRow("none", 0, epoch, 0.5)])
     print(epoch, flush=True)
-    store.remove_orphans()
 """
 
 
@@ -50,7 +48,9 @@ def test_kill_at_any_moment_loses_tears_and_doubles_nothing(tmp_path, create):
         check(tmp_path, confirmed)
     assert confirmed > 50
     with RunStore.open_for_resume(tmp_path) as store:
-        assert store.checkpoint("none", 0) == store.checkpoint("none", 7)
+        path = store.checkpoint("none", 0)
+        assert path == store.checkpoint("none", 7)
+    assert list((tmp_path / "checkpoints").iterdir()) == [path]
     assert not (tmp_path / "run.sqlite-wal").exists()
 
 

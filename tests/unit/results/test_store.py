@@ -96,13 +96,15 @@ def test_pointer_and_row_are_one(tmp_path, create, row):
         with pytest.raises(RunError, match="expected a finished checkpoint file"):
             store.commit_epoch(row(), "missing.safetensors")
         assert store.rows() == ()
-        for name in ("one", "two", "orphan"):
+        for name in ("one", "two", "three"):
             (store.checkpoints_folder / name).write_bytes(b"x")
         store.commit_epochs([row(), row("none", 7)], "one")
         store.commit_epoch(row(epoch=2), "two")
-        assert store.remove_orphans() == 1
         assert store.checkpoint("none", 0) == store.checkpoints_folder / "two"
         assert store.checkpoint("none", 7) == store.checkpoints_folder / "one"
+        store.commit_epoch(row("none", 7, epoch=2), "three")
+        there = {path.name for path in store.checkpoints_folder.iterdir()}
+        assert there == {"two", "three"}  # nobody goes on from the first any more
         (store.checkpoints_folder / "two").unlink()
         with pytest.raises(RunError, match=r"arm 'none', seed 0 is missing"):
             store.checkpoint("none", 0)
@@ -138,7 +140,8 @@ def test_resume_goes_on_where_the_rows_end(tmp_path, create, row, plain_recipe):
         store.set_plan({"threads": 2})
         store.set_member_state("none", 0, "running")
         store.set_member_state("none", 7, "done")
-        (store.checkpoints_folder / "orphan").write_bytes(b"renamed, never committed")
+        orphan = store.checkpoints_folder / "0-none-seed0-epoch2.safetensors"
+        orphan.write_bytes(b"renamed, never committed")
     with RunStore.open_for_resume(tmp_path, digest=plain_recipe.digest) as store:
         assert list(store.checkpoints_folder.iterdir()) == []
         assert store.digest == plain_recipe.digest
@@ -175,10 +178,12 @@ def test_a_folder_with_a_run_is_not_begun_again(tmp_path, create, row):
 
 
 def test_what_a_killed_create_left_is_no_run(tmp_path, create, row):
-    (tmp_path / "run.sqlite.part").write_bytes(b"half a database")
+    half = tmp_path / ".droplab-abcd1234" / "run.sqlite"
+    half.parent.mkdir()
+    half.write_bytes(b"half a database")
     with create(tmp_path) as store:
         store.commit_epoch(row())
-    assert not (tmp_path / "run.sqlite.part").exists()
+    assert not half.parent.exists()
 
 
 def test_members_must_be_distinct(tmp_path):
@@ -209,7 +214,8 @@ def test_bad_folders_are_refused_on_resume(tmp_path, create):
 
 
 def store_is_locked(folder) -> bool:
-    (folder / "run.sqlite").unlink()
+    for name in ("run.sqlite", "recipe.toml"):
+        (folder / name).unlink()
     try:
         RunStore.create(folder, "", "d", {}, [("none", 0)]).close()
     except RunError:
