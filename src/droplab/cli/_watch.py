@@ -81,6 +81,10 @@ class Watch(Observer):
             self._fetching = True
         self._bars.update(known[what], completed=done, total=total)
 
+    def noted(self, note: str) -> None:
+        if not self._quiet:
+            self._console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:

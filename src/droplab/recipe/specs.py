@@ -29,7 +29,11 @@ def _format(value: Any) -> Any:
 
 
 def _validation(value: Any) -> Any:
-    if value == "test" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if (
+        value is None
+        or value == "test"
+        or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+    ):
         return value
     raise ValueError(
         "expected how many training examples to set aside, a whole number of at least 1, or "
@@ -56,7 +60,8 @@ class DataSpec:
         train: Train on the first `train` training examples; None: on all that are left.
         validation: Validate on the `validation` training examples that follow them (with `train`
             None: on the last ones), or "test": on the official test split, which leaves no test
-            split for the end.
+            split for the end. None: on the data's own validation split if it has one, else as
+            "test".
         in_memory: Keep the data as tensors (True), stream it (False), or "auto": in memory if it
             fits and its items come out equal twice.
 
@@ -77,7 +82,7 @@ class DataSpec:
     arguments: Arguments = field(default_factory=dict[str, Any])
     format: Annotated[Format | None, PlainValidator(_format)] = None
     train: Count | None = None
-    validation: Annotated[int | Literal["test"], PlainValidator(_validation)] = "test"
+    validation: Annotated[int | Literal["test"] | None, PlainValidator(_validation)] = None
     in_memory: Annotated[Literal["auto"] | bool, PlainValidator(_in_memory)] = "auto"
 
     @model_validator(mode="after")

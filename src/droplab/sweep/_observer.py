@@ -22,6 +22,9 @@ class Observer:
     def data_progress(self, what: str, done: int, total: int | None) -> None:
         """Data is being fetched: `done` of `total` bytes of `what` (None: not known)."""
 
+    def noted(self, note: str) -> None:
+        """Something about the data that its user should know, before training begins."""
+
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:

@@ -106,6 +106,8 @@ def run_experiment(
 ) -> RunResult:
     """Run an experiment whose names are resolved; the arguments are those of `run`."""
     observer = observer or Observer()
+    for note in experiment.splits.notes:
+        observer.noted(note)
     recipe = experiment.recipe
     chosen = select(recipe, arms)
     folder = Path(out) if out is not None else default_folder(recipe, existing=resume)
@@ -170,7 +172,13 @@ def _create(
             "test": len(splits.test) if splits.test is not None else 0,
         }
         parameters = sum(p.numel() for p in replica.model.parameters())
-        about = {**experiment.dataset, **sizes, "classes": list(experiment.classes)}
+        about = {
+            **experiment.dataset,
+            **sizes,
+            "classes": list(experiment.classes),
+            "validated_on": splits.validated_on,
+            "notes": list(splits.notes),
+        }
         store.set_note("data", json.dumps(about))
         store.set_note("model", json.dumps({"parameters": parameters, "text": str(replica.model)}))
     except BaseException:
@@ -198,4 +206,10 @@ def _check_same_data(store: RunStore, experiment: Experiment) -> None:
             f"{store.folder}: the run began on data with checksum {recorded.get('checksum')}, "
             f"and {experiment.dataset['name']} now has {experiment.dataset['checksum']}; put the "
             "old data back, or start a new run"
+        )
+    validated_on = experiment.splits.validated_on
+    if recorded.get("validated_on", validated_on) != validated_on:
+        raise RunError(
+            f"{store.folder}: the run began with validation on the {recorded['validated_on']} "
+            f"split, and would go on with the {validated_on} split; give data.validation as it was"
         )

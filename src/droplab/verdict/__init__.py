@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from droplab.verdict._caveats import validated_on
 from droplab.verdict._choose import choose
 from droplab.verdict._judge import duration, judge
 from droplab.verdict._metrics import METRICS, TEST_METRICS, Metric, metric
@@ -50,4 +51,5 @@ __all__ = [
     "metric",
     "pool",
     "smallest_p",
+    "validated_on",
 ]

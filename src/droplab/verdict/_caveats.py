@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def caveats(
         *_few(others, primary, level),
         *_skewed(table, others, primary, level),
         *_constant(others, primary),
-        *_selection(table.recipe, best, len(others)),
+        *_data_notes(notes),
+        *_selection(table.recipe, best, len(others), notes),
         *_evaluation_set(table.recipe, baseline, notes),
         *_several(others, primary),
     )
@@ -146,11 +148,42 @@ def _constant(others: list[ArmVerdict], primary: Metric) -> list[str]:
     return found
 
 
-def _selection(recipe: Recipe, best: Best | None, others: int) -> list[str]:
-    if recipe.data.validation == "test":
+def validated_on(recipe: Recipe, stored: Mapping[str, Any]) -> str:
+    """Return whose examples a run was validated on: of the "test", the "train" or its "own" split.
+
+    Args:
+        recipe: The recipe of the run.
+        stored: What the run stored about its data. Runs of earlier versions did not store this;
+            then the recipe tells, save for the data of a caller of `droplab.sweep`.
+    """
+    if isinstance(known := stored.get("validated_on"), str):
+        return known
+    if recipe.data.function == "__main__:train_and_validation":
+        return "own"
+    return "train" if isinstance(recipe.data.validation, int) else "test"
+
+
+def _stored(notes: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        found = json.loads(notes.get("data", "{}"))
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _data_notes(notes: Mapping[str, str]) -> list[str]:
+    """Return what was odd about the data when the run began."""
+    found = _stored(notes).get("notes")
+    return [str(note) for note in cast("list[object]", found)] if isinstance(found, list) else []
+
+
+def _selection(
+    recipe: Recipe, best: Best | None, others: int, notes: Mapping[str, str]
+) -> list[str]:
+    if validated_on(recipe, _stored(notes)) == "test":
         return [
-            "Validated on the official test split, as the tutorial does: arms were chosen by the "
-            "same examples that they are reported on, and no untouched split is left."
+            "Validated on the test split: arms were chosen by the same examples that they are "
+            "reported on, and no untouched split is left."
         ]
     if others > 1 and best is not None:
         return [
@@ -186,10 +219,7 @@ def _several(others: list[ArmVerdict], primary: Metric) -> list[str]:
 def _validation_size(recipe: Recipe, notes: Mapping[str, str]) -> int | None:
     if isinstance(recipe.data.validation, int):
         return recipe.data.validation
-    try:
-        size = json.loads(notes.get("data", "{}"))["validation"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    size = _stored(notes).get("validation")
     return size if isinstance(size, int) and size > 0 else None
 
 

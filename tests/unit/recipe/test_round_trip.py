@@ -42,7 +42,7 @@ values = st.recursive(
 arguments = st.dictionaries(
     st.one_of(filled, st.sampled_from(["name", "path", "arguments"])), values
 )
-validations = st.one_of(counts, st.just("test"))
+validations = st.one_of(counts, st.just("test"), st.none())
 data = st.one_of(
     st.builds(DataSpec, name=filled, train=st.none() | counts, validation=validations),
     st.builds(
