@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from droplab.data.dataset import AnySplit, DataSet, Splits
 from droplab.data.split import Split
@@ -52,7 +51,6 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
         _check_order(whole, train)
         if dataset.validation is not None and own is None:
             notes.append(_unused(dataset.validation, 'data.validation = "test"'))
-        notes += _unseen(train, validation)
         if own is not None:
             return Splits(train, own, dataset.test, "own", tuple(notes))
         return Splits(train, validation, None, "test", tuple(notes))
@@ -72,7 +70,6 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     _check_order(whole, train, validation)
     if dataset.validation is not None:
         notes.append(_unused(dataset.validation, f"data.validation = {count}"))
-    notes += _unseen(train, validation)
     return Splits(train, validation, dataset.test, "train", tuple(notes))
 
 
@@ -125,23 +122,6 @@ def _log_choices(n: int, k: int) -> float:
     if k > n:
         return -math.inf
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-
-
-def _unseen(train: AnySplit, validation: AnySplit) -> list[str]:
-    """Say which classes are validated on and never trained on."""
-    if not isinstance(train, Split) or not isinstance(validation, Split):
-        return []
-    classes = validation.targets.unique()
-    unseen: Tensor = classes[~torch.isin(classes, train.targets)]
-    if not len(unseen):
-        return []
-    listed = ", ".join(map(str, unseen[:5].tolist())) + (" and more" if len(unseen) > 5 else "")
-    count = int(torch.isin(validation.targets, unseen).sum())
-    one = len(unseen) == 1
-    return [
-        f"Class{'' if one else 'es'} {listed} ({count} of {len(validation)} validation examples) "
-        f"{'is' if one else 'are'} validated on and never trained on."
-    ]
 
 
 def _unused(validation: AnySplit, why: str) -> str:

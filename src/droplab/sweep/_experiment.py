@@ -20,6 +20,7 @@ from droplab.train import (
     can_capture,
     check_factory,
     check_model,
+    check_training,
     initial_model,
     mask_key,
 )
@@ -171,9 +172,9 @@ def resolve(
     dataset = data.load(recipe.data, progress=progress)
     splits = data.carve(dataset, recipe.data)
     about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
-    found = Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
-    _check_data(found)
-    return found
+    return _checked(
+        Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
+    )
 
 
 def assemble(
@@ -187,9 +188,7 @@ def assemble(
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
     _check_scheduler(recipe, make_optimizer)
     rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
-    found = Experiment(recipe, splits, about, classes, rates, build, make_optimizer)
-    _check_data(found)
-    return found
+    return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer))
 
 
 def _scheduler(recipe: Recipe) -> Scheduler | None:
@@ -209,7 +208,8 @@ def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     return model
 
 
-def _check_data(experiment: Experiment) -> None:
+def _checked(experiment: Experiment) -> Experiment:
+    """Return the experiment, with what is odd about its data, if the model fits its data."""
     recipe, train = experiment.recipe, experiment.splits.train
     if recipe.batch_size > len(train):
         raise RecipeError(
@@ -217,7 +217,10 @@ def _check_data(experiment: Experiment) -> None:
             f"{recipe.batch_size}"
         )
     model = initial_model(experiment.build, recipe.seeds[0])
-    check_model(model, train, classes=len(experiment.classes))
+    classes = len(experiment.classes)
+    outputs = check_model(model, train, classes=classes)
+    check_training(model, train, recipe.batch_size, classes=classes)
+    return dataclasses.replace(experiment, splits=data.doubts(experiment.splits, outputs))
 
 
 def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:

@@ -87,12 +87,13 @@ def choose_plan(
         compiled = _compiled(alone, single)
     if count == 1:
         return compiled[0] if compiled else single
-    reason = why_alone(experiment, arms)
+    kept = isinstance(experiment.splits.validation, Split)
+    reason = why_alone(experiment, arms) if kept else "the validation examples are streamed"
     if reason:
         cores = min(usable_threads(), count) if device == "cpu" else 1
         if cores > 1 and can_send(experiment):
             return dataclasses.replace(single, reason=reason, threads=1, workers=cores)
-        if cores > 1 and isinstance(experiment.splits.train, Split):
+        if cores > 1 and kept and isinstance(experiment.splits.train, Split):
             reason += (
                 "; and the factory of model or optimizer cannot be sent to worker processes, for "
                 "which it must be at the top of a module that can be imported, so replicas are "

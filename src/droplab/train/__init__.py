@@ -14,8 +14,9 @@ from droplab.train._execution import (
     usable_threads,
     wait_for,
 )
-from droplab.train._fit import Diverged, EpochResult, check_model, fit
+from droplab.train._fit import Diverged, EpochResult, fit
 from droplab.train._meter import ECE_BINS, Meter, Score
+from droplab.train._model_check import check_model, check_training
 from droplab.train._optimizer import build_optimizer, optimizer_names
 from droplab.train._population import (
     Population,
@@ -67,6 +68,7 @@ __all__ = [
     "can_capture_population",
     "check_factory",
     "check_model",
+    "check_training",
     "choose_device",
     "compiler",
     "evaluate",

@@ -16,6 +16,7 @@ from droplab.train._capture import CapturedStep, build_step
 from droplab.train._evaluate import Batches, OnDevice, evaluate
 from droplab.train._execution import ExecutionPlan
 from droplab.train._meter import Score
+from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
 from droplab.train._streams import batch_order, global_generators
@@ -153,43 +154,6 @@ def fit(
             _tell(on_steps, window.flush())
             scores = evaluate(model, train), evaluate(model, validation)
         yield EpochResult(epoch, *window.result(), *scores, perf_counter() - began)
-
-
-def check_model(model: nn.Module, split: Batches, *, classes: int = 1) -> None:
-    """Check on two examples, in eval mode, that the model takes the data and returns its logits.
-
-    Args:
-        model: The model.
-        split: Where the examples come from.
-        classes: How many classes the data has.
-
-    Raises:
-        ArgumentError: If the model refuses the batch, or its output is no tensor of shape (B, C)
-            with C at least `classes`.
-    """
-    inputs, targets = next(split.batches(torch.arange(min(2, len(split))), 2))
-    training = [(module, module.training) for module in model.modules()]
-    try:
-        with torch.inference_mode():
-            logits = model.eval()(inputs)
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise ArgumentError(
-            f"model: cannot take a batch of shape {tuple(inputs.shape)} ({inputs.dtype}): {error}"
-        ) from error
-    finally:
-        for module, flag in training:
-            module.training = flag
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(targets):
-        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ArgumentError(
-            f"model: expected logits of shape ({len(targets)}, classes) for a batch of "
-            f"{len(targets)}, got {what}"
-        )
-    if logits.shape[1] < classes:
-        raise ArgumentError(
-            f"model: the data has {classes} classes, and the model returns {logits.shape[1]} "
-            "logits; give it as many outputs as there are classes"
-        )
 
 
 class _Window:

@@ -13,8 +13,9 @@ from torch import Tensor
 from droplab.data import Split, to_float
 from droplab.errors import ArgumentError
 from droplab.train._execution import ExecutionPlan
-from droplab.train._fit import Diverged, EpochResult, check_model
+from droplab.train._fit import Diverged, EpochResult
 from droplab.train._meter import Score
+from droplab.train._model_check import check_model
 from droplab.train._population import Population
 from droplab.train._population_meter import PopulationEvaluation
 from droplab.train._population_step import PopulationStep

@@ -186,9 +186,15 @@ def _selection(
             "reported on, and no untouched split is left."
         ]
     if others > 1 and best is not None:
+        kept = _stored(notes).get("test") != 0
+        shows = (
+            "the test split shows by how much"
+            if kept
+            else "there are none here that did not choose, to show by how much"
+        )
         return [
             "The best of several arms looks a little better on the validation examples that chose "
-            "it than on new ones; the test split shows by how much."
+            f"it than on new ones; {shows}."
         ]
     return []
 

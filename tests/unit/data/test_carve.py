@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from droplab.data import DataSet, Split, StreamedSplit, carve
+from droplab.data import DataSet, Split, StreamedSplit, carve, doubts
 from droplab.errors import DataError
 from droplab.recipe import DataSpec
 
@@ -127,7 +127,7 @@ def test_an_order_by_class_is_refused_and_a_mixed_one_is_not(
 def test_a_class_that_is_not_trained_on_by_chance_is_said(dataset: DataSet) -> None:
     rare = torch.tensor([0, 1, 0, 1, 0, 1, 0, 2, 1, 0])
     by_chance = DataSet("s", Split(torch.zeros(10, 1), rare), None, dataset.classes, "", "")
-    (note,) = carve(by_chance, DataSpec("s", validation=3)).notes
+    (note,) = doubts(carve(by_chance, DataSpec("s", validation=3)), 3).notes
     assert note == ("Class 2 (1 of 3 validation examples) is validated on and never trained on.")
 
 
