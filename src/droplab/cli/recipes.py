@@ -94,7 +94,8 @@ def _optional(recipe: Recipe) -> list[tuple[str, str]]:
     settings: list[tuple[str, str]] = []
     if recipe.scheduler is not None:
         scheduler = recipe.scheduler
-        settings.append(("learning rate", f"{scheduler.name} {_arguments(scheduler.arguments)}"))
+        said = f"{scheduler.name} {_arguments(scheduler.arguments)}".strip()
+        settings.append(("learning rate", f"{said}, after every {scheduler.unit}"))
     if recipe.clip is not None:
         settings.append(("clipped", f"to a gradient norm of {recipe.clip:g}"))
     return settings

@@ -47,6 +47,12 @@ def _in_memory(value: Any) -> Any:
     raise ValueError(f"expected 'auto', true or false, got {value!r}")
 
 
+def _every(value: Any) -> Any:
+    if value not in (None, "step", "epoch"):
+        raise ValueError(f"expected 'step' or 'epoch', got {value!r}")
+    return value
+
+
 @spec
 class DataSpec:
     """Which data an experiment trains and validates on: one of `name`, `path` and `function`.
@@ -149,16 +155,33 @@ class OptimizerSpec:
 class SchedulerSpec:
     """How the learning rate changes: a scheduler of `torch.optim.lr_scheduler`, by name.
 
-    It is stepped once after each epoch. In TOML the arguments stand beside the name, in
-    `[scheduler]`: `name = "StepLR"`, `step_size = 10`.
+    In TOML the arguments stand beside the name, in `[scheduler]`: `name = "StepLR"`,
+    `step_size = 10`.
+
+    Args:
+        name: Its class name.
+        arguments: Its keyword arguments.
+        every: Whether it is stepped after every optimizer "step" or after every "epoch"; None:
+            "step" for OneCycleLR and CyclicLR, which count mini-batches, "epoch" for the others.
+
+    Raises:
+        RecipeError: If `every` is another word.
 
     Example:
-        >>> SchedulerSpec("CosineAnnealingLR", {"T_max": 50}).name
-        'CosineAnnealingLR'
+        >>> SchedulerSpec("CosineAnnealingLR", {"T_max": 50}).unit
+        'epoch'
+        >>> SchedulerSpec("OneCycleLR", {"max_lr": 0.1}).unit
+        'step'
     """
 
     name: Filled
     arguments: Arguments = field(default_factory=dict[str, Any])
+    every: Annotated[Literal["step", "epoch"] | None, PlainValidator(_every)] = None
+
+    @property
+    def unit(self) -> Literal["step", "epoch"]:
+        """What the scheduler counts: "step" or "epoch"."""
+        return self.every or ("step" if self.name in ("OneCycleLR", "CyclicLR") else "epoch")
 
 
 @spec

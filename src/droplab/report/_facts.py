@@ -73,7 +73,7 @@ def _optional(recipe: Recipe) -> list[Fact]:
     facts: list[Fact] = []
     if recipe.scheduler is not None:
         scheduler = recipe.scheduler
-        said = _call(scheduler.name, scheduler.arguments)
+        said = f"{_call(scheduler.name, scheduler.arguments)}, after every {scheduler.unit}"
         facts.append(Fact("learning rate", said, _digest(scheduler)))
     if recipe.clip is not None:
         facts.append(Fact("gradients", f"clipped to a norm of {recipe.clip:g}"))

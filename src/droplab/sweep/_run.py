@@ -190,6 +190,12 @@ def _create(
 def _recipe_of(store: RunStore, recipe: Recipe) -> Recipe:
     """The recipe that the run in `store` follows: `recipe`, or its first seeds under a budget."""
     own = loads(store.recipe_toml)
+    if own.scheduler is not None and own.digest != store.digest:
+        raise RunError(
+            f"{store.folder}: was begun by an earlier version, which stepped {own.scheduler.name} "
+            "after every epoch and not after every step; begin the run anew, with "
+            "scheduler.every = 'epoch' to have it as it was"
+        )
     count = len(own.seeds)
     if dataclasses.replace(recipe, seeds=recipe.seeds[:count]).digest != own.digest:
         raise RunError(

@@ -72,7 +72,10 @@ class Together:
         self._population: Population = experiment.population(chosen, group.seeds, device)
         self._experiment = experiment
         self.members = self._population.members
-        self.captured = can_capture_population(self._population.template)
+        scheduler, optimizer = experiment.scheduler, self._population.optimizer
+        self.captured = can_capture_population(self._population.template) and (
+            scheduler is None or scheduler.recordable(optimizer, update=False)
+        )
         clip = experiment.recipe.clip
         self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
         self._evaluation = PopulationEvaluation(self._population, captured=self.captured)

@@ -18,7 +18,7 @@ from droplab.train._execution import ExecutionPlan
 from droplab.train._meter import Score
 from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
-from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
+from droplab.train._scheduler import Schedule, Scheduler
 from droplab.train._streams import batch_order, global_generators
 
 _WINDOW = 64
@@ -100,7 +100,7 @@ def fit(
         plan: How the steps are executed. Its settings are active while an epoch runs.
         start: Epochs that were done before, when resuming.
         clip: Largest norm of the gradient, above which it is scaled down; None not to clip.
-        scheduler: Sets the learning rate of each epoch; None to leave it as it is.
+        scheduler: Sets the learning rate of each epoch or step; None to leave it as it is.
         rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
             rate of a site that has rate p in the plan, for example
             `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
@@ -129,19 +129,22 @@ def fit(
     check_model(model, train)
     steps = -(-count // batch_size)
     model.train()
-    table = begin_schedule(scheduler, optimizer, epochs, captured=plan.captured)
+    schedule = Schedule(scheduler, optimizer, epochs, steps, start=start, captured=plan.captured)
+    if not schedule.recordable:
+        plan = dataclasses.replace(plan, captured=False)  # the same bits
     step = build_step(plan, model, optimizer, clip)
     site_rates = SiteRates(applied.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
-        if table is not None:
-            set_epoch(optimizer, table[epoch - 1])
+        schedule.begin_epoch()
         if isinstance(step, CapturedStep):
             step.refresh()
         with plan.active(), global_generators(seed, "torch", epoch), site_rates.driven():
             first = number = (epoch - 1) * steps
             window = _Window(epoch, _Log(first, log_every, on_log))
             for inputs, targets in train.batches(batch_order(seed, epoch, count), batch_size):
+                if schedule.begin_step() and isinstance(step, CapturedStep):
+                    step.refresh()
                 applied.set_step(number)
                 site_rates.set_step(number)
                 logits = step(inputs, targets)

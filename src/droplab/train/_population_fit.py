@@ -20,7 +20,7 @@ from droplab.train._population import Population
 from droplab.train._population_meter import PopulationEvaluation
 from droplab.train._population_step import PopulationStep
 from droplab.train._rates import RateOfStep, SiteRates
-from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
+from droplab.train._scheduler import Schedule, Scheduler
 from droplab.train._streams import batch_order
 
 _WINDOW = 64
@@ -80,7 +80,7 @@ def fit_population(
         start: Epochs that were done before, when resuming.
         clip: Largest norm of each member's gradient, above which it is scaled down; None not to
             clip.
-        scheduler: Sets the learning rate of each epoch; None to leave it as it is.
+        scheduler: Sets the learning rate of each epoch or step; None to leave it as it is.
         rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
             rate of a site that has rate p in the plan, for example
             `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
@@ -111,21 +111,30 @@ def fit_population(
     check_model(population.template, train)
     steps = -(-count // batch_size)
     population.template.train()
-    table = begin_schedule(scheduler, population.optimizer, epochs, captured=plan.captured)
-    step = PopulationStep(population, captured=plan.captured, clip=clip)
+    schedule = Schedule(
+        scheduler,
+        population.optimizer,
+        epochs,
+        steps,
+        start=start,
+        captured=plan.captured,
+        update=False,
+    )
+    step = PopulationStep(population, captured=plan.captured and schedule.recordable, clip=clip)
     site_rates = SiteRates(population.p, rates)
     evaluation = PopulationEvaluation(population, captured=plan.captured)
     source = SeedBatches(train, population.device)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
-        if table is not None:
-            set_epoch(population.optimizer, table[epoch - 1])
+        schedule.begin_epoch()
         step.refresh()
         with plan.active(), site_rates.driven():
             number = (epoch - 1) * steps
             window = _Window(population, epoch, number, log_every, on_log)
             orders = torch.stack([batch_order(seed, epoch, count) for seed in seeds])
             for inputs, targets in source.batches(orders, batch_size):
+                if schedule.begin_step():
+                    step.refresh()
                 population.set_step(number)
                 site_rates.set_step(number)
                 logits = step(inputs, targets)
