@@ -104,6 +104,10 @@ class Watch(Observer):
         elif not self._quiet:
             self._console.print(_PLANNING, highlight=False)
 
+    def noted(self, note: str) -> None:
+        if not self._quiet:
+            self._console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:

@@ -67,7 +67,9 @@ def _document(recipe: Recipe) -> dict[str, object]:
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:
     data, model, optimizer = recipe.data, recipe.model, recipe.optimizer
     train = "all the training examples" if data.train is None else f"the first {data.train}"
-    if data.validation == "test":
+    if data.validation is None and data.name is None:
+        validation = "validated on its own validation split, or else on its test split"
+    elif data.validation in (None, "test"):
         validation = "validated on the official test split"
     elif data.train is None:
         train = "the training examples"
@@ -92,7 +94,8 @@ def _optional(recipe: Recipe) -> list[tuple[str, str]]:
     settings: list[tuple[str, str]] = []
     if recipe.scheduler is not None:
         scheduler = recipe.scheduler
-        settings.append(("learning rate", f"{scheduler.name} {_arguments(scheduler.arguments)}"))
+        said = f"{scheduler.name} {_arguments(scheduler.arguments)}".strip()
+        settings.append(("learning rate", f"{said}, after every {scheduler.unit}"))
     if recipe.clip is not None:
         settings.append(("clipped", f"to a gradient norm of {recipe.clip:g}"))
     return settings

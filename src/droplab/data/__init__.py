@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from droplab.data._carve import carve
+from droplab.data._doubts import channels_last, doubts
 from droplab.data._known import Known, known
 from droplab.data._load import load, names
 from droplab.data._progress import Progress
@@ -18,6 +19,8 @@ __all__ = [
     "Splits",
     "StreamedSplit",
     "carve",
+    "channels_last",
+    "doubts",
     "known",
     "load",
     "names",

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
+
 from droplab.data.dataset import AnySplit, DataSet, Splits
 from droplab.data.split import Split
 from droplab.errors import DataError
 from droplab.recipe import DataSpec
+
+_UNLIKELY = 1e-3
+"""A class that mixed data would leave out with a smaller probability is left out by the order."""
 
 
 def carve(dataset: DataSet, spec: DataSpec) -> Splits:
@@ -13,7 +20,9 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
 
     Training examples are the first `spec.train` (all that are left if None). Validation examples
     are the `spec.validation` ones that follow them (the last ones, if `spec.train` is None), or
-    the official test split if `spec.validation` is "test"; then nothing is left for a test.
+    the official test split if `spec.validation` is "test"; then nothing is left for a test. If
+    `spec.validation` is None, they are the data set's own validation split where it has one, else
+    the official test split.
 
     Args:
         dataset: What `load` returned.
@@ -21,7 +30,7 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
 
     Raises:
         DataError: If there are too few examples, no test split where it is asked for, or if the
-            labels are sorted so that some classes would be missing from training.
+            labels stand in such an order that a class would be missing from a part.
 
     Example:
         >>> from droplab.data import load
@@ -29,15 +38,22 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
         >>> len(splits.train), len(splits.validation), len(splits.test)
         (200, 600, 500)
     """
-    whole = dataset.train
-    if spec.validation == "test":
-        if dataset.test is None:
+    whole, notes = dataset.train, list(dataset.notes)
+    if not isinstance(spec.validation, int):
+        own = dataset.validation if spec.validation is None else None
+        validation = own if own is not None else dataset.test
+        if validation is None:
             raise DataError(
                 f"data.validation: {dataset.name} has no test split to validate on; give a number, "
                 "to set aside that many of its training examples"
             )
-        train = _first(dataset, spec.train, of=len(whole))
-        return Splits(_checked(whole, train, dataset.test), dataset.test, None)
+        train = whole.subset(0, _first(dataset, spec.train, of=len(whole)))
+        _check_order(whole, train)
+        if dataset.validation is not None and own is None:
+            notes.append(_unused(dataset.validation, 'data.validation = "test"'))
+        if own is not None:
+            return Splits(train, own, dataset.test, "own", tuple(notes))
+        return Splits(train, validation, None, "test", tuple(notes))
     count = spec.validation
     if count >= len(whole):
         raise DataError(
@@ -49,9 +65,12 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
             f"data.train: {dataset.name} has {len(whole)} training examples, fewer than "
             f"{spec.train} to train on and {count} to validate on together"
         )
-    train = len(whole) - count if spec.train is None else spec.train
-    validation = whole.subset(train, train + count)
-    return Splits(_checked(whole, train, validation), validation, dataset.test)
+    end = len(whole) - count if spec.train is None else spec.train
+    train, validation = whole.subset(0, end), whole.subset(end, end + count)
+    _check_order(whole, train, validation)
+    if dataset.validation is not None:
+        notes.append(_unused(dataset.validation, f"data.validation = {count}"))
+    return Splits(train, validation, dataset.test, "train", tuple(notes))
 
 
 def _first(dataset: DataSet, train: int | None, *, of: int) -> int:
@@ -63,18 +82,47 @@ def _first(dataset: DataSet, train: int | None, *, of: int) -> int:
     return of if train is None else train
 
 
-def _checked(whole: AnySplit, train: int, validation: AnySplit) -> AnySplit:
-    """Return the training part, unless sorted labels keep whole classes out of it.
+def _check_order(whole: AnySplit, *parts: AnySplit) -> None:
+    """Check that no class is missing from a part because of the order of the examples.
 
-    A class may be missing from a small training part by chance, and that is the user's business.
-    In sorted data it is missing by mistake.
+    A class may be missing from a small part by chance, and that is the user's business. In data
+    that is sorted, ascending or not, or stands class by class, it is missing by mistake.
     """
-    part = whole.subset(0, train)
-    if isinstance(whole, Split) and isinstance(part, Split) and isinstance(validation, Split):
-        missing = set(validation.targets.unique().tolist()) - set(part.targets.unique().tolist())
-        if missing and bool((whole.targets.diff() >= 0).all()):
+    if not isinstance(whole, Split):
+        return
+    classes, counts = whole.targets.unique(return_counts=True)
+    in_blocks = int((whole.targets.diff() != 0).sum()) + 1 == len(classes)
+    by_chance = math.exp(
+        math.lgamma(len(classes) + 1)
+        + sum(math.lgamma(n + 1) for n in counts.tolist())
+        - math.lgamma(len(whole) + 1)
+    )
+    for part, verb in zip(parts, ("trained on", "validated on"), strict=False):
+        if not isinstance(part, Split):
+            continue
+        there = torch.isin(classes, part.targets)
+        absent, n = classes[~there].tolist(), int(counts[~there].sum())
+        # any of the classes might have been the absent ones
+        chance = _log_choices(len(classes), len(absent))
+        chance += _log_choices(len(whole) - n, len(part)) - _log_choices(len(whole), len(part))
+        unlikely = chance < math.log(_UNLIKELY)
+        # a small part to validate on lacks classes in mixed data, too
+        ordered = in_blocks and (verb == "trained on" or by_chance < _UNLIKELY)
+        if absent and (ordered or unlikely):
+            other = "trained on" if verb == "validated on" else "validated on"
             raise DataError(
-                f"data: the labels are sorted, so class {min(missing)} would be validated on but "
-                "never trained on; shuffle the data once before saving it"
+                f"data: the labels are sorted or stand in blocks, so class {absent[0]} "
+                f"({int(counts[classes == absent[0]])} examples) would be {other} or left out, but "
+                f"never {verb}; shuffle the data once before saving it"
             )
-    return part
+
+
+def _log_choices(n: int, k: int) -> float:
+    """The logarithm of the number of ways to choose `k` of `n`."""
+    if k > n:
+        return -math.inf
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _unused(validation: AnySplit, why: str) -> str:
+    return f"The data's own validation split ({len(validation)} examples) is not used: {why}."

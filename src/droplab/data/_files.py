@@ -143,7 +143,7 @@ def _names(
 def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader) -> DataSet:
     pairs = [("inputs", "labels")] + ([("test_inputs", "test_labels")] if len(named) == 4 else [])
     arrays = [(read(named[x]), read(named[y])) for x, y in pairs]
-    targets, classes = class_numbers(
+    targets, classes, notes = class_numbers(
         [labels for _, labels in arrays],
         _class_names(spec.arguments.get("classes", ())),
         where=[f"{path}: {named[y]}" for _, y in pairs],
@@ -168,7 +168,8 @@ def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader
     train, test = splits[0], splits[1] if len(splits) > 1 else None
     whole = isinstance(train, Split) and (test is None or isinstance(test, Split))
     checksum = content_checksum(train, test) if whole else ""  # pyright: ignore[reportArgumentType] # both are Split
-    return DataSet(path.stem, train, test, classes, f"the user's {path}", checksum)
+    source = f"the user's {path}"
+    return DataSet(path.stem, train, test, classes, source, checksum, notes=notes)
 
 
 def _split(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from droplab.data._labels import check_class_names, check_count, name_classes
 from droplab.data._memory import as_split
 from droplab.data._progress import Progress
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
@@ -46,6 +47,7 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
         return made
     train, test = _parts(made, path)
     names = _class_names(train)
+    check_class_names(names, where=f"data.function: {path}: classes")
     splits: list[AnySplit] = []
     for part, what in ((train, "train"), (test, "test")):
         if part is not None or what == "train":
@@ -60,11 +62,13 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
                 )
             )
     kept = [split for split in splits if isinstance(split, Split)]
-    if len(kept) == len(splits) and not names:
-        count = max(int(split.targets.max()) for split in kept) + 1
-        names = tuple(str(i) for i in range(count))
-    if len(names) == 1:
-        raise DataError(f"data.function: {path}: expected at least two classes, got {names[0]!r}")
+    notes: tuple[str, ...] = ()
+    if len(kept) == len(splits):
+        where = [f"data.function: {path}: {what}" for what in ("train", "test")]
+        numbers = [split.targets.numpy() for split in kept]
+        names, notes = name_classes(numbers, names, where=where[: len(kept)])
+    elif len(names) == 1:
+        check_count(1, where=f"data.function: {path}", got=names[0])
     return DataSet(
         path,
         splits[0],
@@ -72,6 +76,7 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
         names,
         f"the user's function {path}",
         content_checksum(*kept) if len(kept) == len(splits) else "",
+        notes=notes,
     )
 
 

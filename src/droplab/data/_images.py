@@ -11,6 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from droplab.data._items import image_tensor
+from droplab.data._layout import (
+    ENDINGS,
+    class_folders,
+    deeper_folders,
+    find_layout,
+    is_image,
+)
 from droplab.data._memory import as_split
 from droplab.data._progress import Progress
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
@@ -18,7 +25,6 @@ from droplab.data.split import Split
 from droplab.errors import DataError, nearest
 from droplab.recipe import DataSpec
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 _KEYS = ("size", "grey")
 
 
@@ -51,7 +57,7 @@ class ImageFiles:
 
 
 def load_images(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
-    """Return the data set in a folder: one folder a class, or train/ and test/ of such.
+    """Return the data set in a folder: one folder a class, or folders such as train/ of such.
 
     Within a split the images come in the order of the SHA-256 of their relative path, so that the
     first n are a fair sample of all classes, on every machine.
@@ -60,22 +66,24 @@ def load_images(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
         DataError: If there are no images, fewer than two classes, or an image cannot be read.
     """
     size, grey = _arguments(spec)
-    root = path / "train" if (path / "train").is_dir() else path
-    classes = _classes(root)
-    files = _files(root, classes)
-    test_files: list[tuple[Path, int]] = []
-    if root != path and (path / "test").is_dir():
-        for name in _classes(path / "test", least=1):
+    layout = find_layout(path)
+    root = layout.train
+    classes = class_folders(root)
+    parts = [_files(root, classes)]
+    notes = [*layout.notes, *deeper_folders(root, classes)]
+    for other in (layout.validation, layout.test):
+        parts.append(_files(other, classes) if other is not None else [])
+        for name in class_folders(other, least=1) if other is not None else ():
             if name not in classes:
                 raise DataError(
-                    f"{path / 'test' / name}: class '{name}' is not among the classes of training"
+                    f"{other}/{name}: class '{name}' is not among the classes of training"
                     f"{nearest(name, classes)}"
                 )
-        test_files = _files(path / "test", classes)
+    every = [file for part in parts for file, _ in part]
     if grey is None:
-        grey = all(_open(file).mode in ("1", "L", "LA", "La") for file, _ in files)
+        grey = all(_open(file).mode in ("1", "L", "LA", "La") for file, _ in parts[0])
     if size is None:
-        _check_sizes([file for file, _ in (*files, *test_files)])
+        _check_sizes(every)
 
     def split(part: Sequence[tuple[Path, int]]) -> AnySplit:
         # The same file gives the same image, so only the size has to be looked at.
@@ -87,10 +95,13 @@ def load_images(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
             progress=progress,
         )
 
-    train, test = split(files), split(test_files) if test_files else None
-    whole = isinstance(train, Split) and (test is None or isinstance(test, Split))
-    checksum = content_checksum(train, test) if whole else ""  # pyright: ignore[reportArgumentType] # both are Split
-    return DataSet(path.name, train, test, classes, f"the user's images in {path}", checksum)
+    train, validation, test = (split(part) if part else None for part in parts)
+    assert train is not None  # a class folder without images is refused
+    kept = [part for part in (train, validation, test) if isinstance(part, Split)]
+    whole = len(kept) == sum(bool(part) for part in parts)
+    checksum = content_checksum(*kept) if whole else ""
+    source = f"the user's images in {path}"
+    return DataSet(path.name, train, test, classes, source, checksum, validation, tuple(notes))
 
 
 def _arguments(spec: DataSpec) -> tuple[tuple[int, int] | None, bool | None]:
@@ -110,25 +121,13 @@ def _arguments(spec: DataSpec) -> tuple[tuple[int, int] | None, bool | None]:
     return size, grey
 
 
-def _classes(root: Path, *, least: int = 2) -> tuple[str, ...]:
-    found = (entry.name for entry in root.iterdir() if entry.is_dir())
-    names = tuple(sorted(name for name in found if not name.startswith(".")))
-    if len(names) < least:
-        raise DataError(
-            f"{root}: expected one folder of images a class, and at least {least} of them, got "
-            f"{f'only {names[0]!r}' if names else 'no folder'}"
-        )
-    return names
-
-
 def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     keyed: list[tuple[bytes, Path, int]] = []
     for label, name in enumerate(classes):
         folder = root / name
         if not folder.is_dir():
             continue
-        files = [p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()]
-        files = [p for p in files if not p.name.startswith(".")]
+        files = [path for path in folder.rglob("*") if is_image(path)]
         if not files:
             raise DataError(
                 f"{folder}: expected images of class '{name}' ({', '.join(sorted(ENDINGS))}), got "

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from droplab.data._labels import MOST_CLASSES, outside
 from droplab.errors import DataError
 
 
@@ -52,9 +53,8 @@ def as_target(item: Any, index: int, classes: int = 0) -> int:
         raise DataError(
             f"data: item {index}: expected a class number, a whole number from 0, got {value!r}"
         ) from None
-    if target < 0 or (classes and target >= classes):
-        top = f"from 0 to {classes - 1}" if classes else "from 0"
-        raise DataError(f"data: item {index}: expected a class number {top}, got {target}")
+    if not 0 <= target < (classes or MOST_CLASSES):
+        raise DataError(outside(target, f"data: item {index}", classes=classes))
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +11,14 @@ from torch import Tensor
 
 from droplab.errors import DataError, nearest
 
+MOST_CLASSES = 65_536
+"""More classes than this are taken for a column of ids; a list as long as an id would never end."""
+
 
 def class_numbers(
     labels: Sequence[np.ndarray], classes: Sequence[str], *, where: Sequence[str]
-) -> tuple[list[Tensor], tuple[str, ...]]:
-    """Return the labels of each split as int64 class numbers, and the names of the classes.
+) -> tuple[list[Tensor], tuple[str, ...], tuple[str, ...]]:
+    """Return the labels of each split as int64 class numbers, the names of the classes, and notes.
 
     Args:
         labels: One array a split, the training split first: whole numbers from 0, or names.
@@ -23,24 +27,129 @@ def class_numbers(
         where: What messages call each array.
 
     Raises:
-        DataError: If labels are no vector, no whole numbers or names, or outside the classes.
+        DataError: If labels are no vector, no whole numbers or names, or outside the classes; if
+            they begin above 0, fewer than two classes occur, or names are doubled.
     """
+    check_class_names(classes, where="data.arguments.classes")
     flat = [_vector(array, where=place) for array, place in zip(labels, where, strict=True)]
     if flat[0].dtype.kind == "U":
-        known = tuple(classes) or tuple(np.unique(flat[0]).tolist())
+        found = np.unique(flat[0]).tolist()
+        known = tuple(classes) or tuple(found)
         numbers = [_from_names(*pair, known) for pair in zip(flat, where, strict=True)]
+        check_count(len(found), where=where[0], got=found[0] if found else None)
+        notes: tuple[str, ...] = ()
     else:
         numbers = [_from_numbers(*pair) for pair in zip(flat, where, strict=True)]
-        count = max((int(array.max()) + 1 for array in numbers if len(array)), default=0)
-        known = tuple(classes) or tuple(str(i) for i in range(count))
-        for array, place in zip(numbers, where, strict=True):
-            _within(array, known, where=place)
-    if len(known) < 2:
+        known, notes = name_classes(numbers, classes, where=where)
+    return [torch.from_numpy(array) for array in numbers], known, notes
+
+
+def whole_numbers(labels: Any, *, where: str) -> Tensor:
+    """Return labels of any number type as int64 class numbers; they are the same numbers or none.
+
+    Args:
+        labels: A tensor, an array, or what numpy makes an array of, of shape (N,) or (N, 1).
+        where: What messages call it.
+
+    Raises:
+        DataError: If they are no vector of whole numbers from 0 to 65 535.
+    """
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+        labels = labels.float() if labels.dtype == torch.bfloat16 else labels
+    array = _vector(np.asarray(labels), where=where)
+    if array.dtype.kind == "U":
         raise DataError(
-            f"{where[0]}: expected at least two classes to tell apart, got "
-            f"{len(known)}{f', {known[0]!r}' if known else ''}"
+            f"{where}: expected class numbers, got names such as {str(array[:1])[:60]}; number "
+            "them with numpy.unique(names, return_inverse=True)[1]"
         )
-    return [torch.from_numpy(array) for array in numbers], known
+    return torch.from_numpy(_from_numbers(array, where))
+
+
+def name_classes(
+    numbers: Sequence[np.ndarray], classes: Sequence[str], *, where: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the classes that numbers speak of, and what is to be noted about them.
+
+    Args:
+        numbers: Class numbers from 0, one array a split, the training split first.
+        classes: Names of the classes; empty: "0", "1" and so on to the largest number.
+        where: What messages call each array.
+
+    Raises:
+        DataError: As for `class_numbers`.
+    """
+    for array, place in zip(numbers, where, strict=True):
+        if classes and len(array):
+            _within(array, classes, where=place)
+    every = np.unique(np.concatenate([np.unique(array) for array in numbers]))
+    trained = np.unique(numbers[0])
+    check_count(len(trained), where=where[0], got=int(trained[0]) if len(trained) else None)
+    if classes:
+        return tuple(classes), ()
+    lowest, count = int(every[0]), int(every[-1]) + 1
+    if lowest > 0:
+        raise DataError(
+            f"{where[0]}: expected class numbers from 0, got labels that begin at {lowest} "
+            f"({lowest} to {count - 1}); subtract {lowest} from all of them"
+        )
+    known = tuple(map(str, range(count)))
+    if len(every) == count:
+        return known, ()
+    missing = np.setdiff1d(np.arange(count), every)
+    listed = ", ".join(map(str, missing[:5].tolist())) + (" and more" if len(missing) > 5 else "")
+    return known, (
+        f"The labels go from 0 to {count - 1}, and {len(missing)} of these {count} numbers do not "
+        f"occur ({listed}). If the classes have gaps between their numbers, number them anew with "
+        "numpy.unique(labels, return_inverse=True)[1].",
+    )
+
+
+def check_count(count: int, *, where: str, got: object) -> None:
+    """Check that there are two classes or more to tell apart in the training split."""
+    if count < 2:
+        raise DataError(
+            f"{where}: expected at least two classes to tell apart, got "
+            f"{'no labels' if got is None else f'only {got!r}'}"
+        )
+
+
+def check_class_names(classes: Sequence[str], *, where: str) -> None:
+    """Check that no two classes have one name: their rows could not be told apart."""
+    seen: set[str] = set()
+    for name in classes:
+        if name in seen:
+            raise DataError(
+                f"{where}: expected a name of its own for each class, got {name!r} twice; two "
+                "classes of one name cannot be told apart"
+            )
+        seen.add(name)
+
+
+def outside(number: object, where: str, *, at: int | None = None, classes: int = 0) -> str:
+    """Return what is wrong with a label that is no class number, and what to do.
+
+    Args:
+        number: The label.
+        where: What the message calls its place.
+        at: The example that has it; None if the place says so.
+        classes: How many classes there are; 0 if unknown.
+    """
+    top = f"from 0 to {classes - 1}, for the {classes} classes" if classes else "whole and from 0"
+    text = f"{where}: expected class numbers, {top}, got {number}"
+    text += "" if at is None else f" at example {at}"
+    if not isinstance(number, int):
+        return f"{text}; droplab compares classifiers, so a quantity cannot be the target"
+    if number < 0:
+        return f"{text}; if it marks examples that have no label, leave these out"
+    if classes and number == classes:
+        return f"{text}; if the labels begin at 1, subtract 1 from all of them"
+    if number >= MOST_CLASSES:
+        return (
+            f"{text}, and no more than {MOST_CLASSES} classes; if this is a column of ids, take "
+            "the column of labels instead"
+        )
+    return text
 
 
 def _vector(array: np.ndarray, *, where: str) -> np.ndarray:
@@ -53,10 +162,15 @@ def _vector(array: np.ndarray, *, where: str) -> np.ndarray:
         )
     if array.ndim != 1:
         raise DataError(f"{where}: expected class numbers of shape (N,), got {array.shape}")
+    if array.dtype.kind == "S":
+        raise DataError(
+            f"{where}: expected whole numbers or names, got bytes ({array.dtype}); save names as "
+            "text with labels.astype(str)"
+        )
     if array.dtype.kind not in "buifU":
         raise DataError(
-            f"{where}: expected whole numbers or names, got dtype {array.dtype}; objects are never "
-            "unpickled, since that can run code"
+            f"{where}: expected whole numbers or names, got dtype {array.dtype}"
+            + ("; objects are never unpickled, since that can run code" * (array.dtype.kind == "O"))
         )
     return array
 
@@ -64,24 +178,27 @@ def _vector(array: np.ndarray, *, where: str) -> np.ndarray:
 def _from_numbers(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype.kind == "U":
         raise DataError(f"{where}: expected class numbers as in the training split, got names")
-    whole = array.astype(np.int64) if array.dtype.kind != "f" else np.nan_to_num(array).astype("i8")
-    wrong = np.flatnonzero((whole != array) | (whole < 0))
-    if len(wrong):
-        i = int(wrong[0])
-        raise DataError(
-            f"{where}: expected class numbers, whole and from 0, got {array[i]} at example {i}"
-        )
-    return whole
+    # Compared in the array's own type: what does not fit into int64 would be another number there.
+    # Half floats do not reach as far as the classes.
+    array = array.astype(np.float32) if array.dtype == np.float16 else array
+    with np.errstate(invalid="ignore"):
+        good = (array >= 0) & (array < MOST_CLASSES)
+        if array.dtype.kind == "f":
+            good &= np.trunc(array) == array
+    if not good.all():
+        i = int(np.flatnonzero(~good)[0])
+        value = array[i].item()
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        raise DataError(outside(value, where, at=i))
+    return array.astype(np.int64)
 
 
 def _within(array: np.ndarray, classes: Sequence[str], *, where: str) -> None:
     wrong = np.flatnonzero(array >= len(classes))
     if len(wrong):
         i = int(wrong[0])
-        raise DataError(
-            f"{where}: expected class numbers from 0 to {len(classes) - 1}, for the {len(classes)} "
-            f"classes, got {array[i]} at example {i}"
-        )
+        raise DataError(outside(int(array[i]), where, at=i, classes=len(classes)))
 
 
 def _from_names(array: np.ndarray, where: str, classes: Sequence[str]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
@@ -22,6 +23,8 @@ class DataSet:
         classes: Names of the classes; empty if a streamed data set does not tell.
         source: One line: where it came from.
         checksum: SHA-256 over the data, "sha256:..."; empty for a streamed data set.
+        validation: The data set's own validation split, or None.
+        notes: What its user should know, a sentence each: what was not read, what looks odd.
     """
 
     name: str
@@ -30,6 +33,8 @@ class DataSet:
     classes: tuple[str, ...]
     source: str
     checksum: str
+    validation: AnySplit | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +45,16 @@ class Splits:
         train: Trained on.
         validation: Compared on, every epoch.
         test: Touched once at the end; None if validation is on the test split or there is none.
+        validated_on: Where the validation examples come from: the official "test" split, the
+            "train" split (never trained on), or a split of their "own".
+        notes: What the user should know about data and splits, a sentence each.
     """
 
     train: AnySplit
     validation: AnySplit
     test: AnySplit | None
+    validated_on: Literal["test", "train", "own"] = "own"
+    notes: tuple[str, ...] = ()
 
 
 def content_checksum(*splits: Split | None) -> str:

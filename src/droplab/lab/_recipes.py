@@ -94,6 +94,8 @@ def _call(name: str, arguments: Any) -> str:
 def _data(recipe: Recipe) -> str:
     data = recipe.data
     train = "all training images" if data.train is None else f"{data.train} training images"
-    if data.validation == "test":
+    if data.validation is None and data.name is None:
+        return f"{data.source}: {train}, validated on its own validation or test split"
+    if data.validation in (None, "test"):
         return f"{data.source}: {train}, validated on the official test split"
     return f"{data.source}: {train}, validated on {data.validation} others"

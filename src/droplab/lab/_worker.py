@@ -141,6 +141,9 @@ def _teller(tell: _Output) -> Any:
             if self._due() or done == total:
                 tell("data", what=what, done=done, total=total)
 
+        def noted(self, note: str) -> None:
+            tell("note", message=note)
+
         def started(
             self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
         ) -> None:

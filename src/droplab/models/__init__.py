@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.models.build import BUILTIN, build
+from droplab.models.build import BUILTIN, build, check_module
 from droplab.models.mlp import MLP
 
-__all__ = ["BUILTIN", "MLP", "build"]
+__all__ = ["BUILTIN", "MLP", "build", "check_module"]

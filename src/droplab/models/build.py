@@ -51,12 +51,60 @@ def build(spec: ModelSpec) -> nn.Module:
             f"model: {spec.path} fails with {type(error).__name__}: {error}; it was called with "
             f"{_call(spec.arguments)}"
         ) from error
+    try:
+        return check_module(model, where=f"model.path: {spec.path}").train()
+    except ArgumentError as error:
+        raise RecipeError(str(error)) from None
+
+
+def check_module(model: Any, *, where: str) -> nn.Module:
+    """Return `model` if it is a module that droplab can train with a loop of its own.
+
+    Args:
+        model: What a class or function of the user's made.
+        where: What the message begins with.
+
+    Raises:
+        ArgumentError: If it is no `torch.nn.Module`, or one that brings a training step of its own,
+            which would be ignored without a word.
+
+    Example:
+        >>> check_module("net", where="model")
+        Traceback (most recent call last):
+        droplab.errors.ArgumentError: model: expected a torch.nn.Module, got str
+    """
+    loops = (("training_step", "configure_optimizers"), ("train_step", "fit"))
+    own = next(
+        (names for names in loops if all(callable(getattr(model, n, None)) for n in names)), ()
+    )
+    inner = _inner(model)
     if not isinstance(model, nn.Module):
-        raise RecipeError(
-            f"model.path: expected a class or function that makes a torch.nn.Module, got "
-            f"{type(model).__name__} from {spec.path}"
+        raise ArgumentError(
+            f"{where}: expected a torch.nn.Module, got {type(model).__name__}"
+            + (f"; give the module inside it, {inner}" if inner else "")
         )
-    return model.train()
+    lazy = [name for name, each in model.named_parameters() if nn.parameter.is_lazy(each)]
+    if lazy:
+        raise ArgumentError(
+            f"{where}: {lazy[0]!r} has no shape yet, as a lazy layer has none before its first "
+            "batch; write the sizes out, or call the model once on a batch where it is made"
+        )
+    if own:
+        raise ArgumentError(
+            f"{where}: {type(model).__name__} has {' and '.join(own)} of its own, which droplab "
+            f"would not call: it trains by plain cross entropy, with the optimizer that it is "
+            f"given. Give the network inside it{f', {inner}' if inner else ', a plain module'}, "
+            "and its optimizer as the recipe's or the sweep's"
+        )
+    return model
+
+
+def _inner(model: Any) -> str:
+    """Return where in a trainer or a wrapper the network usually lies, if it is there."""
+    names = ("model", "module", "module_", "net", "network", "backbone", "_orig_mod")
+    return next(
+        (f".{name}" for name in names if isinstance(getattr(model, name, None), nn.Module)), ""
+    )
 
 
 def _factory(path: str) -> Callable[..., Any]:

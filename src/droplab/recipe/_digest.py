@@ -18,7 +18,14 @@ def digest(recipe: Any) -> str:
         for field in dataclasses.fields(recipe)
         if field.name not in _WORDS
     }
-    text = json.dumps(_canonical(fields), sort_keys=True, separators=(",", ":"))
+    canonical = _canonical(fields)
+    # left out, it has counted as "test" ever since it could be nothing else
+    canonical["data"].setdefault("validation", "test")
+    if recipe.scheduler is not None:
+        # by the step or not; every epoch was all there was
+        canonical["scheduler"].pop("every", None)
+        canonical["scheduler"] |= {"every": "step"} if recipe.scheduler.unit == "step" else {}
+    text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

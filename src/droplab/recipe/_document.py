@@ -10,12 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from droplab.errors import RecipeError, nearest
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import DataSpec
+from droplab.recipe.specs import DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import METRICS, Condition, Target, parse_condition
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)
-_OWN_KEYS = {"model": "path", "optimizer": "name", "scheduler": "name"}
+_OWN_KEYS = {"model": ("path",), "optimizer": ("name",), "scheduler": ("name", "every")}
 """Tables in which every other key is an argument."""
 
 
@@ -32,10 +32,10 @@ def to_document(recipe: Recipe) -> Document:
     if recipe.clip is not None:
         document["clip"] = recipe.clip
     document["data"] = _data(recipe.data)
-    document["model"] = _flat("path", recipe.model.path, recipe.model.arguments)
-    document["optimizer"] = _flat("name", recipe.optimizer.name, recipe.optimizer.arguments)
+    document["model"] = _flat("model", recipe.model)
+    document["optimizer"] = _flat("optimizer", recipe.optimizer)
     if recipe.scheduler is not None:
-        document["scheduler"] = _flat("name", recipe.scheduler.name, recipe.scheduler.arguments)
+        document["scheduler"] = _flat("scheduler", recipe.scheduler)
     if recipe.target:
         document["target"] = _target(recipe.target)
     document["arms"] = [
@@ -93,24 +93,28 @@ def _target(target: Target) -> Document:
     return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
 
 
-def _flat(own: str, value: str, arguments: Mapping[str, Any]) -> Document:
-    reserved = {key: item for key, item in arguments.items() if key in (own, "arguments")}
+def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec) -> Document:
+    own, arguments = _OWN_KEYS[table], part.arguments
+    reserved = {key: item for key, item in arguments.items() if key in (*own, "arguments")}
     free = {key: item for key, item in arguments.items() if key not in reserved}
-    return {own: value} | free | ({"arguments": reserved} if reserved else {})
+    spec = {key: getattr(part, key) for key in own if getattr(part, key) is not None}
+    return spec | free | ({"arguments": reserved} if reserved else {})
 
 
-def _unflat(table: str, own: str, given: Mapping[str, Any]) -> tuple[Document, list[Problem]]:
+def _unflat(
+    table: str, own: tuple[str, ...], given: Mapping[str, Any]
+) -> tuple[Document, list[Problem]]:
     inner = given.get("arguments", {})
     if not isinstance(inner, Mapping):
         return dict(given), [(f"{table}.arguments", f"expected a table, got {inner!r}")]
     arguments = dict(cast("Mapping[str, Any]", inner))
-    free = {key: item for key, item in given.items() if key not in (own, "arguments")}
+    free = {key: item for key, item in given.items() if key not in (*own, "arguments")}
     problems = [
         (f"{table}.{key}", f"given twice, here and in {table}.arguments; keep one")
         for key in free
         if key in arguments
     ]
-    spec = {own: given[own]} if own in given else {}
+    spec = {key: given[key] for key in own if key in given}
     return spec | {"arguments": free | arguments}, problems
 
 

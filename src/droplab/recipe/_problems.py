@@ -23,7 +23,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     ),
     "ModelSpec": ("path", "arguments"),
     "OptimizerSpec": ("name", "arguments"),
-    "SchedulerSpec": ("name", "arguments"),
+    "SchedulerSpec": ("name", "arguments", "every"),
     "Arm": _ARM_KEYS,
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),

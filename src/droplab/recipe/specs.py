@@ -29,7 +29,11 @@ def _format(value: Any) -> Any:
 
 
 def _validation(value: Any) -> Any:
-    if value == "test" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if (
+        value is None
+        or value == "test"
+        or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+    ):
         return value
     raise ValueError(
         "expected how many training examples to set aside, a whole number of at least 1, or "
@@ -41,6 +45,12 @@ def _in_memory(value: Any) -> Any:
     if value == "auto" or isinstance(value, bool):
         return value
     raise ValueError(f"expected 'auto', true or false, got {value!r}")
+
+
+def _every(value: Any) -> Any:
+    if value not in (None, "step", "epoch"):
+        raise ValueError(f"expected 'step' or 'epoch', got {value!r}")
+    return value
 
 
 @spec
@@ -56,7 +66,8 @@ class DataSpec:
         train: Train on the first `train` training examples; None: on all that are left.
         validation: Validate on the `validation` training examples that follow them (with `train`
             None: on the last ones), or "test": on the official test split, which leaves no test
-            split for the end.
+            split for the end. None: on the data's own validation split if it has one, else as
+            "test".
         in_memory: Keep the data as tensors (True), stream it (False), or "auto": in memory if it
             fits and its items come out equal twice.
 
@@ -77,7 +88,7 @@ class DataSpec:
     arguments: Arguments = field(default_factory=dict[str, Any])
     format: Annotated[Format | None, PlainValidator(_format)] = None
     train: Count | None = None
-    validation: Annotated[int | Literal["test"], PlainValidator(_validation)] = "test"
+    validation: Annotated[int | Literal["test"] | None, PlainValidator(_validation)] = None
     in_memory: Annotated[Literal["auto"] | bool, PlainValidator(_in_memory)] = "auto"
 
     @model_validator(mode="after")
@@ -144,16 +155,33 @@ class OptimizerSpec:
 class SchedulerSpec:
     """How the learning rate changes: a scheduler of `torch.optim.lr_scheduler`, by name.
 
-    It is stepped once after each epoch. In TOML the arguments stand beside the name, in
-    `[scheduler]`: `name = "StepLR"`, `step_size = 10`.
+    In TOML the arguments stand beside the name, in `[scheduler]`: `name = "StepLR"`,
+    `step_size = 10`.
+
+    Args:
+        name: Its class name.
+        arguments: Its keyword arguments.
+        every: Whether it is stepped after every optimizer "step" or after every "epoch"; None:
+            "step" for OneCycleLR and CyclicLR, which count mini-batches, "epoch" for the others.
+
+    Raises:
+        RecipeError: If `every` is another word.
 
     Example:
-        >>> SchedulerSpec("CosineAnnealingLR", {"T_max": 50}).name
-        'CosineAnnealingLR'
+        >>> SchedulerSpec("CosineAnnealingLR", {"T_max": 50}).unit
+        'epoch'
+        >>> SchedulerSpec("OneCycleLR", {"max_lr": 0.1}).unit
+        'step'
     """
 
     name: Filled
     arguments: Arguments = field(default_factory=dict[str, Any])
+    every: Annotated[Literal["step", "epoch"] | None, PlainValidator(_every)] = None
+
+    @property
+    def unit(self) -> Literal["step", "epoch"]:
+        """What the scheduler counts: "step" or "epoch"."""
+        return self.every or ("step" if self.name in ("OneCycleLR", "CyclicLR") else "epoch")
 
 
 @spec

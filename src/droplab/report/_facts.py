@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from droplab.recipe import Arm, Recipe, dumps
 from droplab.results import RunResult
-from droplab.verdict import Verdict
+from droplab.verdict import Verdict, validated_on
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _optional(recipe: Recipe) -> list[Fact]:
     facts: list[Fact] = []
     if recipe.scheduler is not None:
         scheduler = recipe.scheduler
-        said = _call(scheduler.name, scheduler.arguments)
+        said = f"{_call(scheduler.name, scheduler.arguments)}, after every {scheduler.unit}"
         facts.append(Fact("learning rate", said, _digest(scheduler)))
     if recipe.clip is not None:
         facts.append(Fact("gradients", f"clipped to a norm of {recipe.clip:g}"))
@@ -122,9 +122,12 @@ def _data(recipe: Recipe, data: Mapping[str, Any]) -> str:
 
 
 def _validation(recipe: Recipe, data: Mapping[str, Any]) -> str:
-    if recipe.data.validation == "test":
-        return "the official test split, as the tutorial does"
     count = data.get("validation", recipe.data.validation)
+    where = validated_on(recipe, data)
+    if where == "test":
+        return "the test split" + (f", {_count(count)} examples" if isinstance(count, int) else "")
+    if where == "own":
+        return f"{_count(count)} validation examples of their own" if count else "their own split"
     return f"{_count(count)} training examples that are never trained on"
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from droplab import recipe
@@ -42,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> RunResult:
         sql.execute("BEGIN")
         text = _tables.value(sql, "recipe")
         try:
-            parsed = recipe.loads(text)
+            parsed = _as_begun(recipe.loads(text), _tables.value(sql, "digest"))
         except RecipeError as error:
             raise RunError(f"{database}: the recipe in the run cannot be read: {error}") from error
         return RunResult(
@@ -97,3 +98,14 @@ def _connect(database: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _as_begun(parsed: recipe.Recipe, digest: str) -> recipe.Recipe:
+    """Return the recipe as it was meant when the run began.
+
+    Earlier versions stepped every scheduler once an epoch, also those that count steps.
+    """
+    if parsed.scheduler is None or parsed.digest == digest:
+        return parsed
+    before = replace(parsed, scheduler=replace(parsed.scheduler, every="epoch"))
+    return before if before.digest == digest else parsed

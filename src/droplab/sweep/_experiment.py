@@ -24,6 +24,7 @@ from droplab.train import (
     can_capture,
     check_factory,
     check_model,
+    check_training,
     initial_model,
     is_stateless,
     mask_key,
@@ -161,6 +162,9 @@ class Experiment:
     def capturable(self) -> bool:
         """Whether the step of these replicas may be recorded and replayed."""
         replica = self.replica(self.recipe.baseline, self.recipe.seeds[0])
+        scheduler = self.scheduler
+        if scheduler is not None and not scheduler.recordable(replica.optimizer):
+            return False
         return can_capture(replica.model, replica.optimizer)
 
 
@@ -189,15 +193,15 @@ def resolve(
         True
     """
     build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
-    make_optimizer([nn.Parameter(torch.ones(1))])
+    _one_parameter(make_optimizer)
     _check_scheduler(recipe, make_optimizer)
     rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
     dataset = data.load(recipe.data, progress=progress)
     splits = data.carve(dataset, recipe.data)
     about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
-    found = Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
-    _check_data(found)
-    return found
+    return _checked(
+        Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
+    )
 
 
 def assemble(
@@ -211,20 +215,23 @@ def assemble(
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
     _check_scheduler(recipe, make_optimizer)
     rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
-    found = Experiment(recipe, splits, about, classes, rates, build, make_optimizer)
-    _check_data(found)
-    return found
+    return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer))
 
 
 def _scheduler(recipe: Recipe) -> Scheduler | None:
     found = recipe.scheduler
-    return None if found is None else Scheduler(found.name, found.arguments)
+    return None if found is None else Scheduler(found.name, found.arguments, found.unit)
 
 
 def _check_scheduler(recipe: Recipe, make_optimizer: MakeOptimizer) -> None:
+    """Check a scheduler as far as can be done before the number of steps is known."""
     scheduler = _scheduler(recipe)
-    if scheduler is not None:
-        scheduler.table(make_optimizer([nn.Parameter(torch.ones(1))]), recipe.epochs)
+    if scheduler is not None and scheduler.every == "epoch":
+        scheduler.over(recipe.epochs, 1).table(_one_parameter(make_optimizer), recipe.epochs)
+
+
+def _one_parameter(make_optimizer: MakeOptimizer) -> torch.optim.Optimizer:
+    return make_optimizer([nn.Parameter(torch.ones(1))])
 
 
 def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -233,15 +240,25 @@ def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     return model
 
 
-def _check_data(experiment: Experiment) -> None:
+def _checked(experiment: Experiment) -> Experiment:
+    """Return the experiment, with what is odd about its data, if the model fits its data."""
     recipe, train = experiment.recipe, experiment.splits.train
     if recipe.batch_size > len(train):
         raise RecipeError(
             f"batch_size: expected at most the {len(train)} training examples, got "
             f"{recipe.batch_size}"
         )
+    notes = experiment.splits.notes
+    if experiment.scheduler is not None:
+        scheduler = experiment.scheduler.over(recipe.epochs, experiment.steps_an_epoch)
+        scheduler.table(_one_parameter(experiment.make_optimizer), 1)
+        notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
     model = initial_model(experiment.build, recipe.seeds[0])
-    check_model(model, train, classes=len(experiment.classes))
+    classes = len(experiment.classes)
+    outputs = check_model(model, train, classes=classes)
+    check_training(model, train, recipe.batch_size, classes=classes)
+    splits = dataclasses.replace(experiment.splits, notes=notes)
+    return dataclasses.replace(experiment, splits=data.doubts(splits, outputs))
 
 
 def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:

@@ -25,6 +25,9 @@ class Observer:
     def planning(self) -> None:
         """A few steps are measured, to find how to train fastest; not where a plan is known."""
 
+    def noted(self, note: str) -> None:
+        """Something about the data that its user should know, before training begins."""
+
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:

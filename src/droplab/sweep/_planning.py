@@ -86,6 +86,8 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     recipe, train = experiment.recipe, experiment.splits.train
     if not isinstance(train, Split):
         return "the data is streamed"
+    if not isinstance(experiment.splits.validation, Split):
+        return "the validation examples are streamed"
     model = experiment.replica(arms[-1], recipe.seeds[0]).model
     reason = why_not_elementwise(experiment.make_optimizer, model)
     if reason:

@@ -25,6 +25,12 @@ def own_recipe(store: RunStore, asked: Recipe) -> Recipe:
         RunError: If another recipe is asked for, naming what differs.
     """
     own, notes = loads(store.recipe_toml), store.notes()
+    if own.scheduler is not None and own.digest != store.digest:
+        raise RunError(
+            f"{store.folder}: was begun by an earlier version, which stepped {own.scheduler.name} "
+            "after every epoch and not after every step; begin the run anew, with "
+            "scheduler.every = 'epoch' to have it as it was"
+        )
     if asked.digest == own.digest:
         return own
     first = dataclasses.replace(asked, seeds=asked.seeds[: len(own.seeds)])
@@ -68,6 +74,12 @@ def check_same_data(store: RunStore, experiment: Experiment) -> None:
             f"{store.folder}: the run began on data with checksum {recorded.get('checksum')}, "
             f"and {experiment.dataset['name']} now has {experiment.dataset['checksum']}; put the "
             "old data back, or start a new run"
+        )
+    validated_on = experiment.splits.validated_on
+    if recorded.get("validated_on", validated_on) != validated_on:
+        raise RunError(
+            f"{store.folder}: the run began with validation on the {recorded['validated_on']} "
+            f"split, and would go on with the {validated_on} split; give data.validation as it was"
         )
 
 

@@ -125,6 +125,8 @@ def run_experiment(
     observer = observer or Observer()
     if changed_code and not resume:
         raise ArgumentError("changed_code (--changed-code): goes with a run to resume (--resume)")
+    for note in experiment.splits.notes:
+        observer.noted(note)
     recipe = experiment.recipe
     chosen = select(recipe, arms)
     folder = Path(out) if out is not None else default_folder(recipe, existing=resume)
@@ -190,7 +192,14 @@ def _create(
     }
     parameters = sum(p.numel() for p in replica.model.parameters())
     counts = class_counts(splits, len(experiment.classes))
-    about = {**experiment.dataset, **sizes, "classes": list(experiment.classes), **counts}
+    about = {
+        **experiment.dataset,
+        **sizes,
+        "classes": list(experiment.classes),
+        **counts,
+        "validated_on": splits.validated_on,
+        "notes": list(splits.notes),
+    }
     notes = {
         "data": json.dumps(about),
         "dropout": json.dumps(own_dropout(experiment)),

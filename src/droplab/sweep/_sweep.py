@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from droplab.data import Split, Splits, StreamedSplit
+from droplab.data._items import array_tensor, normal_dtype
+from droplab.data._labels import name_classes, whole_numbers
 from droplab.data._memory import as_split
 from droplab.data.dataset import content_checksum
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, DataError
+from droplab.models import check_module
 from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
 from droplab.recipe.target import Metric
 from droplab.results import RunResult
@@ -58,12 +62,7 @@ class _Build:
     factory: Callable[[], nn.Module]
 
     def __call__(self) -> nn.Module:
-        model = self.factory()
-        if not isinstance(model, nn.Module):
-            raise ArgumentError(
-                f"model_factory: expected a torch.nn.Module from it, got {type(model).__name__}"
-            )
-        return model.train()
+        return check_module(self.factory(), where="model_factory").train()
 
 
 def sweep(
@@ -170,7 +169,7 @@ def sweep(
         scheduler=scheduler,
     )
     splits = Splits(_split(train, "train"), _split(validation, "validation"), None)
-    classes = _classes(splits)
+    classes, splits = _named(splits)
     kept = [part for part in (splits.train, splits.validation) if isinstance(part, Split)]
     checksum = content_checksum(*kept) if len(kept) == 2 else ""
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
@@ -225,10 +224,8 @@ def _split(examples: Examples, where: str) -> Split | StreamedSplit:
     if isinstance(examples, (Split, StreamedSplit)):
         return examples
     if isinstance(examples, tuple) and len(examples) == 2:
-        inputs, targets = (torch.as_tensor(part) for part in examples)
-        inputs = inputs.float() if inputs.dtype == torch.float64 else inputs
         try:
-            return Split(inputs, targets.long() if not targets.is_floating_point() else targets)
+            return Split(_inputs(examples[0], where), whole_numbers(examples[1], where=where))
         except ArgumentError as error:
             raise ArgumentError(f"{where}: {error}") from None
     if not hasattr(examples, "__getitem__") or not hasattr(examples, "__len__"):
@@ -243,10 +240,22 @@ def _split(examples: Examples, where: str) -> Split | StreamedSplit:
     )
 
 
-def _classes(splits: Splits) -> tuple[str, ...]:
-    targets: list[Tensor] = [
-        split.targets for split in (splits.train, splits.validation) if isinstance(split, Split)
-    ]
-    if not targets or not all(len(part) for part in targets):
-        return ()
-    return tuple(str(i) for i in range(int(torch.cat(targets).max()) + 1))
+def _inputs(inputs: Any, where: str) -> Tensor:
+    if isinstance(inputs, Tensor):
+        return normal_dtype(inputs.detach().cpu())
+    try:
+        array = np.asarray(inputs)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: expected inputs of one shape (N, ...): {error}") from None
+    return array_tensor(array, where=f"{where} inputs")
+
+
+def _named(splits: Splits) -> tuple[tuple[str, ...], Splits]:
+    """Return the names of the classes, none if labels are streamed, and what is to be noted."""
+    parts = [("train", splits.train), ("validation", splits.validation)]
+    kept = [(name, part) for name, part in parts if isinstance(part, Split)]
+    if not isinstance(splits.train, Split):
+        return (), splits
+    targets = [part.targets.numpy() for _, part in kept]
+    names, notes = name_classes(targets, (), where=[f"{name} labels" for name, _ in kept])
+    return names, dataclasses.replace(splits, notes=notes)

@@ -63,6 +63,11 @@ class Trial:
 
 def together(experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu") -> Trial:
     """Return the trial of a group of `size` replicas, recorded where that is safe."""
-    replica = experiment.replica(arms[0], experiment.recipe.seeds[0])
-    captured = can_capture_population(replica.model)
+    replica, scheduler = (
+        experiment.replica(arms[0], experiment.recipe.seeds[0]),
+        experiment.scheduler,
+    )
+    captured = can_capture_population(replica.model) and (
+        scheduler is None or scheduler.recordable(replica.optimizer, update=False)
+    )
     return Trial(experiment, arms, ExecutionPlan(1, captured=captured, group=size, device=device))

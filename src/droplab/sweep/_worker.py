@@ -24,7 +24,8 @@ def can_send(experiment: Experiment) -> bool:
     What is defined in the caller's main module or inside a function cannot; and data that is
     streamed stays with the driver.
     """
-    if not isinstance(experiment.splits.train, Split):
+    splits = experiment.splits
+    if not isinstance(splits.train, Split) or not isinstance(splits.validation, Split):
         return False
     try:
         sent = pickle.dumps((experiment.build, experiment.make_optimizer))

@@ -23,8 +23,9 @@ from droplab.train._execution import (
     wait_for,
 )
 from droplab.train._executor import Batched, Executor, Single
-from droplab.train._fit import Diverged, Epoch, EpochResult, check_model, fit
+from droplab.train._fit import Diverged, Epoch, EpochResult, fit
 from droplab.train._meter import ECE_BINS, Meter, Score
+from droplab.train._model_check import check_model, check_training
 from droplab.train._optimizer import build_optimizer, optimizer_names
 from droplab.train._population import (
     Population,
@@ -78,6 +79,7 @@ __all__ = [
     "check_factory",
     "check_model",
     "check_parameters",
+    "check_training",
     "choose_device",
     "comparison_batches",
     "compiler",

@@ -26,6 +26,8 @@ from droplab.train._scheduler import frozen_settings
 from droplab.train._step import BufferPlaces, EagerStep, Step, gradients_of, trained_parameters
 from droplab.train.compiled import CWriter
 
+_NORMS = nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
+
 _inference = torch._C._InferenceMode  # pyright: ignore[reportPrivateImportUsage]
 """What `torch.inference_mode` enters, without the four microseconds that it spends in Python."""
 
@@ -126,6 +128,8 @@ def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
 
 def is_stateless(module: nn.Module) -> bool:
     """Whether this is a layer of torch or a network of droplab: its forward has no Python state."""
+    if isinstance(module, _NORMS) and module.momentum is None:
+        return False  # it divides by the number of batches, as a number of Python
     home = type(module).__module__
     return home.startswith(("torch.nn.modules.", "droplab.models."))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from droplab.train._execution import ExecutionPlan
 from droplab.train._meter import Meter, Score
 from droplab.train._population import Population, member_state
 from droplab.train._population_step import PopulationStep, record_population
+from droplab.train._step import EagerStep
 
 EVAL_EXAMPLES = 8192
 """Forward passes of one example that are run together, over all members."""
@@ -48,6 +49,7 @@ class Executor(ABC):
         members: How many there are, K.
         alive: Whether each of them is still trained: a NaN ends it.
         p: The planned rates, as the sites read them.
+        records_update: Whether the update of an optimizer that is not fused is a part of a record.
         step: Takes inputs and targets of a batch of every seed, updates all members, and returns
             their logits with the classes in the last dimension and the examples in the last but
             one.
@@ -60,6 +62,7 @@ class Executor(ABC):
     members: int
     alive: list[bool]
     p: Tensor
+    records_update: ClassVar[bool]
     step: Callable[[Tensor, Tensor], Tensor]
     set_step: Callable[[int], None]
 
@@ -70,6 +73,10 @@ class Executor(ABC):
     @abstractmethod
     def refresh(self) -> None:
         """Forget what was recorded if a plain number of the optimizer has changed since."""
+
+    @abstractmethod
+    def stop_recording(self) -> None:
+        """Take eager steps from now on: what the optimizer is told changes at every step."""
 
     @abstractmethod
     def score(self, split: Batches) -> list[Score]:
@@ -106,6 +113,8 @@ class Single(Executor):
         clip: Largest norm of the gradient; None not to clip.
     """
 
+    records_update = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -118,6 +127,7 @@ class Single(Executor):
         self.members, self.alive, self.p = 1, [True], applied.p
         self.set_step = applied.set_step
         self.step = build_step(plan, model, optimizer, clip)
+        self._clip = clip
         self._device = torch.device(plan.device)
 
     def source(self, split: Batches) -> Source:
@@ -128,6 +138,10 @@ class Single(Executor):
         """Forget what was recorded if a plain number of the optimizer has changed since."""
         if isinstance(self.step, CapturedStep):
             self.step.refresh()
+
+    def stop_recording(self) -> None:
+        """Take eager steps from now on."""
+        self.step = EagerStep(self.model, self.optimizer, self._clip)
 
     def score(self, split: Batches) -> list[Score]:
         """Return the score of the replica in a list."""
@@ -154,6 +168,8 @@ class Batched(Executor):
         clip: Largest norm of each member's gradient; None not to clip.
     """
 
+    records_update = False
+
     def __init__(
         self, population: Population, *, captured: bool, clip: float | None = None
     ) -> None:
@@ -163,6 +179,7 @@ class Batched(Executor):
         self.set_step = population.set_step
         self.step = self._step = PopulationStep(population, captured=captured, clip=clip)
         self._population = population
+        self._clip = clip
         self._captured = captured
         self._replays: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
 
@@ -174,6 +191,10 @@ class Batched(Executor):
     def refresh(self) -> None:
         """Forget what was recorded if a plain number of the optimizer has changed since."""
         self._step.refresh()
+
+    def stop_recording(self) -> None:
+        """Take eager steps from now on; scoring goes on to be recorded."""
+        self.step = self._step = PopulationStep(self._population, captured=False, clip=self._clip)
 
     def score(self, split: Batches) -> list[Score]:
         """Return the score of every member; all of them read the same batches."""

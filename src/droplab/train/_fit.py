@@ -9,15 +9,16 @@ from time import perf_counter
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from droplab.errors import ArgumentError, DroplabError
-from droplab.train._evaluate import Batches, evaluating
+from droplab.train._evaluate import Batches
 from droplab.train._execution import ExecutionPlan
 from droplab.train._executor import Executor
 from droplab.train._meter import Score
+from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
-from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
+from droplab.train._scheduler import Schedule, Scheduler
 from droplab.train._streams import batch_order, global_generators
 
 _WINDOW = 64
@@ -111,7 +112,7 @@ def fit(
         batch_size: Examples a step and member; the last step of an epoch takes what is left.
         plan: How the steps are executed. Its settings are active while an epoch runs.
         start: Epochs that were done before, when resuming.
-        scheduler: Sets the learning rate of each epoch; None to leave it as it is.
+        scheduler: Sets the learning rate of each epoch or step; None to leave it as it is.
         rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
             rate of a site that has rate p in the plan, for example
             `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
@@ -141,22 +142,33 @@ def fit(
             f"{len(seeds)}"
         )
     source = executor.source(train)
-    check_model(executor.model, train, device=plan.device)
+    check_model(executor.model, train)
     steps = -(-count // batch_size)
     executor.model.train()
-    table = begin_schedule(scheduler, executor.optimizer, epochs, captured=plan.captured)
+    schedule = Schedule(
+        scheduler,
+        executor.optimizer,
+        epochs,
+        steps,
+        start=start,
+        captured=plan.captured,
+        update=executor.records_update,
+    )
+    if not schedule.recordable:
+        executor.stop_recording()
     step, set_step = executor.step, executor.set_step
     site_rates = SiteRates(executor.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
-        if table is not None:
-            set_epoch(executor.optimizer, table[epoch - 1])
+        schedule.begin_epoch()
         executor.refresh()
         with plan.active(), global_generators(seeds[0], "torch", epoch), site_rates.driven():
             number = (epoch - 1) * steps
             window = _Window(executor, epoch, _Log(number, log_every, on_log))
             orders = [batch_order(seed, epoch, count) for seed in seeds]
             for inputs, targets in source.batches(orders, batch_size):
+                if schedule.begin_step():
+                    executor.refresh()
                 set_step(number)
                 site_rates.set_step(number)
                 logits = step(inputs, targets)
@@ -172,40 +184,6 @@ def fit(
         yield Epoch(epoch, tuple(window.results(*scores, seconds)), window.diverged)
         if not any(executor.alive):
             return
-
-
-def check_model(model: nn.Module, split: Batches, *, classes: int = 1, device: str = "cpu") -> None:
-    """Check on two examples, in eval mode, that the model takes the data and returns its logits.
-
-    Args:
-        model: The model.
-        split: Where the examples come from.
-        classes: How many classes the data has.
-        device: Where the model is.
-
-    Raises:
-        ArgumentError: If the model refuses the batch, or its output is no tensor of shape (B, C)
-            with C at least `classes`.
-    """
-    inputs, targets = next(split.batches(torch.arange(min(2, len(split))), 2))
-    try:
-        with evaluating(model), torch.inference_mode():
-            logits = model(inputs.to(device))
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise ArgumentError(
-            f"model: cannot take a batch of shape {tuple(inputs.shape)} ({inputs.dtype}): {error}"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(targets):
-        what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ArgumentError(
-            f"model: expected logits of shape ({len(targets)}, classes) for a batch of "
-            f"{len(targets)}, got {what}"
-        )
-    if logits.shape[1] < classes:
-        raise ArgumentError(
-            f"model: the data has {classes} classes, and the model returns {logits.shape[1]} "
-            "logits; give it as many outputs as there are classes"
-        )
 
 
 class _Window:

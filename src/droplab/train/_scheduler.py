@@ -1,9 +1,9 @@
-"""Learning-rate schedulers of torch by name, as a table: epoch -> learning rate.
+"""Learning-rate schedulers of torch by name, as a table: epoch or step -> learning rate.
 
 torch's schedulers change their optimizer as they go, and a resumed run would have to carry their
-state. Those that look at nothing but the epoch are run through once, on a stand-in, before training
-begins. What they set is then known for every epoch, wherever a run is taken up, and is the same for
-every replica of a population.
+state. Those that look at nothing but how often they were stepped are run on a stand-in. What they
+set is then known for every epoch or step, wherever a run is taken up, and is the same for every
+replica of a population.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ _OTHER_NEEDS = {
     "ChainedScheduler": "other schedulers",
     "ReduceLROnPlateau": "a loss, which each replica has its own of",
 }
+
+_LENGTHS = ("T_max", "T_0", "total_iters", "step_size", "step_size_up")
 
 
 def scheduler_names() -> list[str]:
@@ -49,11 +52,12 @@ def scheduler_names() -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Scheduler:
-    """A scheduler of `torch.optim.lr_scheduler`, stepped once after each epoch.
+    """A scheduler of `torch.optim.lr_scheduler`, stepped after each epoch or each optimizer step.
 
     Args:
         name: Its class name.
         arguments: Its keyword arguments.
+        every: What it is stepped after.
 
     Raises:
         ArgumentError: If torch has no such scheduler, it needs more than the epoch, or it does not
@@ -68,6 +72,7 @@ class Scheduler:
 
     name: str
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    every: Literal["step", "epoch"] = "epoch"
 
     def __post_init__(self) -> None:
         names = scheduler_names()
@@ -87,16 +92,92 @@ class Scheduler:
                     f"{nearest(key, known)}"
                 )
 
-    def table(self, optimizer: torch.optim.Optimizer, epochs: int) -> list[list[dict[str, Any]]]:
-        """Return, for every epoch, the settings of every parameter group that ever change.
+    def over(self, epochs: int, steps: int) -> Scheduler:
+        """Return the scheduler for a run of `epochs` epochs of `steps` steps each.
+
+        A OneCycleLR has to know how often it will be stepped: it is told if it was not, and refused
+        if it was told another number, since it would stop in its warm-up or run out.
+
+        Raises:
+            ArgumentError: If its length is not that of the run.
+        """
+        if self.name != "OneCycleLR":
+            return self
+        count, other = (epochs * steps, epochs)[:: 1 if self.every == "step" else -1]
+        given = self._total()
+        if given is None:
+            return dataclasses.replace(self, arguments={**self.arguments, "total_steps": count})
+        if isinstance(given, int) and given != count:
+            unit = "epoch" if self.every == "step" else "step"
+            raise ArgumentError(
+                f"scheduler.total_steps: OneCycleLR is stepped after every {self.every}, {count} "
+                f"times in this run ({epochs} epochs of {steps} steps), got {given}; write "
+                f"total_steps = {count} or leave it out"
+                + (f", or write every = '{unit}'" if given == other else "")
+            )
+        return self
+
+    def doubts(self, epochs: int, steps: int) -> tuple[str, ...]:
+        """Return a note for every length that is longer than the run: was it meant in steps?"""
+        if self.every == "step":
+            return ()
+        lengths = {key: self.arguments.get(key) for key in _LENGTHS}
+        first = self.arguments.get("milestones")
+        if isinstance(first, (list, tuple)) and first:
+            lengths["milestones"] = first[0]
+        return tuple(
+            f"scheduler.{key} = {value} is more than the {epochs} epochs of the run, and the "
+            "scheduler is stepped after every epoch. If it was meant in steps "
+            f"({epochs * steps} in all), write scheduler.every = 'step'."
+            for key, value in lengths.items()
+            if isinstance(value, int) and value > epochs
+        )
+
+    def recordable(self, optimizer: torch.optim.Optimizer, *, update: bool = True) -> bool:
+        """Whether a recorded step can follow the scheduler without being recorded anew each time.
+
+        It reads the learning rate of a fused optimizer as it runs. Any other number is a part of
+        the record, for example the momentum that OneCycleLR moves.
+
+        Args:
+            optimizer: What is scheduled.
+            update: Whether the update of an optimizer that is not fused is recorded, too; that of
+                a population is not.
+        """
+        fused = all(group.get("fused") for group in optimizer.param_groups)
+        if self.every == "epoch" or not (fused or update):
+            return True
+        total = self._total()
+        few = min(total, 3) if isinstance(total, int) and total > 0 else 3
+        rows = (self if total else self.over(1, few)).table(optimizer, few)
+        return all(set(group) <= ({"lr"} if fused else set()) for row in rows for group in row)
+
+    def table(self, optimizer: torch.optim.Optimizer, count: int) -> list[list[dict[str, Any]]]:
+        """Return, for every epoch or step, the settings of each parameter group that ever change.
 
         Args:
             optimizer: What is scheduled, with the learning rates that it was made with; they are
                 noted in its groups as "initial_lr", as torch does.
-            epochs: How many epochs the whole run has.
+            count: How many epochs or steps the whole run has.
 
         Raises:
             ArgumentError: If the scheduler refuses its arguments or so many epochs.
+        """
+        rows = list(self.rows(optimizer, count))
+        changing = [
+            {key for key in group if any(row[at][key] != group[key] for row in rows)} | {"lr"}
+            for at, group in enumerate(map(_settings, optimizer.param_groups))
+        ]
+        return [
+            [{key: group[key] for key in changing[at]} for at, group in enumerate(row)]
+            for row in rows
+        ]
+
+    def rows(self, optimizer: torch.optim.Optimizer, count: int) -> Iterator[list[dict[str, Any]]]:
+        """Yield, for every epoch or step, all plain settings of each parameter group.
+
+        The arguments and errors are those of `table`; the scheduler is run as the rows are asked
+        for.
         """
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
@@ -106,27 +187,32 @@ class Scheduler:
             {**group, "params": [nn.Parameter(torch.zeros(1))], "lr": group["initial_lr"]}
             for group in optimizer.param_groups
         ]
+        known = [set(_settings(group)) | {"lr"} for group in optimizer.param_groups]
         arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in self.arguments.items()}
         try:
             scheduler = getattr(lr_scheduler, self.name)(twin, **arguments)
-            rows = [[_settings(group) for group in twin.param_groups]]
-            for _ in range(epochs - 1):
-                twin.step()  # without gradients, so that nothing moves
-                scheduler.step()
-                rows.append([_settings(group) for group in twin.param_groups])
+            for number in range(count):
+                if number == 1:
+                    twin.step()  # without gradients nothing moves; torch warns if it is left out
+                if number:
+                    scheduler.step()
+                yield [
+                    {key: value for key, value in _settings(group).items() if key in known[at]}
+                    for at, group in enumerate(twin.param_groups)
+                ]
         except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
             raise ArgumentError(
                 f"scheduler: torch.optim.lr_scheduler.{self.name} refused {dict(self.arguments)} "
-                f"over {epochs} epochs: {error}"
+                f"over {count} {self.every}s: {error}"
             ) from error
-        changing = [
-            {key for key in group if any(row[at].get(key) != group[key] for row in rows)} | {"lr"}
-            for at, group in enumerate(map(_settings, optimizer.param_groups))
-        ]
-        return [
-            [{key: group[key] for key in changing[at]} for at, group in enumerate(row)]
-            for row in rows
-        ]
+
+    def _total(self) -> Any:
+        """Return how often a OneCycleLR was told that it will be stepped; None if it was not."""
+        told = self.arguments.get("total_steps")
+        epochs, steps = (self.arguments.get(key) for key in ("epochs", "steps_per_epoch"))
+        if told is None and isinstance(epochs, int) and isinstance(steps, int):
+            return epochs * steps
+        return epochs or steps if told is None else told
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,38 +223,76 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def begin_schedule(
-    scheduler: Scheduler | None, optimizer: torch.optim.Optimizer, epochs: int, *, captured: bool
-) -> list[list[dict[str, Any]]] | None:
-    """Return the table of a scheduler, if there is one, and prepare the optimizer to follow it.
+class Schedule:
+    """Gives an optimizer the settings of each epoch or step, as a scheduler has them.
 
     Args:
-        scheduler: The scheduler.
+        scheduler: The scheduler; None changes nothing.
         optimizer: What it schedules.
         epochs: How many epochs the whole run has.
+        steps: How many steps an epoch has.
+        start: Epochs that were done before, when resuming.
         captured: Whether steps are recorded. The learning rate of a fused optimizer then becomes a
             tensor, float64 so that it is the very same number, which the recording reads.
+        update: As in `Scheduler.recordable`.
+
+    Attributes:
+        recordable: Whether a recorded step can follow it.
+
+    Raises:
+        ArgumentError: If the scheduler refuses its arguments, or its length is not the run's.
     """
-    if scheduler is None:
-        return None
-    table = scheduler.table(optimizer, epochs)
-    for group in optimizer.param_groups if captured else ():
-        if group.get("fused") and not isinstance(group["lr"], Tensor):
-            group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
-    return table
 
+    def __init__(
+        self,
+        scheduler: Scheduler | None,
+        optimizer: torch.optim.Optimizer,
+        epochs: int,
+        steps: int,
+        *,
+        start: int,
+        captured: bool,
+        update: bool = True,
+    ) -> None:
+        self.recordable = True
+        self._optimizer = optimizer
+        self._every = ""
+        self._last: list[dict[str, Any]] = [{} for _ in optimizer.param_groups]
+        if scheduler is None:
+            return
+        scheduler = scheduler.over(epochs, steps)
+        self.recordable = scheduler.recordable(optimizer, update=update)
+        self._every = scheduler.every
+        each = steps if self._every == "step" else 1
+        rows = scheduler.rows(optimizer, epochs * each)
+        self._rows = itertools.islice(rows, start * each, None)
+        for group in optimizer.param_groups if captured else ():
+            if group.get("fused") and not isinstance(group["lr"], Tensor):
+                group.setdefault("initial_lr", float(group["lr"]))
+                group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)
 
-def set_epoch(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
-    """Give an optimizer the settings of an epoch, one row of `Scheduler.table`.
+    def begin_epoch(self) -> None:
+        """Set what holds from this epoch on."""
+        if self._every == "epoch":
+            self._advance()
 
-    A learning rate that is a tensor is changed in place: a recorded step reads it as it runs.
-    """
-    for group, values in zip(optimizer.param_groups, settings, strict=True):
-        for key, value in values.items():
-            if isinstance(group[key], Tensor):
-                group[key].fill_(value)
-            else:
-                group[key] = value
+    def begin_step(self) -> bool:
+        """Set what holds for this step; return whether a number that is no tensor has changed."""
+        return self._every == "step" and self._advance()
+
+    def _advance(self) -> bool:
+        changed = False
+        row = next(self._rows)
+        for group, values, last in zip(self._optimizer.param_groups, row, self._last, strict=True):
+            for key, value in values.items():
+                if key in last and last[key] == value:
+                    continue
+                if isinstance(group[key], Tensor):
+                    group[key].fill_(value)  # in place: a recorded step reads it as it runs
+                else:
+                    group[key], changed = value, True
+        self._last = row
+        return changed
 
 
 def frozen_settings(optimizer: torch.optim.Optimizer) -> tuple[Any, ...]:

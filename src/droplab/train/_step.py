@@ -7,7 +7,7 @@ The step with the global index t (counted from 0 over the whole run) is:
 3. loss = mean cross entropy of the logits over the batch.
 4. Gradients of the loss for every parameter; nothing is accumulated from step to step. If there is
    a largest norm ("clip"), the gradients of a model are scaled together so as not to exceed it.
-5. One step of the optimizer, at the learning rate of the epoch.
+5. One step of the optimizer, at the learning rate that the scheduler has for this epoch or step.
 
 An executor is a function (inputs, targets) -> logits of shape (B, C), detached, that does 2 to 5;
 the caller does 1 and sets the learning rate. `EagerStep` below is the plain form. `CapturedStep`

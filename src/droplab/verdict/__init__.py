@@ -5,6 +5,7 @@ from __future__ import annotations
 from droplab.verdict._choose import choose
 from droplab.verdict._judge import duration, judge
 from droplab.verdict._metrics import METRICS, TEST_METRICS, Metric, metric
+from droplab.verdict._notes import validated_on
 from droplab.verdict._pool import pool
 from droplab.verdict._signflip import Comparison, compare, smallest_p
 from droplab.verdict._skewed import compare_skewed
@@ -53,4 +54,5 @@ __all__ = [
     "pool",
     "reached_text",
     "smallest_p",
+    "validated_on",
 ]

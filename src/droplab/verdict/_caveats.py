@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from droplab.recipe import Recipe
 from droplab.verdict._arms import less, p_text, seeds_text
 from droplab.verdict._metrics import METRICS, Metric
 from droplab.verdict._notes import About
@@ -40,7 +39,8 @@ def caveats(
         *_own_dropout(about),
         *_skewed(table, others, primary, level),
         *_constant(others, primary),
-        *_selection(table.recipe, best, len(others)),
+        *about.odd,
+        *_selection(best, len(others), about),
         *_evaluation_set(baseline, about),
         *_several(others, primary),
     )
@@ -160,16 +160,21 @@ def _constant(others: list[ArmVerdict], primary: Metric) -> list[str]:
     return found
 
 
-def _selection(recipe: Recipe, best: Best | None, others: int) -> list[str]:
-    if recipe.data.validation == "test":
+def _selection(best: Best | None, others: int, about: About) -> list[str]:
+    if about.validated_on == "test":
         return [
-            "Validated on the official test split, as the tutorial does: arms were chosen by the "
-            "same examples that they are reported on, and no untouched split is left."
+            "Validated on the test split: arms were chosen by the same examples that they are "
+            "reported on, and no untouched split is left."
         ]
     if others > 1 and best is not None:
+        shows = (
+            "the test split shows by how much"
+            if about.tested
+            else "there are none here that did not choose, to show by how much"
+        )
         return [
             "The best of several arms looks a little better on the validation examples that chose "
-            "it than on new ones; the test split shows by how much."
+            f"it than on new ones; {shows}."
         ]
     return []
 

@@ -24,6 +24,9 @@ class About:
         share: Its share of them: what the constant answer gets right.
         own_dropout: What the model drops by itself, place to p.
         changed_code: What was not as before when the run was resumed all the same.
+        validated_on: See `validated_on`.
+        tested: Whether a test split is left for the end.
+        odd: What was odd about the data when the run began, a sentence each.
     """
 
     validation: int | None = None
@@ -31,6 +34,9 @@ class About:
     share: float = math.nan
     own_dropout: Mapping[str, float] = field(default_factory=dict[str, float])
     changed_code: tuple[str, ...] = ()
+    validated_on: str = "train"
+    tested: bool = True
+    odd: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe, notes: Mapping[str, str]) -> About:
@@ -40,13 +46,32 @@ class About:
         if not isinstance(size, int):
             size = data.get("validation")
         commonest, share = _commonest(data)
+        odd: object = data.get("notes")
         return cls(
             size if isinstance(size, int) and size > 0 else None,
             commonest,
             share,
             {place: p for place, p in dropout.items() if isinstance(p, float) and 0 < p <= 1},
             tuple(notes.get("changed code", "").splitlines()),
+            validated_on(recipe, data),
+            data.get("test") != 0,
+            tuple(map(str, cast("list[object]", odd))) if isinstance(odd, list) else (),
         )
+
+
+def validated_on(recipe: Recipe, stored: Mapping[str, Any]) -> str:
+    """Return whose examples a run was validated on: of the "test", the "train" or its "own" split.
+
+    Args:
+        recipe: The recipe of the run.
+        stored: What the run stored about its data. Runs of earlier versions did not store this;
+            then the recipe tells, save for the data of a caller of `droplab.sweep`.
+    """
+    if isinstance(known := stored.get("validated_on"), str):
+        return known
+    if recipe.data.function == "__main__:train_and_validation":
+        return "own"
+    return "train" if isinstance(recipe.data.validation, int) else "test"
 
 
 def _commonest(data: Mapping[str, Any]) -> tuple[str | None, float]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from droplab.data import DataSet, Split, StreamedSplit, carve
+from droplab.data import DataSet, Split, StreamedSplit, carve, doubts
 from droplab.errors import DataError
 from droplab.recipe import DataSpec
 
@@ -78,11 +78,57 @@ def test_sorted_labels_are_found(dataset: DataSet) -> None:
     """Trained on classes 0 and 1 alone, a network never gets class 2 right."""
     labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
     by_class = DataSet("s", Split(torch.zeros(10, 1), labels), None, dataset.classes, "", "")
-    with pytest.raises(DataError, match=r"labels are sorted, so class 2 .* shuffle"):
+    with pytest.raises(DataError, match=r"labels are sorted .* so class 2 .* shuffle"):
         carve(by_class, DataSpec("s", validation=3))
     rare = torch.tensor([0, 1, 0, 1, 0, 1, 0, 2, 1, 0])
     by_chance = DataSet("s", Split(torch.zeros(10, 1), rare), None, dataset.classes, "", "")
     assert len(carve(by_chance, DataSpec("s", validation=3)).train) == 7
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("order", ["ascending", "descending", "blocks", "blocks twice"])
+@pytest.mark.parametrize(
+    "spec", [{"validation": 40}, {"train": 100, "validation": 100}, {"train": 60}]
+)
+def test_an_order_by_class_is_refused_and_a_mixed_one_is_not(
+    seed: int, classes: int, order: str, spec: Any
+) -> None:
+    """Either every class is in both parts, or the order is named; mixed data always passes."""
+    random = torch.Generator().manual_seed(seed)
+    mixed = torch.randint(0, classes, (400,), generator=random)
+    kinds = torch.randperm(classes, generator=random)
+    blocks = torch.cat([mixed[mixed == kind] for kind in kinds.tolist()])
+    labels = {
+        "ascending": mixed.sort().values,
+        "descending": mixed.sort(descending=True).values,
+        "blocks": blocks,
+        "blocks twice": torch.cat([blocks[::2], blocks[1::2]]),
+    }[order]
+
+    def cut(targets: torch.Tensor) -> Any:
+        official = Split(torch.zeros(30, 1), torch.arange(30) % classes)
+        data = DataSet("s", Split(torch.zeros(400, 1), targets), official, (), "", "")
+        return carve(data, DataSpec("s", **spec))
+
+    assert cut(mixed).notes == ()
+    end = spec.get("train", 360)
+    parts = [labels[:end]]
+    if "validation" in spec:
+        parts.append(labels[end : end + spec["validation"]])
+    if all(len(part.unique()) == classes for part in parts):
+        assert order == "blocks twice"
+        assert cut(labels).notes == ()
+        return
+    with pytest.raises(DataError, match=r"sorted or stand in blocks, .* shuffle the data once"):
+        cut(labels)
+
+
+def test_a_class_that_is_not_trained_on_by_chance_is_said(dataset: DataSet) -> None:
+    rare = torch.tensor([0, 1, 0, 1, 0, 1, 0, 2, 1, 0])
+    by_chance = DataSet("s", Split(torch.zeros(10, 1), rare), None, dataset.classes, "", "")
+    (note,) = doubts(carve(by_chance, DataSpec("s", validation=3)), 3).notes
+    assert note == ("Class 2 (1 of 3 validation examples) is validated on and never trained on.")
 
 
 def test_in_memory_splits_share_memory(dataset: DataSet) -> None:

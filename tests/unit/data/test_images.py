@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
     """Cats are dark (below 100), dogs are light; the value of a picture is its name."""
     for i in range(40):
         picture(tmp_path / "train" / "cat" / f"{i}.png", i)
-        picture(tmp_path / "train" / "dog" / "more" / f"{i + 100}.PNG", i + 100)
+        picture(tmp_path / "train" / "dog" / ("more" * (i % 2)) / f"{i + 100}.PNG", i + 100)
     picture(tmp_path / "test" / "dog" / "200.png", 200)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "train" / "cat" / ".hidden.png").write_bytes(b"no image either")

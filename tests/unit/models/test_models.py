@@ -33,6 +33,24 @@ def picky(width):
 def number():
     return 3
 
+class Lightning(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 2)
+
+    def training_step(self, batch, index): ...
+
+    def configure_optimizers(self): ...
+
+class Trainer:
+    module_ = nn.Linear(4, 2)
+
+class OneMethod(nn.Module):
+    def training_step(self): ...
+
+def lazy():
+    return nn.Sequential(nn.LazyLinear(3))
+
 finished = nn.Linear(2, 2)
 constant = 3
 """
@@ -105,6 +123,7 @@ def test_a_model_of_ones_own() -> None:
     assert build(ModelSpec("their_nets:make", {"a": 1, "b": 2})).width == 2
     linear = build(ModelSpec("torch.nn:Linear", {"in_features": 2, "out_features": 3}))
     assert isinstance(linear, nn.Linear)
+    assert build(ModelSpec("their_nets:OneMethod")).training  # nobody's training loop
     one, two = (build(ModelSpec("their_nets:Net", {"width": 4})) for _ in range(2))
     assert one is not two
 
@@ -119,7 +138,14 @@ def test_a_model_of_ones_own() -> None:
         ("their_net:Net", {}, "model.path: no module 'their_net' in the working directory"),
         ("their_nets:Net", {"widht": 3}, "model.widht: .*; did you mean 'width'"),
         ("their_nets:picky", {"width": 3}, "fails with ValueError: too wide; .* with width=3"),
-        ("their_nets:number", {}, "makes a torch.nn.Module, got int from their_nets:number"),
+        ("their_nets:number", {}, "their_nets:number: expected a torch.nn.Module, got int$"),
+        ("their_nets:Trainer", {}, "torch.nn.Module, got Trainer; give the module .*, .module_$"),
+        ("their_nets:lazy", {}, "'0.weight' has no shape yet, as a lazy layer"),
+        (
+            "their_nets:Lightning",
+            {},
+            "Lightning has training_step and configure_optimizers of its own, .* inside it, .net,",
+        ),
         ("their_nets:constant", {}, "expected a class or function, got int"),
         ("their_nets:finished", {}, "is a finished module, which all arms and seeds would share"),
     ],

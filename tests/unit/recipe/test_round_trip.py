@@ -42,7 +42,7 @@ values = st.recursive(
 arguments = st.dictionaries(
     st.one_of(filled, st.sampled_from(["name", "path", "arguments"])), values
 )
-validations = st.one_of(counts, st.just("test"))
+validations = st.one_of(counts, st.just("test"), st.none())
 data = st.one_of(
     st.builds(DataSpec, name=filled, train=st.none() | counts, validation=validations),
     st.builds(
@@ -88,7 +88,8 @@ recipes = st.builds(
     target=st.none() | st.builds(Target, st.lists(conditions, min_size=1, max_size=4)),
     primary=st.sampled_from(METRICS),
     clip=st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
-    scheduler=st.none() | st.builds(SchedulerSpec, filled, arguments),
+    scheduler=st.none()
+    | st.builds(SchedulerSpec, filled, arguments, st.sampled_from([None, "step", "epoch"])),
 )
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -136,6 +137,10 @@ def test_other_experiments_have_other_digests(one: Recipe, two: Recipe) -> None:
         table = tomllib.loads(dumps(recipe))
         for key in ("name", "title", "story", "hints"):
             table.pop(key, None)
+        # what is left out may as well be said
+        table["data"].setdefault("validation", "test")
+        if recipe.scheduler is not None:
+            table["scheduler"]["every"] = recipe.scheduler.unit
         return json.dumps(shuffled(table, random.Random(0)), sort_keys=True)
 
     assert (question(one) == question(two)) == (one.digest == two.digest)
@@ -175,6 +180,7 @@ def test_every_setting_changes_the_digest() -> None:
         ("clip = 1.0", ""),
         ('"StepLR"', '"ExponentialLR"'),
         ("step_size = 2", "step_size = 3"),
+        ("step_size = 2", 'step_size = 2, every = "step"'),
         ('scheduler = {name = "StepLR", step_size = 2}', ""),
         ("< 2", "<= 2"),
         ('{name = "half"', '{name = "hulf"'),
@@ -200,3 +206,24 @@ def test_the_digest_of_a_known_recipe_is_what_it_was() -> None:
         arms=(Arm("none"), Arm("half", {"fc2": 0.5})),
     )
     assert recipe.digest == "943f178a044f73af87222dbdfb61c2cf0c117bd7bbd3dc1b7c9a060f9c457130"
+
+
+def test_what_a_setting_is_if_left_out_has_the_digest_of_saying_so() -> None:
+    text = """
+        epochs = 3
+        batch_size = 32
+        data = {path = "a"}
+        model = {path = "mlp"}
+        optimizer = {name = "Adam"}
+        scheduler = {name = "StepLR", step_size = 2}
+        arms = [{name = "none"}]
+    """
+    for one, two in (
+        ('path = "a"', 'path = "a", validation = "test"'),
+        ("step_size = 2", 'step_size = 2, every = "epoch"'),
+    ):
+        assert loads(text).digest == loads(text.replace(one, two)).digest
+    cycle = text.replace('"StepLR", step_size = 2', '"OneCycleLR", max_lr = 0.1')
+    by_step = cycle.replace("0.1", '0.1, every = "step"')
+    by_epoch = cycle.replace("0.1", '0.1, every = "epoch"')
+    assert loads(cycle).digest == loads(by_step).digest != loads(by_epoch).digest

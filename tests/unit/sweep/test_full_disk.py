@@ -127,7 +127,12 @@ def test_a_database_that_is_full_loses_no_confirmed_row(plan, tmp_path, monkeypa
 def test_a_folder_that_is_removed_stops_the_run_and_stays_away(plan, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(RunError, match="gone, it was removed"):
-        run(tiny(), folder, plan=PLANS[plan], observer=Rows(2, lambda: folder.rename(tmp_path / "moved")))
+        run(
+            tiny(),
+            folder,
+            plan=PLANS[plan],
+            observer=Rows(2, lambda: folder.rename(tmp_path / "moved")),
+        )
     assert not folder.exists()
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
+from contextlib import closing
 
 import pytest
 import torch
 from torch import nn
 
 import droplab.sweep
-from droplab.errors import ArgumentError, RecipeError
+from droplab import results
+from droplab.errors import ArgumentError, RecipeError, RunError
 from droplab.recipe import SchedulerSpec, load, override
 from droplab.sweep import Observer, run
 from droplab.train import ExecutionPlan
+from droplab.verdict import judge
 
 PLANS = {
     "alone": ExecutionPlan(1, captured=True),
@@ -66,6 +70,49 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, name):
     assert resumed.tests == whole.tests
 
 
+CYCLE = SchedulerSpec("OneCycleLR", {"max_lr": 0.05, "cycle_momentum": False})
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_cycle_counts_steps_and_goes_on_where_it_was_broken_off(tmp_path, name):
+    recipe = dataclasses.replace(tiny(), scheduler=CYCLE)
+    whole = run(recipe, tmp_path / "whole", plan=PLANS[name])
+    by_epoch = dataclasses.replace(CYCLE, every="epoch")
+    other = dataclasses.replace(recipe, scheduler=by_epoch)
+    assert other.digest != recipe.digest
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path / "part", plan=PLANS[name], observer=Stop(5))
+    resumed = run(recipe, tmp_path / "part", resume=True)
+    assert content(resumed) == content(whole)
+
+
+def test_a_cycle_that_an_earlier_version_stepped_by_epochs_is_read_so_and_not_gone_on_with(
+    tmp_path,
+):
+    """Its recipe did not say what it counts, and its digest is that of epochs."""
+    by_epoch = dataclasses.replace(CYCLE, every="epoch")
+    recipe = dataclasses.replace(tiny(), scheduler=by_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path, plan=PLANS["alone"], observer=Stop(2))
+    with closing(sqlite3.connect(tmp_path / "run.sqlite")) as sql, sql:
+        ((text,),) = sql.execute("SELECT value FROM run WHERE name = 'recipe'")
+        assert 'every = "epoch"\n' in text
+        text = text.replace('every = "epoch"\n', "")
+        sql.execute("UPDATE run SET value = ? WHERE name = 'recipe'", (text,))
+    assert results.load(tmp_path).recipe.scheduler.unit == "epoch"
+    unsaid = dataclasses.replace(recipe, scheduler=CYCLE)
+    for again in (recipe, unsaid):
+        with pytest.raises(RunError, match=r"earlier version, .* OneCycleLR after every epoch"):
+            run(again, tmp_path, resume=True)
+
+
+def test_a_length_in_steps_for_a_scheduler_of_epochs_is_said(tmp_path):
+    recipe = dataclasses.replace(tiny(), scheduler=SchedulerSpec("StepLR", {"step_size": 500}))
+    recipe = dataclasses.replace(recipe, epochs=1, seeds=(0,))
+    found = run(recipe, tmp_path, plan=PLANS["alone"])
+    assert any("scheduler.step_size = 500 is more than" in c for c in judge(found).caveats)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -105,6 +152,10 @@ def test_a_sweep_of_ones_own_model_with_both():
         ({"clip": -1.0}, "clip: expected a norm above 0, got -1.0"),
         ({"scheduler": "StepLR"}, "scheduler: expected a table, got 'StepLR'"),
         ({"scheduler": SchedulerSpec("Steps")}, "scheduler.name: .*got 'Steps'"),
+        (
+            {"scheduler": SchedulerSpec("OneCycleLR", {"max_lr": 0.1, "total_steps": 1000})},
+            r"8 times in this run \(2 epochs of 4 steps\), got 1000; write total_steps = 8",
+        ),
     ],
 )
 def test_bad_options_of_a_sweep(options, message):

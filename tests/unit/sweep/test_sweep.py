@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import itertools
+import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import droplab.sweep
 from droplab.data import Split
-from droplab.errors import ArgumentError, PlacementError, RecipeError
+from droplab.errors import ArgumentError, DataError, PlacementError, RecipeError
 from droplab.models import MLP
 from droplab.recipe import load
-from droplab.sweep import SweepResult, parse_rates, sweep_arms, sweep_recipe
+from droplab.sweep import Observer, SweepResult, parse_rates, sweep_arms, sweep_recipe
 from droplab.train import ExecutionPlan, evaluate
+from droplab.verdict import judge
 
 PLAN = ExecutionPlan(1, captured=True, group=8)
 
@@ -119,7 +123,7 @@ def test_what_is_no_factory(factory):
 
 
 def test_a_factory_of_something_else():
-    with pytest.raises(ArgumentError, match=r"expected a torch\.nn\.Module from it, got int"):
+    with pytest.raises(ArgumentError, match=r"expected a torch\.nn\.Module, got int"):
         small(lambda: 3)
 
 
@@ -248,3 +252,81 @@ def test_only_some_sites():
     recipe = sweep_recipe(load("digits"), [0.3], sites=["fc1", "fc3"])
     assert recipe.arms[1].rates == {"fc1": 0.3, "fc3": 0.3}
     assert recipe.name == "digits-sweep"
+
+
+class Wavering(torch.utils.data.Dataset):
+    """Items that differ when they are asked for twice."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return torch.randn(12), index % 3
+
+
+def test_what_is_odd_about_the_data_is_stored_and_told():
+    """On the terminal before training, with the run, and beside its verdict."""
+    told = []
+
+    class Listener(Observer):
+        def noted(self, note):
+            told.append(note)
+
+    found = small(validation=Wavering(), observer=Listener())
+    assert len(told) == 1
+    assert told[0].startswith("The validation items differ when they are asked for twice")
+    assert json.loads(found.run.notes["data"])["notes"] == told
+    assert told[0] in found.verdict.caveats
+    assert found.run.plan["group"] == 1
+    assert found.run.plan["reason"] == "the validation examples are streamed"
+
+
+def test_the_data_of_the_caller_is_not_called_a_test_split():
+    found = small(execution=PLAN)
+    assert not any("test split" in caveat for caveat in found.verdict.caveats)
+    earlier = {
+        k: v
+        for k, v in json.loads(found.run.notes["data"]).items()
+        if k not in ("validated_on", "notes")
+    }
+    before = dataclasses.replace(found.run, notes={"data": json.dumps(earlier)})
+    assert not any("test split" in caveat for caveat in judge(before).caveats)
+    assert any("none here that did not choose" in caveat for caveat in judge(before).caveats)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (lambda y: y - 1, "train: .* got -1 .* no label"),
+        (lambda y: y + 0.5, "train: .* a quantity cannot be the target"),
+        (lambda y: y * 0 + 5, "train labels: .* got only 5"),
+        (lambda y: y + 2_000_000_000, "train: .* column of ids"),
+        (lambda y: y.numpy().astype("u8") + 2**63, "train: .* got 9223372036854775"),
+        (lambda y: np.array(["a", "b", "c"])[y], "train: .* got names"),
+    ],
+)
+def test_labels_that_are_no_class_numbers(labels, message):
+    inputs, targets = examples()
+    with pytest.raises(DataError, match=message):
+        small(train=(inputs, labels(targets)))
+
+
+def test_labels_that_begin_at_one():
+    (x, y), (x2, y2) = examples(), examples(40, 1)
+    with pytest.raises(DataError, match=r"train labels: .* begin at 1 .1 to 3.; subtract 1"):
+        small(train=(x, y + 1), validation=(x2, y2 + 1))
+
+
+def test_floats_that_are_class_numbers_and_lists_are_taken():
+    inputs, targets = examples()
+    one = small(train=(inputs, targets.double()), out="one", execution=PLAN)
+    two = small(train=(inputs.tolist(), targets.tolist()), out="two", execution=PLAN)
+    assert [row.val_loss for row in one.run.rows] == [row.val_loss for row in two.run.rows]
+
+
+def test_inputs_that_are_no_numbers():
+    _, targets = examples()
+    with pytest.raises(DataError, match="train inputs: expected an array of numbers, got dtype <U"):
+        small(train=(np.array(["a"] * len(targets)), targets))
+    with pytest.raises(DataError, match=r"train: expected inputs of one shape \(N, ...\)"):
+        small(train=([[1.0], [1.0, 2.0]], [0, 1]))

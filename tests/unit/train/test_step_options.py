@@ -44,10 +44,16 @@ OPTIMIZERS = {
     "RMSprop": {"lr": 1e-2, "eps": 1e-2},  # without a fused form
 }
 SCHEDULERS = {
-    "StepLR": {"step_size": 1, "gamma": 0.3},
-    "CosineAnnealingLR": {"T_max": 4, "eta_min": 1e-4},
-    "OneCycleLR": {"max_lr": 0.2, "total_steps": 4},  # moves the momentum as well
+    "StepLR": Scheduler("StepLR", {"step_size": 1, "gamma": 0.3}),
+    "CosineAnnealingLR": Scheduler("CosineAnnealingLR", {"T_max": 4, "eta_min": 1e-4}),
+    # moves the momentum as well
+    "OneCycleLR by epoch": Scheduler("OneCycleLR", {"max_lr": 0.2}, "epoch"),
+    "OneCycleLR": Scheduler("OneCycleLR", {"max_lr": 0.2}, "step"),
+    # moves the learning rate alone, which a recorded step reads
+    "OneCycleLR, lr": Scheduler("OneCycleLR", {"max_lr": 0.2, "cycle_momentum": False}, "step"),
+    "StepLR by step": Scheduler("StepLR", {"step_size": 3, "gamma": 0.7}, "step"),
 }
+BY_STEP = ["OneCycleLR", "OneCycleLR, lr", "StepLR by step"]
 PLANS = {name: ExecutionPlan(1, captured=name == "captured") for name in ("eager", "captured")}
 CLIP = 0.5
 
@@ -185,7 +191,7 @@ def test_a_clipped_step_replays_the_bits_of_the_eager_one():
     ],
 )
 def test_a_scheduled_member_is_its_scheduled_single_run(name, kind, plan):
-    scheduler = Scheduler(kind, SCHEDULERS[kind])
+    scheduler = SCHEDULERS[kind]
     assert_members_are_single_runs(name, plan, scheduler=scheduler, clip=2.0)
 
 
@@ -195,12 +201,14 @@ def test_a_scheduled_member_is_its_scheduled_single_run(name, kind, plan):
         ("Adam", "StepLR"),
         ("Adagrad", "StepLR"),
         ("SGD", "CosineAnnealingLR"),
-        ("SGD", "OneCycleLR"),
+        ("SGD", "OneCycleLR by epoch"),
+        ("Adam", "OneCycleLR"),
+        *((name, kind) for name in ("Adam", "SGD", "RMSprop") for kind in BY_STEP[1:]),
     ],
 )
 def test_a_recorded_run_has_the_bits_of_an_eager_one_at_every_learning_rate(name, kind):
     """A learning rate that the recording had frozen would show from the second epoch on."""
-    options = {"scheduler": Scheduler(kind, SCHEDULERS[kind]), "epochs": 3}
+    options = {"scheduler": SCHEDULERS[kind], "epochs": 3}
     one, two = (alone(1, name, plan=plan, **options)[1] for plan in PLANS)
     for key, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[key]), key
@@ -209,22 +217,70 @@ def test_a_recorded_run_has_the_bits_of_an_eager_one_at_every_learning_rate(name
         assert torch.equal(value, two.parameters[key]), key
 
 
-def test_a_scheduler_in_a_plain_loop_sets_the_same_learning_rates():
-    """The truth: torch's scheduler on the real optimizer, stepped after each epoch."""
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_scheduler_in_a_plain_loop_sets_the_same_learning_rates(kind, plan):
+    """The truth: torch's scheduler on the real optimizer, stepped after each epoch or step."""
     from droplab.train import batch_order
 
     model, optimizer, applied = single(1)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, **SCHEDULERS["StepLR"])
+    name, every = SCHEDULERS[kind].name, SCHEDULERS[kind].every
+    arguments = dict(SCHEDULERS[kind].arguments)
+    if name == "OneCycleLR":
+        arguments["total_steps"] = 20 if every == "step" else 4
+    schedule = getattr(torch.optim.lr_scheduler, name)(optimizer, **arguments)
     step, number = EagerStep(model, optimizer), 0
     for epoch in range(1, 5):
         for batch in TRAIN.batches(batch_order(SEEDS[0], epoch, len(TRAIN)), 16):
             applied.set_step(number)
             step(*batch)
             number += 1
-        schedule.step()
-    _, found = alone(1, scheduler=Scheduler("StepLR", SCHEDULERS["StepLR"]))
+            if every == "step" and number < 20:
+                schedule.step()
+        if every == "epoch" and epoch < 4:
+            schedule.step()
+    _, found = alone(1, plan=plan, scheduler=SCHEDULERS[kind])
     for key, value in model.state_dict().items():
         assert torch.equal(value, found.state_dict()[key]), key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "every", "message"),
+    [
+        (
+            {"total_steps": 1000},
+            "step",
+            r"after every step, 20 times in this run \(4 epochs of 5 steps\), got 1000; write "
+            r"total_steps = 20 or leave it out$",
+        ),
+        ({"total_steps": 4}, "step", "got 4; write total_steps = 20 or .* every = 'epoch'"),
+        ({"epochs": 4, "steps_per_epoch": 6}, "step", "20 times in this run .* got 24"),
+        (
+            {"total_steps": 1000},
+            "epoch",
+            "after every epoch, 4 times .* got 1000; .*total_steps = 4 or",
+        ),
+        ({"total_steps": 20}, "epoch", "write total_steps = 4 or leave it out, or .* 'step'"),
+    ],
+)
+def test_a_cycle_of_another_length_than_the_run_is_refused(arguments, every, message):
+    scheduler = Scheduler("OneCycleLR", {"max_lr": 0.2, **arguments}, every)
+    for train in (partial(alone, 1), together):
+        with pytest.raises(ArgumentError, match=message):
+            train(scheduler=scheduler)
+
+
+def test_a_length_that_is_longer_than_the_run_is_noted():
+    cosine = Scheduler("CosineAnnealingLR", {"T_max": 1000})
+    assert cosine.doubts(10, 100) == (
+        "scheduler.T_max = 1000 is more than the 10 epochs of the run, and the scheduler is "
+        "stepped after every epoch. If it was meant in steps (1000 in all), write "
+        "scheduler.every = 'step'.",
+    )
+    assert cosine.doubts(1000, 100) == ()
+    assert Scheduler("CosineAnnealingLR", {"T_max": 1000}, "step").doubts(10, 100) == ()
+    milestones = Scheduler("MultiStepLR", {"milestones": (500, 800)})
+    assert milestones.doubts(10, 100)[0].startswith("scheduler.milestones = 500 is more than")
 
 
 def test_a_learning_rate_of_zero_stands_still_from_its_epoch_on():
@@ -256,9 +312,9 @@ def test_a_number_that_the_caller_changes_is_not_frozen_either():
     assert all(torch.equal(value, runs[1][key]) for key, value in runs[0].items())
 
 
-@pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR"])
+@pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR", *BY_STEP])
 def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_path):
-    options = {"scheduler": Scheduler(kind, SCHEDULERS[kind]), "clip": CLIP}
+    options = {"scheduler": SCHEDULERS[kind], "clip": CLIP}
     whole, model = alone(1, **options)
     path = tmp_path / "c.safetensors"
     given = single(1)
@@ -283,9 +339,9 @@ def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_p
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
-@pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR"])
+@pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR", *BY_STEP])
 def test_a_resumed_population_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_path):
-    options = {"scheduler": Scheduler(kind, SCHEDULERS[kind]), "clip": CLIP}
+    options = {"scheduler": SCHEDULERS[kind], "clip": CLIP}
     options["rates"] = lambda step, p: late(step, p=p, start=7)
     whole, members = together(**options)
     names = [(arm, seed) for seed in SEEDS for arm in ("none", "some")]
@@ -394,14 +450,22 @@ def test_planned_rates_are_given_back_and_checked():
             run(rates=lambda step, p: 100 * p)
 
 
-def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch):
-    """One record for each batch shape, of training and of scoring, whatever the epochs set."""
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch, kind):
+    """One record for each batch shape, of training and of scoring, whatever the epochs set.
+
+    What moves the momentum with every step is not recorded at all, rather than anew each time.
+    """
     record = Mock(wraps=_capture.record)
     for module in (_capture, _population_step):
         monkeypatch.setattr(module, "record", record)
-    scheduler = Scheduler("StepLR", SCHEDULERS["StepLR"])
-    alone(1, scheduler=scheduler)
-    together(scheduler=scheduler)
+    alone(1, scheduler=SCHEDULERS[kind])
+    together(scheduler=SCHEDULERS[kind])
     counts = [call.args[2].shape for call in record.call_args_list]
-    assert len(counts) == len(set(counts))
-    assert {(16, 12), (6, 12), (2, 16, 12), (2, 6, 12)} <= set(counts)
+    shapes = {(16, 12), (6, 12), (2, 16, 12), (2, 6, 12)}
+    if kind == "OneCycleLR":
+        assert not shapes & set(counts)
+        return
+    assert shapes <= set(counts)
+    if kind != "OneCycleLR by epoch":
+        assert len(counts) == len(set(counts))

@@ -259,7 +259,7 @@ def test_caveats_name_the_split_and_the_size(make_result, make_recipe):
     recipe = make_recipe(("none", "a"), data=replace(make_recipe().data, validation="test"))
     result = make_result({"none": BASE, "a": BETTER}, recipe)
     found = judge(result).caveats
-    assert any("Validated on the official test split, as the tutorial does" in c for c in found)
+    assert any("Validated on the test split" in c for c in found)
     assert not any("validation examples. Another" in c for c in found)
     noted = replace(result, notes={"data": '{"train": 60000, "validation": 10000}'})
     assert any("these 10 000 validation examples" in c for c in judge(noted).caveats)

@@ -1,0 +1,113 @@
+"""What is odd about the splits of an experiment: refused where it must be wrong, else noted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from droplab.data._labels import outside
+from droplab.data._memory import repeats
+from droplab.data.dataset import AnySplit, Splits
+from droplab.data.split import Split
+from droplab.data.streamed import StreamedSplit
+from droplab.errors import DataError
+
+_FEW = 16
+"""Items of a streamed validation split that are asked for twice; each may be slow to read."""
+
+
+def doubts(splits: Splits, outputs: int) -> Splits:
+    """Return the splits with a note on whatever about them is odd.
+
+    Streamed splits learn from the model how many classes there can be, so that a label that it has
+    no output for is refused when it is read.
+
+    Args:
+        splits: The splits of an experiment.
+        outputs: How many logits the model gives an example.
+
+    Raises:
+        DataError: If a label in memory is below 0, or the model has no output for it.
+
+    Randomness: torch's default generator is left as it was.
+    """
+    notes = list(splits.notes)
+    found: dict[str, AnySplit | None] = {}
+    for name in ("train", "validation", "test"):
+        split: AnySplit | None = getattr(splits, name)
+        if isinstance(split, Split):
+            _check_labels(split, outputs, name)
+        elif split is not None and not split.classes:
+            split = dataclasses.replace(split, classes=outputs)
+        if name != "train" and isinstance(split, StreamedSplit):
+            notes += _random_items(split, name)
+        found[name] = split
+    notes += _unseen(splits.train, splits.validation)
+    with torch.random.fork_rng(devices=[]):
+        inputs, _ = next(splits.train.batches(torch.arange(1), 1))
+    if channels_last(inputs.shape):
+        notes.append(
+            f"Images of shape {tuple(inputs.shape[1:])} are read as {inputs.shape[1]} channels of "
+            f"{inputs.shape[2]} x {inputs.shape[3]}. If their last axis holds the channels, turn "
+            "them: images.transpose(0, 3, 1, 2) in numpy."
+        )
+    return dataclasses.replace(splits, **found, notes=tuple(notes))
+
+
+def channels_last(shape: torch.Size) -> bool:
+    """Whether a batch of this shape looks like images of 1, 3 or 4 channels in the last axis.
+
+    Example:
+        >>> channels_last(torch.Size([8, 32, 32, 3])), channels_last(torch.Size([8, 3, 32, 32]))
+        (True, False)
+    """
+    if len(shape) != 4 or shape[3] not in (1, 3, 4):
+        return False
+    return shape[1] not in (1, 3, 4) and min(shape[1:3]) > 4
+
+
+def _unseen(train: AnySplit, validation: AnySplit) -> list[str]:
+    """Say which classes are validated on and never trained on."""
+    if not isinstance(train, Split) or not isinstance(validation, Split):
+        return []
+    classes = validation.targets.unique()
+    unseen = classes[~torch.isin(classes, train.targets)]
+    if not len(unseen):
+        return []
+    listed = ", ".join(map(str, unseen[:5].tolist())) + (" and more" if len(unseen) > 5 else "")
+    count = int(torch.isin(validation.targets, unseen).sum())
+    one = len(unseen) == 1
+    return [
+        f"Class{'' if one else 'es'} {listed} ({count} of {len(validation)} validation examples) "
+        f"{'is' if one else 'are'} validated on and never trained on."
+    ]
+
+
+def _check_labels(split: Split, outputs: int, name: str) -> None:
+    wrong = (split.targets < 0) | (split.targets >= outputs)
+    if bool(wrong.any()):
+        at = int(wrong.nonzero()[0])
+        raise DataError(outside(int(split.targets[at]), f"{name} labels", at=at, classes=outputs))
+
+
+def _random_items(split: StreamedSplit, name: str) -> list[str]:
+    with torch.random.fork_rng(devices=[]):
+        items = _Items(split)
+        if repeats(items, len(split), probes=_FEW):
+            return []
+    return [
+        f"The {name} items differ when they are asked for twice, as with an augmentation. Every "
+        "score on them then has noise that differs from epoch to epoch and from arm to arm; give "
+        f"a {name} set without it."
+    ]
+
+
+class _Items:
+    """The items of a streamed split, by their place in it."""
+
+    def __init__(self, split: StreamedSplit) -> None:
+        self._split = split
+
+    def __getitem__(self, index: int) -> object:
+        return self._split.dataset[int(self._split.indices[index])]

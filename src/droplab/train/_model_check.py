@@ -1,0 +1,164 @@
+"""Whether a model takes the data and returns logits, seen on a few examples before training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from droplab.data import channels_last
+from droplab.errors import ArgumentError, DroplabError
+from droplab.models import check_module
+from droplab.train._evaluate import Batches, evaluating
+
+_NORMS = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
+_CONVOLUTIONS = nn.modules.conv._ConvNd  # pyright: ignore[reportPrivateUsage]
+
+
+def check_model(model: nn.Module, split: Batches, *, classes: int = 1) -> int:
+    """Check on two examples, in eval mode, that the model takes the data and returns its logits.
+
+    Args:
+        model: The model.
+        split: Where the examples come from.
+        classes: How many classes the data has.
+
+    Returns:
+        How many logits the model gives an example.
+
+    Raises:
+        ArgumentError: If the model refuses the batch, its output is no tensor of shape (B, C) with
+            C at least `classes`, or it brings a training step of its own.
+    """
+    check_module(model, where="model")
+    with evaluating(model), torch.inference_mode():
+        return _check_batch(model, split, min(2, len(split)), classes, "eval")
+
+
+def check_training(model: nn.Module, split: Batches, batch_size: int, *, classes: int = 1) -> None:
+    """Check, in train mode, that the model takes batches of the sizes that training will have.
+
+    Args:
+        model: A model that is thrown away afterwards: its running statistics change.
+        split: The training examples.
+        batch_size: Examples a step; the last step of an epoch takes what is left.
+        classes: How many classes the data has.
+
+    Raises:
+        ArgumentError: As for `check_model`; among others if the last batch has one example and a
+            BatchNorm in the model needs two.
+
+    Randomness: torch's default generator is left as it was.
+    """
+    sizes = {min(2, batch_size, len(split)), len(split) % batch_size or batch_size}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for size in sorted(size for size in sizes if size <= 2):
+            try:
+                _check_batch(model.train(), split, size, classes, "train")
+            except ArgumentError as error:
+                if size > 1 or not any(isinstance(m, _NORMS) for m in model.modules()):
+                    raise
+                raise ArgumentError(_alone(split, batch_size)) from error.__cause__
+
+
+def _check_batch(model: nn.Module, split: Batches, size: int, classes: int, mode: str) -> int:
+    inputs, targets = next(split.batches(torch.arange(size), size))
+    device = next((p.device for p in model.parameters()), inputs.device)
+    try:
+        output = model(inputs.to(device))
+    except DroplabError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"model: cannot take a batch of shape {tuple(inputs.shape)} ({inputs.dtype}) in {mode} "
+            f"mode: {_brief(error)}{_hint(model, inputs)}"
+        ) from error
+    wanted = f"expected logits of shape ({len(targets)}, classes) for a batch of {len(targets)}"
+    if not isinstance(output, Tensor):
+        raise ArgumentError(f"model: {wanted}, got {_parts(output, len(targets), classes, mode)}")
+    if output.ndim != 2 or len(output) != len(targets) or not output.is_floating_point():
+        kind = "" if output.is_floating_point() else f" of {output.dtype}"
+        raise ArgumentError(f"model: {wanted}, got {tuple(output.shape)}{kind}")
+    if output.shape[1] < classes:
+        raise ArgumentError(
+            f"model: the data has {classes} classes, and the model returns {output.shape[1]} "
+            "logits; give it as many outputs as there are classes"
+        )
+    return output.shape[1]
+
+
+def _parts(output: Any, count: int, classes: int, mode: str) -> str:
+    """Say what an output that is no tensor holds, and which part of it seems to be the logits."""
+    name = type(output).__name__
+    found: list[tuple[str, Any]] = []
+    if isinstance(output, Mapping):
+        found = [(f"[{key!r}]", value) for key, value in output.items()]
+    elif isinstance(output, (tuple, list)):
+        keys = getattr(output, "_fields", None)
+        found = [(f".{keys[i]}" if keys else f"[{i}]", value) for i, value in enumerate(output)]
+    elif hasattr(output, "__dict__"):
+        found = [(f".{key}", value) for key, value in vars(output).items()]
+    tensors = [(key, value) for key, value in found if isinstance(value, Tensor)]
+    fit = [
+        key
+        for key, value in tensors
+        if value.ndim == 2 and len(value) == count and value.shape[1] >= classes
+    ]
+    if not fit:
+        return f"{name} in {mode} mode; let forward return the logits alone"
+    best = next((key for key in fit if "logit" in key.lower()), fit[0])
+    shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in tensors[:6])
+    return (
+        f"{name} with {shapes} in {mode} mode; if {best} is the logits, wrap the model: a "
+        f"torch.nn.Module whose forward(x) returns self.inner(x){best}"
+    )
+
+
+def _alone(split: Batches, batch_size: int) -> str:
+    count = len(split)
+    if batch_size == 1:
+        return (
+            "batch_size: BatchNorm cannot normalise a batch of one example, got batch_size = 1; "
+            "take at least 2"
+        )
+    return (
+        f"batch_size: {count} training examples in batches of {batch_size} leave one for the last "
+        "batch, and a BatchNorm in the model cannot normalise a single example; take another "
+        f"batch size ({_fitting(count, batch_size)}), or {count - 1} examples"
+    )
+
+
+def _fitting(count: int, batch_size: int) -> int:
+    """Return the size nearest to `batch_size` that does not leave a last batch of one."""
+    for distance in range(1, count):
+        for size in (batch_size + distance, batch_size - distance):
+            if 2 <= size <= count and count % size != 1:
+                return size
+    return count
+
+
+def _brief(error: Exception) -> str:
+    text = f"{error}".strip().splitlines()
+    said = text[0][:300] if text else ""
+    plain = isinstance(error, (RuntimeError, TypeError, ValueError, IndexError))
+    return said if said and plain else f"{type(error).__name__}: {said}".rstrip(": ")
+
+
+def _hint(model: nn.Module, inputs: Tensor) -> str:
+    modules = list(model.modules())
+    if channels_last(inputs.shape):
+        return (
+            "; with the channels in the last axis, as these seem to have them, turn the images: "
+            "permute(0, 3, 1, 2), in numpy transpose(0, 3, 1, 2)"
+        )
+    if inputs.ndim == 3 and any(isinstance(module, _CONVOLUTIONS) for module in modules):
+        return "; grey images need a channel axis, (N, 1, H, W): take images[:, None]"
+    whole = not inputs.is_floating_point()
+    if whole and not any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in modules):
+        return (
+            "; whole numbers other than uint8 are token numbers for an embedding: give numbers of "
+            "another meaning as floats"
+        )
+    return ""
