@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from droplab.recipe import Recipe
-from droplab.results import EpochRow, TestRow
+from droplab.results import EpochRow, TestRow, scored_note
 from droplab.sweep import Observer
 from droplab.train import ExecutionPlan
 
@@ -41,6 +41,7 @@ class Watch(Observer):
         self._newest: dict[str, EpochRow] = {}
         self._finished: dict[str, int] = dict.fromkeys(arms, 0)
         self._recipe: Recipe | None = None
+        self._scored = 0
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -84,7 +85,7 @@ class Watch(Observer):
     def started(
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:
-        self._recipe = recipe
+        self._recipe, self._scored = recipe, plan.score_train
         self._end_bars()
         if self._quiet:
             return
@@ -106,7 +107,8 @@ class Watch(Observer):
             f"{len(self._arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs, "
             f"steps {form}, {where}, matmul '{plan.matmul}'\n"
             f"{how}\n"
-            f"run folder: {folder}",
+            + (f"{scored}\n" if (scored := scored_note(plan.to_dict())) else "")
+            + f"run folder: {folder}",
             highlight=False,
             soft_wrap=True,
         )
@@ -171,7 +173,8 @@ class Watch(Observer):
     def _view(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("arm")
-        for name in ("seeds done", "seed", "epoch", "train (running)", "train", "validation"):
+        train = f"train (on {self._scored})" if self._scored else "train"
+        for name in ("seeds done", "seed", "epoch", "train (running)", train, "validation"):
             table.add_column(name, justify="right")
         table.add_column("validation loss", justify="right")
         seeds = len(self._recipe.seeds) if self._recipe else 0

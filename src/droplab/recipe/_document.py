@@ -31,6 +31,8 @@ def to_document(recipe: Recipe) -> Document:
     document["primary"] = recipe.primary
     if recipe.clip is not None:
         document["clip"] = recipe.clip
+    if recipe.score_train is not None:
+        document["score_train"] = recipe.score_train
     document["data"] = _data(recipe.data)
     document["model"] = _flat("path", recipe.model.path, recipe.model.arguments)
     document["optimizer"] = _flat("name", recipe.optimizer.name, recipe.optimizer.arguments)

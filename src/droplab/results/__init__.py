@@ -13,6 +13,7 @@ from droplab.results._rows import (
     State,
     TestRow,
 )
+from droplab.results._scored import scored_at, scored_note
 from droplab.results._store import RunStore
 
 __all__ = [
@@ -26,4 +27,6 @@ __all__ = [
     "environment",
     "load",
     "preflight",
+    "scored_at",
+    "scored_note",
 ]

@@ -16,6 +16,8 @@ from droplab.errors import DroplabError
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import make_groups
+from droplab.sweep._layout import choose_layout
+from droplab.sweep._scoring import choose_scoring
 from droplab.sweep._trial import Alone, Together, first_batch
 from droplab.sweep._worker_session import can_send
 from droplab.train import (
@@ -56,6 +58,24 @@ _START_SECONDS = 10.0
 
 def choose_plan(
     experiment: Experiment, arms: Sequence[Arm] = (), *, device: str | None = None
+) -> ExecutionPlan:
+    """Return the fastest execution plan for an experiment on this machine, scoring included.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms that are trained; all of them if empty.
+        device: "cpu" or "cuda"; None takes a CUDA device if there is one.
+
+    Raises:
+        ArgumentError: If there is no such device.
+    """
+    arms = arms or experiment.recipe.arms
+    plan = _choose_training(experiment, arms, device=device)
+    return choose_scoring(experiment, arms, choose_layout(experiment, arms, plan))
+
+
+def _choose_training(
+    experiment: Experiment, arms: Sequence[Arm], *, device: str | None
 ) -> ExecutionPlan:
     """Return the fastest execution plan for an experiment on this machine.
 
@@ -277,7 +297,7 @@ def fit_budget(
         scoring = 0.0
         for _ in range(2):  # the first time records
             began = perf_counter()
-            trial.score()
+            trial.score(plan)
             scoring = perf_counter() - began
         epoch = (training + scoring) / trial.members
     epoch /= max(1, plan.workers)

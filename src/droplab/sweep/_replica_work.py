@@ -81,7 +81,9 @@ def train_task(
         Diverged: From the iterator, if the loss becomes NaN or infinite.
     """
     recipe, splits = experiment.recipe, experiment.splits
-    replica = experiment.replica(recipe.arm(task.arm), task.seed, plan.device)
+    replica = experiment.replica(
+        recipe.arm(task.arm), task.seed, plan.device, channels_last=plan.channels_last
+    )
     start = 0
     if task.checkpoint is not None:
         start = load_checkpoint(replica.model, replica.optimizer, task.checkpoint)

@@ -19,6 +19,7 @@ from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
 from droplab.sweep._planning import choose_plan, fit_budget
+from droplab.sweep._scoring import with_recipe
 from droplab.sweep._session import Session
 from droplab.sweep._single_session import SingleSession
 from droplab.sweep._worker_session import WorkerSession
@@ -112,7 +113,7 @@ def run_experiment(
     if resume:
         store = RunStore.open_for_resume(folder)
     else:
-        plan = plan or choose_plan(experiment, chosen, device=device)
+        plan = with_recipe(plan or choose_plan(experiment, chosen, device=device), experiment)
         if budget is not None:
             recipe = fit_budget(experiment, chosen, plan, budget)
             experiment = dataclasses.replace(experiment, recipe=recipe)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from droplab.data import Split
+from droplab.data.dataset import AnySplit
 from droplab.recipe import Arm
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import make_groups
@@ -21,6 +22,7 @@ from droplab.train import (
     build_step,
     can_capture_population,
     evaluate,
+    scored_examples,
 )
 
 
@@ -36,7 +38,9 @@ class Alone:
 
     def __init__(self, experiment: Experiment, plan: ExecutionPlan) -> None:
         recipe, train = experiment.recipe, OnDevice(experiment.splits.train, plan.device)
-        replica = experiment.replica(recipe.arms[-1], recipe.seeds[0], plan.device)
+        replica = experiment.replica(
+            recipe.arms[-1], recipe.seeds[0], plan.device, channels_last=plan.channels_last
+        )
         order = batch_order(recipe.seeds[0], 1, len(train))[: 64 * recipe.batch_size]
         size = min(recipe.batch_size, len(order))
         self._batches = [b for b in train.batches(order, size) if len(b[1]) == size]
@@ -54,11 +58,23 @@ class Alone:
         self._run(*self._batches[self._number % len(self._batches)])
         self._number += 1
 
-    def score(self) -> None:
+    def logits(self) -> Tensor:
+        """Return the logits of the first batch, in eval mode."""
+        with torch.inference_mode():
+            logits = self._replica.model.eval()(self._batches[0][0])
+        self._replica.model.train()
+        return logits
+
+    def score(self, plan: ExecutionPlan) -> None:
         """Score what is scored after an epoch."""
         splits = self._experiment.splits
-        for split in (splits.train, splits.validation):
-            evaluate(self._replica.model, OnDevice(split, self._device))
+        for split, count in ((splits.train, plan.score_train), (splits.validation, 0)):
+            self.score_some(split, scored_examples(len(split), count), plan.score_batch)
+
+    def score_some(self, split: AnySplit, order: Tensor, batch_size: int) -> None:
+        """Score some examples of a split."""
+        on_device = OnDevice(split, self._device)
+        evaluate(self._replica.model, on_device, order, batch_size=batch_size)
 
 
 class Together:
@@ -88,9 +104,13 @@ class Together:
         self._run(*self._batch)
         self._number += 1
 
-    def score(self) -> None:
+    def score(self, plan: ExecutionPlan) -> None:
         """Score what is scored after an epoch."""
-        train, validation = self._experiment.splits.train, self._experiment.splits.validation
-        if isinstance(train, Split) and isinstance(validation, Split):
-            self._evaluation(train)
-            self._evaluation(validation)
+        splits = self._experiment.splits
+        for split, count in ((splits.train, plan.score_train), (splits.validation, 0)):
+            self.score_some(split, scored_examples(len(split), count), plan.score_batch)
+
+    def score_some(self, split: AnySplit, order: Tensor, batch_size: int) -> None:
+        """Score some examples of a split."""
+        if isinstance(split, Split):  # streamed data is never grouped
+            self._evaluation(split, order, batch_size=batch_size)

@@ -35,7 +35,13 @@ from droplab.train._population_meter import PopulationEvaluation, PopulationMete
 from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._step import EagerStep, Step
-from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
+from droplab.train._streams import (
+    batch_order,
+    global_generators,
+    initial_model,
+    mask_key,
+    scored_examples,
+)
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
 
 __all__ = [
@@ -91,6 +97,7 @@ __all__ = [
     "save_population",
     "save_weights",
     "scheduler_names",
+    "scored_examples",
     "time_plans",
     "usable_threads",
     "wait_for",

@@ -77,9 +77,19 @@ def load_checkpoint(model: nn.Module, optimizer: torch.optim.Optimizer, path: Pa
         model.load_state_dict(weights)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _lay_out(optimizer)
         return int(metadata["epoch"])
     except (KeyError, RuntimeError, ValueError) as error:
         raise RunError(f"{path}: this checkpoint is not of this experiment: {error}") from error
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay moments out as their parameters are: files keep no strides, fused updates need them."""
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            alike = isinstance(value, Tensor) and value.shape == parameter.shape
+            if alike and value.stride() != parameter.stride():
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from droplab.train._meter import Meter, Score
 
 EVAL_BATCH = 2000
-"""Examples per forward pass; fixed, because the grouping of a product can change its last bits."""
+"""Examples per forward pass unless a plan says otherwise: what the plans of old runs mean."""
 
 
 class Batches(Protocol):
@@ -45,24 +45,33 @@ class OnDevice:
             yield inputs.to(self._device), targets.to(self._device)
 
 
-def evaluate(model: nn.Module, split: Batches) -> Score:
-    """Return loss, accuracy and calibration error of `model` over `split`, in eval mode.
+def evaluate(
+    model: nn.Module,
+    split: Batches,
+    order: Tensor | None = None,
+    *,
+    batch_size: int = EVAL_BATCH,
+) -> Score:
+    """Return loss, accuracy and calibration error of `model` on a split, in eval mode.
 
     The model's training flags are given back afterwards, module by module.
 
     Args:
         model: Maps (B, ...) inputs to logits of shape (B, C).
         split: The examples.
+        order: int64 (M,), which of them; None: all.
+        batch_size: Examples that go through the model together.
 
     Returns:
-        The `Score` over all examples of the split.
+        The `Score` over these examples.
     """
+    order = torch.arange(len(split)) if order is None else order
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     meter = Meter()
     try:
         with torch.inference_mode():
-            for inputs, targets in split.batches(torch.arange(len(split)), EVAL_BATCH):
+            for inputs, targets in split.batches(order, batch_size):
                 meter.add(model(inputs), targets)
     finally:
         for module, flag in flags:

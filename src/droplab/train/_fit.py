@@ -18,7 +18,7 @@ from droplab.train._execution import ExecutionPlan
 from droplab.train._meter import Score
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
-from droplab.train._streams import batch_order, global_generators
+from droplab.train._streams import batch_order, global_generators, scored_examples
 
 _WINDOW = 64
 """Steps between two looks at the losses, which also moves the progress bar."""
@@ -49,7 +49,8 @@ class EpochResult:
         epoch: Number of the epoch, from 1.
         running_loss: Mean training loss over the epoch's examples as they were seen, dropout on.
         running_accuracy: Accuracy over the same, dropout on, in [0, 1].
-        train: Score on the training examples in eval mode, after the epoch.
+        train: Score on the training examples in eval mode, after the epoch; on some of them where
+            the plan says so, but after the last epoch on all.
         validation: Score on the validation examples in eval mode, after the epoch.
         seconds: Wall time of the epoch, scoring included.
     """
@@ -130,6 +131,7 @@ def fit(
     model.train()
     table = begin_schedule(scheduler, optimizer, epochs, captured=plan.captured)
     step = build_step(plan, model, optimizer, clip)
+    scored = scored_examples(count, plan.score_train)
     site_rates = SiteRates(applied.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
@@ -151,7 +153,11 @@ def fit(
                 if window.add(logits, targets):
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
-            scores = evaluate(model, train), evaluate(model, validation)
+            part = scored if epoch < epochs else None
+            scores = (
+                evaluate(model, train, part, batch_size=plan.score_batch),
+                evaluate(model, validation, batch_size=plan.score_batch),
+            )
         yield EpochResult(epoch, *window.result(), *scores, perf_counter() - began)
 
 

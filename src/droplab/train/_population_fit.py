@@ -20,7 +20,7 @@ from droplab.train._population_meter import PopulationEvaluation
 from droplab.train._population_step import PopulationStep
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Scheduler, begin_schedule, set_epoch
-from droplab.train._streams import batch_order
+from droplab.train._streams import batch_order, scored_examples
 
 _WINDOW = 64
 """Steps between two looks at the losses."""
@@ -114,6 +114,7 @@ def fit_population(
     step = PopulationStep(population, captured=plan.captured, clip=clip)
     site_rates = SiteRates(population.p, rates)
     evaluation = PopulationEvaluation(population, captured=plan.captured)
+    scored = scored_examples(count, plan.score_train)
     source = SeedBatches(train, population.device)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
@@ -134,7 +135,11 @@ def fit_population(
                 if window.add(logits, targets):
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
-            scores = evaluation(train), evaluation(validation)
+            part = scored if epoch < epochs else None
+            scores = (
+                evaluation(train, part, batch_size=plan.score_batch),
+                evaluation(validation, batch_size=plan.score_batch),
+            )
         seconds = (perf_counter() - began) / population.members
         yield PopulationEpoch(
             epoch, tuple(window.results(epoch, *scores, seconds)), window.diverged

@@ -80,15 +80,24 @@ class PopulationEvaluation:
         self._captured = captured
         self._replays: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
 
-    def __call__(self, split: Split) -> list[Score]:
-        """Return the score of every member over all examples of `split`."""
+    def __call__(
+        self, split: Split, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+    ) -> list[Score]:
+        """Return the score of every member on a split.
+
+        Args:
+            split: The examples.
+            order: int64 (M,), which of them; None: all.
+            batch_size: Examples of a batch; fewer where there are many members.
+        """
         population = self._population
-        size = max(64, min(EVAL_BATCH, EVAL_EXAMPLES // population.members))
+        size = max(64, min(batch_size, EVAL_EXAMPLES // population.members))
+        order = torch.arange(len(split)) if order is None else order
         meter = PopulationMeter(population.members, population.device)
         flags = [(module, module.training) for module in population.template.modules()]
         population.template.eval()
         try:
-            for inputs, targets in split.batches(torch.arange(len(split)), size):
+            for inputs, targets in split.batches(order, size):
                 logits = self._logits(inputs.to(population.device))
                 with torch.inference_mode():
                     meter.add(logits, targets.to(population.device))

@@ -1,0 +1,91 @@
+"""How replicas are scored after an epoch: on how many examples, and how many at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from time import perf_counter
+
+import torch
+
+from droplab.data import Split
+from droplab.recipe import SCORE_TRAIN, Arm
+from droplab.sweep._experiment import Experiment
+from droplab.sweep._trial import Alone, Together
+from droplab.train import EVAL_BATCH, ExecutionPlan
+
+_SIZES = (128, 256, 512, 1000, EVAL_BATCH)
+"""Batches to compare: what a convolution makes of the small ones stays in the caches, and the large
+ones have fewer calls."""
+
+_PROBE = 16
+"""Examples whose time says whether it is worth comparing, and up to which size."""
+
+_WORTH = 3.0
+"""Seconds of scoring, over the whole run, from which sizes are compared."""
+
+_LONGEST = 0.4
+"""Seconds that one batch may take while sizes are compared; such a model is as fast in small ones.
+"""
+
+_SECONDS = 0.3
+"""About how long sizes are compared: at least twice each, in turns."""
+
+_GAIN = 0.95
+"""What another size than the usual one must save at least, so that noise does not decide."""
+
+
+def with_recipe(plan: ExecutionPlan, experiment: Experiment) -> ExecutionPlan:
+    """Return the plan with as many training examples to score as the recipe says."""
+    wanted, count = experiment.recipe.score_train, len(experiment.splits.train)
+    limit = SCORE_TRAIN if wanted is None else wanted
+    score_train = limit if isinstance(limit, int) and limit < count else 0
+    return dataclasses.replace(plan, score_train=score_train)
+
+
+def choose_scoring(
+    experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan
+) -> ExecutionPlan:
+    """Return the plan with the batch size that scores fastest on this machine.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms that are trained.
+        plan: How replicas are trained, and so how they are scored: alone or in groups.
+    """
+    plan, recipe, splits = with_recipe(plan, experiment), experiment.recipe, experiment.splits
+    # what is streamed takes longer to read than to score, and a GPU has no such caches
+    if plan.device != "cpu" or not isinstance(splits.train, Split):
+        return plan
+    if plan.group > 1:
+        trial = Together(experiment, arms, plan.group, plan.device)
+    else:
+        trial = Alone(experiment, plan)
+    cost: dict[int, float] = {}
+
+    def measure(size: int) -> None:
+        order = torch.arange(min(size, len(splits.train)))
+        began = perf_counter()
+        trial.score_some(splits.train, order, size)
+        seconds = (perf_counter() - began) / len(order)
+        cost[size] = min(cost.get(size, seconds), seconds)
+
+    with plan.active():
+        for _ in range(3):
+            measure(_PROBE)
+        probe = cost.pop(_PROBE)
+        an_epoch = (plan.score_train or len(splits.train)) + len(splits.validation)
+        epochs = recipe.epochs * len(arms) * len(recipe.seeds) / trial.members
+        if probe * an_epoch * epochs < _WORTH:
+            return plan
+        sizes = [size for size in _SIZES if size * probe < _LONGEST] or [_SIZES[0]]
+        until, rounds = perf_counter() + _SECONDS, 0
+        while len(sizes) > 1 and (rounds < 3 or perf_counter() < until):
+            for size in sizes:
+                measure(size)
+            rounds += 1
+    best = min(sizes, key=lambda size: cost.get(size, 0.0))
+    usual = cost.get(EVAL_BATCH)
+    if usual is not None and cost[best] > _GAIN * usual:
+        best = EVAL_BATCH
+    return dataclasses.replace(plan, score_batch=best)
