@@ -189,9 +189,15 @@ def test_a_small_saving_leaves_the_usual_batch(monkeypatch):
 
 
 def test_a_short_run_is_not_measured(monkeypatch):
-    size, machine = chosen(monkeypatch, lambda b: 1e-9)
+    size, machine = chosen(monkeypatch, lambda b: 1e-5, epochs=1, seeds=[0])
     assert size == EVAL_BATCH
-    assert set(machine.asked) == {16}
+    assert not machine.asked
+
+
+def test_comparing_is_a_small_part_of_scoring(monkeypatch):
+    _, machine = chosen(monkeypatch, lambda b: 1e-5, epochs=20, seeds=[0])
+    scored = 20 * 4 * (3000 + 600)
+    assert machine.now < 0.25 * scored * 1e-5
 
 
 def test_a_large_model_is_scored_in_small_batches_and_not_measured_for_long(monkeypatch):
@@ -223,9 +229,7 @@ def test_where_the_training_figures_are_of_a_part_every_surface_says_so(tmp_path
     assert page.count("50 training examples") >= 3
     assert label in text
     show(outcome(whole), console)
-    assert label not in " ".join(
-        capsys.readouterr().out.split()
-    )  # after the last epoch it is all of them
+    assert label not in " ".join(capsys.readouterr().out.split())
     assert "and after the last epoch on all" in render_markdown(whole, judge(whole))
     assert plan_sentence(recipe, whole.plan).endswith(scored_note(whole.plan))
     assert scored_at(whole.plan, 3, 3) == ""
