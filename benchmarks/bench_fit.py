@@ -233,7 +233,8 @@ def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> 
     """Train a convolutional network here and in two plain loops, in turns; add two rows."""
     recipe = _convolutions.recipe(train, validation, epochs)
     experiment = resolve(recipe)
-    splits, arm = experiment.splits, recipe.arms[-1]
+    splits: Any = experiment.splits
+    arm = recipe.arms[-1]
     _same_training(experiment)
     plan = choose_plan(experiment, [arm])
     scored = scored_examples(train, with_recipe(plan, experiment).score_train)
@@ -289,7 +290,8 @@ def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> 
 def _same_training(experiment: Experiment) -> None:
     """Check that without dropout both train and score to the same numbers, on a few images."""
     recipe = dataclasses.replace(experiment.recipe, epochs=1)
-    train, validation = subset(experiment.splits.train, 256), experiment.splits.validation
+    splits: Any = experiment.splits
+    train, validation = subset(splits.train, 256), splits.validation
     replica = experiment.replica(recipe.baseline, 0)
     (ours,) = fit(
         replica.model,
