@@ -3,8 +3,9 @@
 Both train the same network on the same data, one arm and one seed, and score it on the validation
 images after each epoch. droplab also scores the training images in eval mode and writes row,
 checkpoint and weights to disk, as it does for its users. The two take turns, so that what else the
-machine does hits both. Then the training loop alone, in memory, against JAX's jitted loop of one
-model (`pip install jax`). `--quick` trains on a tenth of the images.
+machine does hits both. Then a convolutional network against the loop of a careful practitioner,
+with everything in memory and scored alike. Then the training loop alone, in memory, against JAX's
+jitted loop of one model (`pip install jax`). `--quick` trains on a tenth of the images.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import _convolutions
+import torch
 from _harness import Benchmark, peak_bytes
 from _populations import data_of, jax_population
 from _tutorials import TUTORIALS, train
@@ -27,7 +30,17 @@ from droplab.recipe import Recipe, load
 from droplab.results import EpochRow
 from droplab.sweep import Experiment, Observer, choose_plan, resolve, run
 from droplab.sweep import _run as driver
-from droplab.train import Batches, EpochResult, ExecutionPlan, Score, Single, fit
+from droplab.sweep._scoring import with_recipe
+from droplab.train import (
+    EpochResult,
+    ExecutionPlan,
+    Single,
+    batch_order,
+    fit,
+    initial_model,
+    scored_examples,
+    usable_threads,
+)
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
 """The ratio to reach, and the one to aim for."""
@@ -180,9 +193,9 @@ class Scoring:
         self.seconds = 0.0
         self.real = Single.score
 
-        def timed(executor: Single, split: Batches) -> list[Score]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
             began = perf_counter()
-            score = self.real(executor, split)
+            score = self.real(*args, **kwargs)
             self.seconds += perf_counter() - began
             return score
 
@@ -216,6 +229,91 @@ def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) ->
     bench.say(f"  training with dropout costs {extra:+.1%} more")
 
 
+def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> None:
+    """Train a convolutional network here and in two plain loops, in turns; add two rows."""
+    recipe = _convolutions.recipe(train, validation, epochs)
+    experiment = resolve(recipe)
+    splits: Any = experiment.splits
+    arm = recipe.arms[-1]
+    _same_training(experiment)
+    plan = choose_plan(experiment, [arm])
+    scored = scored_examples(train, with_recipe(plan, experiment).score_train)
+
+    def rival(*, threads: int, channels_last: bool, count: int, part: Split) -> Any:
+        return _convolutions.train(
+            initial_model(lambda: _convolutions.net(_convolutions.RATE), 0),
+            part,
+            splits.validation,
+            scored=scored[scored < len(part)],
+            epochs=count,
+            threads=threads,
+            orders=(batch_order(0, epoch, len(part)) for epoch in itertools.count(1)),
+            channels_last=channels_last,
+        )
+
+    def trial(threads: int) -> float:
+        options = {"channels_last": False, "count": 3, "part": subset(splits.train, 640)}
+        return min(seconds for seconds, _ in rival(threads=threads, **options))
+
+    threads = min(sorted({1, usable_threads()}), key=trial)
+    names = {"the plain loop, in memory": False, "the plain loop, channels last": True}
+    rivals = {
+        name: rival(threads=threads, channels_last=last, count=epochs, part=splits.train)
+        for name, last in names.items()
+    }
+    theirs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+
+    def turn() -> None:
+        for name, other in rivals.items():
+            theirs[name].append(next(other))
+
+    clock = Clock(turn)
+    with tempfile.TemporaryDirectory() as folder:
+        run(recipe, Path(folder) / "run", arms=[arm.name], plan=plan, observer=clock)
+    for name, measured in theirs.items():
+        bench.add(
+            "two convolutions on fashion-mnist, one epoch",
+            name,
+            clock.seconds,
+            [seconds for seconds, _ in measured],
+            train_images=train,
+            epochs=epochs,
+            ours_accuracy=clock.rows[-1].val_accuracy,
+            theirs_accuracy=measured[-1][1],
+            theirs_threads=threads,
+            plan=plan.to_dict(),
+            reach=1.0 if not names[name] else None,
+            readme=not bench.quick and not names[name],
+        )
+
+
+def _same_training(experiment: Experiment) -> None:
+    """Check that without dropout both train and score to the same numbers, on a few images."""
+    recipe = dataclasses.replace(experiment.recipe, epochs=1)
+    splits: Any = experiment.splits
+    train, validation = subset(splits.train, 256), splits.validation
+    replica = experiment.replica(recipe.baseline, 0)
+    (ours,) = fit(
+        replica.model,
+        replica.optimizer,
+        replica.applied,
+        train,
+        validation,
+        seed=0,
+        epochs=1,
+        batch_size=recipe.batch_size,
+        plan=ExecutionPlan(1, captured=True),
+    )
+    model = initial_model(_convolutions.net, 0)
+    everything = torch.arange(len(train))
+    orders = iter([batch_order(0, 1, len(train))])
+    options = {"scored": everything, "epochs": 1, "threads": 1, "orders": orders}
+    ((_, accuracy),) = _convolutions.train(model, train, validation, **options)
+    for one, two in zip(replica.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+    assert abs(ours.validation.accuracy - accuracy) < 0.01
+
+
 def subset(split: Any, count: int) -> Split:
     """Return the first examples of a split."""
     return Split(split.inputs[:count], split.targets[:count])
@@ -235,6 +333,7 @@ def main() -> None:
         cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
         if not bench.quick:  # JAX takes seconds to compile
             against_jax(bench, name, splits, 5)
+    convolutions(bench, *((2000, 1000, 3) if bench.quick else (12_000, 2000, 5)))
     bench.finish()
 
 

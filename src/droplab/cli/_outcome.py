@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from droplab.results import RunResult
+from droplab.results import RunResult, scored_at
 from droplab.verdict import Difference, Summary, Verdict, judge, metric
 
 SHOWN = {
@@ -80,7 +80,8 @@ def show(found: Outcome, console: Console) -> None:
         console.print(f"\n[bold]{escape(verdict.headline)}[/bold]\n", highlight=False)
         if verdict.also:
             console.print(f"{escape(verdict.also)}\n", highlight=False)
-        console.print(_means(verdict, wide=console.width >= WIDE))
+        scored = scored_at(result.plan, verdict.epoch, result.recipe.epochs)
+        console.print(_means(verdict, scored, wide=console.width >= WIDE))
         if any(arm.differences for arm in verdict.arms):
             console.print(_differences(verdict, wide=console.width >= WIDE))
         console.print()
@@ -112,10 +113,11 @@ def _table(title: str) -> Table:
     )
 
 
-def _means(verdict: Verdict, *, wide: bool) -> Table:
+def _means(verdict: Verdict, scored: str, *, wide: bool) -> Table:
     seeds = max(len(arm.seeds) for arm in verdict.arms)
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed"
-    table = _table(f"After epoch {verdict.epoch}{spread} (accuracies in %)")
+    part = f"; training {scored}" if scored else ""
+    table = _table(f"After epoch {verdict.epoch}{spread} (accuracies in %{part})")
     table.add_column("arm", overflow="fold")
     for heading in SHOWN.values():
         table.add_column(heading, justify="right", no_wrap=True)
@@ -170,6 +172,9 @@ def _show_rows(result: RunResult, console: Console) -> None:
         cells = [metric(name).text(getattr(row, name)) for name in SHOWN]
         table.add_row(escape(row.arm), str(row.seed), str(row.epoch), *cells)
     console.print(table)
+    parts = {scored_at(result.plan, row.epoch, result.recipe.epochs) for row in last.values()}
+    for part in sorted(filter(None, parts)):
+        console.print(f"Before the last epoch, training is {part}.", highlight=False)
     console.print(
         f"No verdict: the baseline '{result.recipe.baseline.name}' was not trained.",
         highlight=False,

@@ -21,7 +21,7 @@ from rich.status import Status
 from rich.table import Table
 
 from droplab.recipe import Recipe
-from droplab.results import EpochRow, TestRow
+from droplab.results import EpochRow, TestRow, scored_note
 from droplab.sweep import Observer, named
 from droplab.train import ExecutionPlan
 
@@ -55,6 +55,7 @@ class Watch(Observer):
         self._finished: dict[str, int] = dict.fromkeys(arms, 0)
         self._recipe = recipe
         self._status = status
+        self._scored = 0
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -113,6 +114,7 @@ class Watch(Observer):
     ) -> None:
         announced, self._recipe = self._recipe, recipe
         self._end_status()
+        self._scored = plan.score_train
         self._end_bars()
         if self._quiet:
             return
@@ -135,7 +137,9 @@ class Watch(Observer):
                 alone = f"replicas alone, in {plan.workers} worker processes"
             how = alone + (f": {plan.reason}" if plan.reason else "")
         self._console.print(
-            f"steps {form}, {where}, matmul '{plan.matmul}'\n{how}\nrun folder: {folder}",
+            f"steps {form}, {where}, matmul '{plan.matmul}'\n{how}\n"
+            + (f"{scored}\n" if (scored := scored_note(plan.to_dict())) else "")
+            + f"run folder: {folder}",
             highlight=False,
             soft_wrap=True,
         )
@@ -199,7 +203,8 @@ class Watch(Observer):
     def _view(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("arm")
-        for name in ("seeds done", "seed", "epoch", "train (running)", "train", "validation"):
+        train = f"train (on {self._scored})" if self._scored else "train"
+        for name in ("seeds done", "seed", "epoch", "train (running)", train, "validation"):
             table.add_column(name, justify="right")
         table.add_column("validation loss", justify="right")
         seeds = len(self._recipe.seeds)

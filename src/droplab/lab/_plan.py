@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from droplab.recipe import Recipe
+from droplab.results import scored_note
 
 
 def plan_sentence(recipe: Recipe, plan: Mapping[str, Any]) -> str:
@@ -31,4 +32,5 @@ def plan_sentence(recipe: Recipe, plan: Mapping[str, Any]) -> str:
         threads = plan.get("threads", 1)
         text += ", on 1 thread" if threads == 1 else f", on {threads} threads"
     reason = plan.get("reason", "")
-    return f"{text}." + (f" Why: {reason}." if reason else "")
+    sentences = [f"{text}.", f"Why: {reason}." if reason else "", scored_note(plan)]
+    return " ".join(filter(None, sentences))

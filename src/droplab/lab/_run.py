@@ -105,7 +105,8 @@ class Run:
 
     def _tell_state(self) -> None:
         plan = plan_sentence(self.recipe, self._plan)
-        self._log.add("state", {"state": self.state, "message": self.message, "plan": plan})
+        state = {"state": self.state, "message": self.message, "plan": plan}
+        self._log.add("state", {**state, "train_scored": self._plan.get("score_train", 0)})
 
     def take(self, message: dict[str, Any]) -> None:
         """Take one message of the worker."""
@@ -210,6 +211,7 @@ class Run:
                 "progress": self.progress(),
                 "verdict": self._verdict,
                 "plan": plan_sentence(self.recipe, self._plan),
+                "train_scored": self._plan.get("score_train", 0),
                 "patch": self._patch,
             }
         return newest, {**found, **curves.whole()}  # this takes a while: nobody is kept waiting

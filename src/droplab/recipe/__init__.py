@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
-from droplab.recipe.recipe import DEFAULT_SEEDS, Recipe
+from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
 from droplab.recipe.specs import FORMATS, Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import METRICS, Condition, Target
 
@@ -12,6 +12,7 @@ __all__ = [
     "DEFAULT_SEEDS",
     "FORMATS",
     "METRICS",
+    "SCORE_TRAIN",
     "Arm",
     "Condition",
     "DataSpec",

@@ -31,6 +31,8 @@ def to_document(recipe: Recipe) -> Document:
     document["primary"] = recipe.primary
     if recipe.clip is not None:
         document["clip"] = recipe.clip
+    if recipe.score_train is not None:
+        document["score_train"] = recipe.score_train
     document["data"] = _data(recipe.data)
     document["model"] = _flat("model", recipe.model)
     document["optimizer"] = _flat("optimizer", recipe.optimizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
@@ -32,6 +32,17 @@ def _count(value: Any) -> int:
         raise ValueError(f"expected a whole number of at least 1, got {value!r}")
     if value < 1:
         raise ValueError(f"expected a whole number of at least 1, got {value}")
+    return value
+
+
+def _scored(value: Any) -> Any:
+    if value is None or value == "all":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            "expected how many training examples to score after each epoch, a whole number of at "
+            f"least 1, or 'all', got {value!r}"
+        )
     return value
 
 
@@ -125,6 +136,7 @@ def _list(value: Any) -> Any:
 
 AsTuple = BeforeValidator(_list)
 Count = Annotated[int, PlainValidator(_count)]
+Scored = Annotated[int | Literal["all"] | None, PlainValidator(_scored)]
 Label = Annotated[str, PlainValidator(_label)]
 Text = Annotated[str, PlainValidator(_text)]
 Filled = Annotated[str, PlainValidator(_filled)]

@@ -11,12 +11,15 @@ from pydantic import AfterValidator
 from droplab.errors import RecipeError, nearest
 from droplab.recipe._digest import digest
 from droplab.recipe._spec import spec
-from droplab.recipe._values import AsTuple, Count, Label, Norm, Seed, Text
+from droplab.recipe._values import AsTuple, Count, Label, Norm, Scored, Seed, Text
 from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import Metric, Target
 
 DEFAULT_SEEDS = tuple(range(8))
 """Eight seeds: enough for an exact sign-flip test to speak at 5 %, and cheap."""
+
+SCORE_TRAIN = 10_000
+"""Training examples that are scored after each epoch, if a recipe does not say how many."""
 
 
 def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -74,6 +77,8 @@ class Recipe:
         arms: Where dropout goes, one baseline among them.
         target: What an arm has to reach, or None.
         primary: The metric that decides, one of `METRICS`.
+        score_train: How many training examples are scored in eval mode after each epoch, always
+            the same ones, or "all"; after the last epoch it is all. None: at most `SCORE_TRAIN`.
 
     Raises:
         RecipeError: If a value is impossible, naming every problem at once.
@@ -104,6 +109,7 @@ class Recipe:
     primary: Metric = "val_loss"
     clip: Norm | None = None
     scheduler: SchedulerSpec | None = None
+    score_train: Scored = None
 
     @property
     def baseline(self) -> Arm:

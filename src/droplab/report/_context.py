@@ -9,6 +9,7 @@ from typing import Any
 
 from droplab.report._figures import Source
 from droplab.report._theme import LIGHT
+from droplab.results import scored_at
 from droplab.verdict import (
     METRICS,
     TEST_METRICS,
@@ -91,8 +92,10 @@ def means(source: Source) -> dict[str, Any]:
     count = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(max(seeds, default=0))
     spread = ", mean ± standard deviation" if max(seeds, default=0) > 1 else ""
     word = "seed" if count == "1" else "seeds"
+    part = scored_at(source.result.plan, verdict.epoch, source.result.recipe.epochs)
+    scored = f"; training accuracy in eval mode and gap {part}" if part else ""
     return {
-        "caption": f"After epoch {verdict.epoch}, {count} {word}{spread}",
+        "caption": f"After epoch {verdict.epoch}, {count} {word}{spread}{scored}",
         "heads": [head for _, head in SHOWN],
         "rows": [
             {

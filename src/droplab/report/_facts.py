@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 from droplab.recipe import Arm, Recipe, dumps
-from droplab.results import RunResult
+from droplab.results import RunResult, scored_note
 from droplab.verdict import Verdict, validated_on
 
 
@@ -53,6 +53,7 @@ def unchanged(result: RunResult) -> list[Fact]:
             f"{recipe.epochs} epochs of mini-batches of {recipe.batch_size}",
             _digest(recipe.epochs, recipe.batch_size),
         ),
+        Fact("training figures", scored_note(result.plan).rstrip(".")),
         Fact("seeds", ", ".join(map(str, recipe.seeds)), _digest(recipe.seeds)),
         Fact(
             "random numbers",

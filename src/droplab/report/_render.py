@@ -15,7 +15,7 @@ from droplab.report import _theme as theme
 from droplab.report._figures import Source, draw
 from droplab.report._frame import Ids
 from droplab.report._solution import patch
-from droplab.results import RunResult
+from droplab.results import RunResult, scored_note
 from droplab.verdict import Verdict
 
 
@@ -72,6 +72,7 @@ def _words(source: Source) -> dict[str, Any]:
         "best": verdict.best.sentence if verdict.best else "",
         "caveats": verdict.caveats,
         "story": [part for part in result.recipe.story.split("\n\n") if part.strip()],
+        "scored": scored_note(result.plan),
         "kinds": ", ".join(f"{a.name}: {a.kind}" for a in result.recipe.arms if a.kind),
         "unchanged": facts.unchanged(result),
         "machine": facts.machine(result, verdict),

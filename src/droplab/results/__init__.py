@@ -13,6 +13,7 @@ from droplab.results._rows import (
     State,
     TestRow,
 )
+from droplab.results._scored import scored_at, scored_note
 from droplab.results._store import RunStore
 from droplab.results._whole_file import whole_file
 
@@ -27,5 +28,7 @@ __all__ = [
     "environment",
     "load",
     "preflight",
+    "scored_at",
+    "scored_note",
     "whole_file",
 ]

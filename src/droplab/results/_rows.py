@@ -26,8 +26,9 @@ class EpochRow:
         epoch: Number of the epoch, from 1.
         train_loss_running: Mean loss over the epoch's mini-batches, dropout on.
         train_accuracy_running: Accuracy over the same mini-batches, dropout on.
-        train_loss: Loss over the training set after the epoch, in eval mode.
-        train_accuracy: Accuracy over the training set after the epoch, in eval mode.
+        train_loss: Loss over the training set after the epoch, in eval mode; over a part of it
+            where the run's plan says so (`scored_note`), but after the last epoch over all of it.
+        train_accuracy: Accuracy over the same examples.
         val_loss: Loss over the validation set, in eval mode.
         val_accuracy: Accuracy over the validation set, in eval mode.
         val_ece: Expected calibration error over the validation set, 15 bins of equal width.

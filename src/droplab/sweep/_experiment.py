@@ -102,13 +102,17 @@ class Experiment:
         """What changes the learning rate, if anything."""
         return _scheduler(self.recipe)
 
-    def replica(self, arm: Arm, seed: int, device: str = "cpu") -> Replica:
+    def replica(
+        self, arm: Arm, seed: int, device: str = "cpu", *, channels_last: bool = False
+    ) -> Replica:
         """Return the replica of `arm` and `seed` on `device`, as it is before its first step.
 
         Every arm carries the same sites, at p = 0 where it has none, so that all arms run the
         same code. Keys depend on seed and site alone.
         """
         model = initial_model(self.build, seed).to(device)
+        if channels_last:
+            model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] # torch takes it alone
         applied = placement.plan(model, self.rates[arm.name], kind=arm.kind).apply()
         applied.seed({name: mask_key(seed, name) for name in applied.names})
         return Replica(model, self.make_optimizer(model.parameters()), applied)
@@ -149,7 +153,7 @@ class Experiment:
             population = self.population(arms, seeds, plan.device)
             return Batched(population, captured=plan.captured, clip=clip)
         (arm,), (seed,) = arms, seeds
-        replica = self.replica(arm, seed, plan.device)
+        replica = self.replica(arm, seed, plan.device, channels_last=plan.channels_last)
         return Single(replica.model, replica.optimizer, replica.applied, plan, clip)
 
     @property

@@ -84,6 +84,9 @@ class Planner:
         arms: The arms that are trained.
         device: Where.
         why_alone: Returns why replicas cannot be trained together, "" if they can.
+
+    Attributes:
+        at_once: Whether training takes so few seconds that nothing was compared.
     """
 
     def __init__(
@@ -102,11 +105,13 @@ class Planner:
         partial = len(experiment.splits.train) % experiment.recipe.batch_size
         self._shapes = 2 if partial and experiment.steps_an_epoch > 1 else 1
         self._groups: dict[int, list[_Measured]] = {}
+        self.at_once = False
 
     def choose(self) -> ExecutionPlan:
         """Return the plan."""
         plain = self._plain()
-        if self._total(plain) <= _AT_ONCE:
+        self.at_once = self._total(plain) <= _AT_ONCE
+        if self.at_once:
             return self._alone(plain, "training takes seconds, and measuring would as well")
         best, reason = self._best_group(plain) if self._count > 1 else (plain, "")
         singles = [plain]

@@ -9,7 +9,9 @@ from time import perf_counter
 from droplab.data import Split
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
+from droplab.sweep._layout import choose_layout
 from droplab.sweep._planner import Planner, group_sizes
+from droplab.sweep._scoring import choose_scoring
 from droplab.sweep._stored_plans import plan_key, remember, remembered
 from droplab.sweep._trial import Trial
 from droplab.train import (
@@ -32,7 +34,7 @@ def choose_plan(
     again: bool = False,
     on_measure: Callable[[], None] | None = None,
 ) -> ExecutionPlan:
-    """Return the fastest execution plan for an experiment on this machine.
+    """Return the fastest execution plan for an experiment on this machine, scoring included.
 
     How long that may take depends on how long training takes: what trains in seconds is not
     measured at all. The plan is kept in the user's cache directory, and taken from there where
@@ -55,7 +57,11 @@ def choose_plan(
         return kept
     if on_measure is not None:
         on_measure()
-    plan = Planner(experiment, arms, device, lambda: why_alone(experiment, arms)).choose()
+    planner = Planner(experiment, arms, device, lambda: why_alone(experiment, arms))
+    plan = planner.choose()
+    if not planner.at_once:
+        plan = choose_layout(experiment, arms, plan)
+    plan = choose_scoring(experiment, arms, plan)
     remember(key, plan)
     return plan
 
@@ -127,7 +133,7 @@ def fit_budget(
         scoring = 0.0
         for _ in range(2):  # the first time records
             began = perf_counter()
-            trial.score()
+            trial.score(plan)
             scoring = perf_counter() - began
         epoch = (training + scoring) / trial.members
     epoch /= max(1, plan.workers)

@@ -26,6 +26,7 @@ from droplab.sweep._resume import (
     check_same_device,
     own_recipe,
 )
+from droplab.sweep._scoring import with_recipe
 from droplab.sweep._session import Session
 from droplab.sweep._stored_plans import PLAN_FILE, write_plan
 from droplab.train import ExecutionPlan, choose_device, compiler
@@ -136,6 +137,7 @@ def run_experiment(
         plan = plan or choose_plan(
             experiment, chosen, device=device, again=measure, on_measure=observer.planning
         )
+        plan = with_recipe(plan, experiment)
         if budget is not None:
             recipe = fit_budget(experiment, chosen, plan, budget)
         asked = experiment.recipe.seeds

@@ -191,10 +191,12 @@ class Session:
             for seed in recipe.seeds:
                 if (arm, seed) in done or (arm, seed) not in sound:
                     continue
-                model = self.experiment.replica(recipe.arm(arm), seed).model
+                model = self.experiment.replica(
+                    recipe.arm(arm), seed, channels_last=self.plan.channels_last
+                ).model
                 load_weights(model, weights_path(self.store, recipe, arm, seed, "last"))
                 with self.plan.active():
-                    score = evaluate(model, split)
+                    score = evaluate(model, split, batch_size=self.plan.score_batch)
                 row = TestRow(arm, seed, score.loss, score.accuracy, score.ece)
                 self.store.add_test_row(row)
                 self.observer.tested(row)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from droplab.data.dataset import AnySplit
 from droplab.recipe import Arm
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import Group, make_groups
-from droplab.train import ExecutionPlan, batch_order, can_capture_population
+from droplab.train import (
+    ExecutionPlan,
+    batch_order,
+    can_capture_population,
+    evaluating,
+    scored_examples,
+)
 
 _MOST_STEPS = 64
 """Steps with batches of their own; later ones see the first batches again."""
@@ -55,18 +63,27 @@ class Trial:
         self._executor.step(*self._batches[self._number % len(self._batches)])
         self._number += 1
 
-    def score(self) -> None:
+    def score(self, plan: ExecutionPlan) -> None:
         """Score what is scored after an epoch."""
-        for split in (self._experiment.splits.train, self._experiment.splits.validation):
-            self._executor.score(split)
+        splits = self._experiment.splits
+        for split, count in ((splits.train, plan.score_train), (splits.validation, 0)):
+            self.score_some(split, scored_examples(len(split), count), plan.score_batch)
+
+    def score_some(self, split: AnySplit, order: Tensor, batch_size: int) -> None:
+        """Score some examples of a split."""
+        self._executor.score(split, order, batch_size=batch_size)
+
+    def logits(self) -> Tensor:
+        """Return the logits of the first batch of a replica that trains alone, in eval mode."""
+        model, inputs = self._executor.model, self._batches[0][0]
+        with evaluating(model), torch.inference_mode():
+            return model(inputs)
 
 
 def together(experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu") -> Trial:
     """Return the trial of a group of `size` replicas, recorded where that is safe."""
-    replica, scheduler = (
-        experiment.replica(arms[0], experiment.recipe.seeds[0]),
-        experiment.scheduler,
-    )
+    replica = experiment.replica(arms[0], experiment.recipe.seeds[0])
+    scheduler = experiment.scheduler
     captured = can_capture_population(replica.model) and (
         scheduler is None or scheduler.recordable(replica.optimizer, update=False)
     )

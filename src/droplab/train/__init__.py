@@ -11,7 +11,7 @@ from droplab.train._agreement import (
 )
 from droplab.train._capture import CapturedStep, build_step, can_capture, is_stateless
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate
+from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
 from droplab.train._execution import (
     Candidate,
     ExecutionPlan,
@@ -42,7 +42,13 @@ from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._stacked_optimizer import check_parameters, why_not_elementwise
 from droplab.train._step import EagerStep, Step, UnsupportedError
-from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
+from droplab.train._streams import (
+    batch_order,
+    global_generators,
+    initial_model,
+    mask_key,
+    scored_examples,
+)
 from droplab.train.compiled import compiler
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
 
@@ -85,6 +91,7 @@ __all__ = [
     "compiler",
     "disagreement",
     "evaluate",
+    "evaluating",
     "evaluation_bytes",
     "fastest",
     "fit",
@@ -104,6 +111,7 @@ __all__ = [
     "save_checkpoint",
     "save_weights",
     "scheduler_names",
+    "scored_examples",
     "time_turns",
     "usable_threads",
     "wait_for",

@@ -104,11 +104,21 @@ def load_checkpoint(executor: Executor, names: Sequence[Name], path: Path) -> in
             state.setdefault(int(index), {})[key] = value
         groups = executor.optimizer.state_dict()["param_groups"]
         executor.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _lay_out(executor.optimizer)
         alive = json.loads(about["alive"])
         executor.alive[:] = [alive[row] for row in rows.tolist()]
         return int(about["epoch"])
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise RunError(f"{path}: this checkpoint is not of this experiment: {error}") from error
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay moments out as their parameters are: files keep no strides, fused updates need them."""
+    for parameter, entries in optimizer.state.items():
+        for key, value in entries.items():
+            alike = isinstance(value, Tensor) and value.shape == parameter.shape
+            if alike and value.stride() != parameter.stride():
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def write_tensors(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from droplab.train._meter import Meter, Score
 
 EVAL_BATCH = 2000
-"""Examples per forward pass; fixed, because the grouping of a product can change its last bits."""
+"""Examples per forward pass unless a plan says otherwise: what the plans of old runs mean."""
 
 
 class Batches(Protocol):
@@ -25,20 +25,28 @@ class Batches(Protocol):
         ...
 
 
-def evaluate(model: nn.Module, split: Batches) -> Score:
-    """Return loss, accuracy and calibration error of `model` over `split`, in eval mode.
+def evaluate(
+    model: nn.Module,
+    split: Batches,
+    order: Tensor | None = None,
+    *,
+    batch_size: int = EVAL_BATCH,
+) -> Score:
+    """Return loss, accuracy and calibration error of `model` on a split, in eval mode.
 
     The model's training flags are given back afterwards, module by module.
 
     Args:
         model: Maps (B, ...) inputs to logits of shape (B, C).
         split: The examples.
+        order: int64 (M,), which of them; None: all.
+        batch_size: Examples that go through the model together.
 
     Returns:
-        The `Score` over all examples of the split.
+        The `Score` over these examples.
     """
     with evaluating(model), torch.inference_mode():
-        return score(lambda inputs: model(inputs)[None], split, Meter(), EVAL_BATCH)[0]
+        return score(lambda x: model(x)[None], split, Meter(), order, batch_size=batch_size)[0]
 
 
 @contextlib.contextmanager
@@ -57,19 +65,23 @@ def score(
     forward: Callable[[Tensor], Tensor],
     split: Batches,
     meter: Meter,
+    order: Tensor | None = None,
+    *,
     batch_size: int,
     device: torch.device | None = None,
 ) -> list[Score]:
-    """Return what `meter` measures over all examples of `split`, in their order.
+    """Return what `meter` measures on a split.
 
     Args:
         forward: Maps (B, ...) inputs to logits (K, B, C).
         split: The examples.
         meter: A new one, of K members.
+        order: int64 (M,), which examples; None: all.
         batch_size: Examples of a forward pass.
         device: Where inputs and targets are wanted; None: where they are.
     """
-    for inputs, targets in split.batches(torch.arange(len(split)), batch_size):
+    order = torch.arange(len(split)) if order is None else order
+    for inputs, targets in split.batches(order, batch_size):
         logits = forward(inputs.to(device))
         with torch.inference_mode():
             meter.add(logits, targets.to(device))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from droplab.errors import ArgumentError
+from droplab.train._evaluate import EVAL_BATCH
 
 _PATHS = ("highest", "medium")
 _TIE = 0.95
@@ -39,6 +40,12 @@ class ExecutionPlan:
             trains.
         reason: Why replicas are not trained together, if they are not.
         device: Where replicas are trained: "cpu", "cuda", or one of several as "cuda:1".
+        channels_last: Whether the weights of 2-D convolutions, and so what flows between them, lie
+            in memory channel by channel for each pixel; for replicas trained by themselves.
+        score_batch: Examples that go through a model together when it is scored; members of a group
+            share them. The grouping of a product can change its last bits.
+        score_train: How many training examples are scored after each epoch but the last, always
+            the same ones; after the last, all of them. 0: all, always.
 
     Example:
         >>> plan = ExecutionPlan(threads=1)
@@ -54,6 +61,9 @@ class ExecutionPlan:
     reason: str = ""
     device: str = "cpu"
     compiled: bool = False
+    channels_last: bool = False
+    score_batch: int = EVAL_BATCH
+    score_train: int = 0
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -63,6 +73,11 @@ class ExecutionPlan:
                 "ExecutionPlan: expected a group of at least 1 and at least 0 workers, got "
                 f"{self.group} and {self.workers}"
             )
+        if self.score_batch < 1 or self.score_train < 0:
+            raise ArgumentError(
+                "ExecutionPlan: expected a score_batch of at least 1 and a score_train of at least "
+                f"0, got {self.score_batch} and {self.score_train}"
+            )
         if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
             raise ArgumentError(
                 f"ExecutionPlan.device: expected 'cpu' or 'cuda', got {self.device!r}"
@@ -71,6 +86,11 @@ class ExecutionPlan:
             raise ArgumentError(
                 "ExecutionPlan.compiled: expected recorded steps of one replica, on the CPU, got "
                 f"captured={self.captured}, group={self.group}, device={self.device!r}"
+            )
+        if self.channels_last and self.group > 1:
+            raise ArgumentError(
+                "ExecutionPlan.channels_last: expected replicas by themselves, got a group of "
+                f"{self.group}"
             )
         if self.matmul not in _PATHS:
             raise ArgumentError(

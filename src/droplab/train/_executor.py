@@ -79,8 +79,16 @@ class Executor(ABC):
         """Take eager steps from now on: what the optimizer is told changes at every step."""
 
     @abstractmethod
-    def score(self, split: Batches) -> list[Score]:
-        """Return the score of every member over all examples of `split`, in eval mode."""
+    def score(
+        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+    ) -> list[Score]:
+        """Return the score of every member on a split, in eval mode.
+
+        Args:
+            split: The examples.
+            order: int64 (M,), which of them; None: all.
+            batch_size: Examples of a batch; fewer where there are many members.
+        """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -143,11 +151,15 @@ class Single(Executor):
         """Take eager steps from now on."""
         self.step = EagerStep(self.model, self.optimizer, self._clip)
 
-    def score(self, split: Batches) -> list[Score]:
+    def score(
+        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+    ) -> list[Score]:
         """Return the score of the replica in a list."""
-        model, meter = self.model, Meter(1, self._device)
+        model, meter, device = self.model, Meter(1, self._device), self._device
         with evaluating(model), torch.inference_mode():
-            return score(lambda x: model(x)[None], split, meter, EVAL_BATCH, self._device)
+            return score(
+                lambda x: model(x)[None], split, meter, order, batch_size=batch_size, device=device
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return views of the model's own tensors."""
@@ -196,12 +208,15 @@ class Batched(Executor):
         """Take eager steps from now on; scoring goes on to be recorded."""
         self.step = self._step = PopulationStep(self._population, captured=False, clip=self._clip)
 
-    def score(self, split: Batches) -> list[Score]:
+    def score(
+        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+    ) -> list[Score]:
         """Return the score of every member; all of them read the same batches."""
-        size = max(64, min(EVAL_BATCH, EVAL_EXAMPLES // self.members))
+        size = max(64, min(batch_size, EVAL_EXAMPLES // self.members))
         device = self._population.device
+        meter = Meter(self.members, device)
         with evaluating(self.model):
-            return score(self._logits, split, Meter(self.members, device), size, device)
+            return score(self._logits, split, meter, order, batch_size=size, device=device)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if not self._captured:

@@ -19,7 +19,7 @@ from droplab.train._meter import Score
 from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Schedule, Scheduler
-from droplab.train._streams import batch_order, global_generators
+from droplab.train._streams import batch_order, global_generators, scored_examples
 
 _WINDOW = 64
 """Steps between two looks at the losses, which also moves the progress bar."""
@@ -50,7 +50,8 @@ class EpochResult:
         epoch: Number of the epoch, from 1.
         running_loss: Mean training loss over the epoch's examples as they were seen, dropout on.
         running_accuracy: Accuracy over the same, dropout on, in [0, 1].
-        train: Score on the training examples in eval mode, after the epoch.
+        train: Score on the training examples in eval mode, after the epoch; on some of them where
+            the plan says so, but after the last epoch on all.
         validation: Score on the validation examples in eval mode, after the epoch.
         seconds: Wall time of the epoch, scoring included; of members together, a share of it.
     """
@@ -157,6 +158,7 @@ def fit(
     if not schedule.recordable:
         executor.stop_recording()
     step, set_step = executor.step, executor.set_step
+    scored = scored_examples(count, plan.score_train)
     site_rates = SiteRates(executor.p if rates is not None else None, rates)
     for epoch in range(start + 1, epochs + 1):
         began = perf_counter()
@@ -179,7 +181,11 @@ def fit(
                 if window.add(logits, targets):
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
-            scores = executor.score(train), executor.score(validation)
+            part, size = scored if epoch < epochs else None, plan.score_batch
+            scores = (
+                executor.score(train, part, batch_size=size),
+                executor.score(validation, batch_size=size),
+            )
         seconds = (perf_counter() - began) / executor.members
         yield Epoch(epoch, tuple(window.results(*scores, seconds)), window.diverged)
         if not any(executor.alive):

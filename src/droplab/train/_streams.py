@@ -70,6 +70,34 @@ def batch_order(seed: int, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
+def scored_examples(count: int, limit: int) -> Tensor:
+    """Return which of `count` training examples are scored while training goes on, in order.
+
+    A random choice rather than every so many-th example: labels often come in a fixed rhythm.
+    It is the same for all arms, seeds and epochs, so that neither curves nor differences carry
+    the luck of the draw.
+
+    Args:
+        count: How many training examples there are.
+        limit: How many to score at most; 0 for all.
+
+    Returns:
+        Ascending int64 numbers.
+
+    Randomness:
+        Stream (0, "scored", count): one permutation, whatever the limit, so that a larger choice
+        contains the smaller ones.
+
+    Example:
+        >>> scored_examples(4, 0).tolist(), len(scored_examples(60000, 10000))
+        ([0, 1, 2, 3], 10000)
+    """
+    if not 0 < limit < count:
+        return torch.arange(count)
+    generator = torch.Generator().manual_seed(stream_key(0, "scored", count))
+    return torch.randperm(count, generator=generator)[:limit].sort().values
+
+
 def mask_key(seed: int, site: str) -> int:
     """Return the stream key of the masks at `site`: the same in every arm of an experiment."""
     return stream_key(seed, f"mask/{site}")

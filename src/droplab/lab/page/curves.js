@@ -68,6 +68,10 @@ export function curvesPanel(kind) {
     rates?.show(data, val, Math.min(chosen ?? last, last), (value) => valueText(val, value), tick);
   }
 
+  function evalMode() {
+    return data.train_scored ? `eval mode, on ${data.train_scored} training examples; last epoch: all` : "eval mode";
+  }
+
   function drawCurves(train, val) {
     const x = Array.from({ length: data.epochs }, (_, index) => index + 1);
     const lines = (name) => data.arms.map((arm, place) => ({
@@ -83,7 +87,7 @@ export function curvesPanel(kind) {
     validation.rename(title(val), none || (val === "gap" ? "training less validation accuracy" : ""));
     validation.show({ x, lines: ofVal, range: span, xrange });
     if (train) {
-      training.rename(title(train), none || (train === family.running ? "dropout on" : "eval mode"));
+      training.rename(title(train), none || (train === family.running ? "dropout on" : evalMode()));
       training.show({ x, lines: ofTrain, range: span, xrange });
     }
   }

@@ -25,7 +25,10 @@ export function follow(id, on) {
       live.progress = data;
       Object.assign(live.data.run, { steps: data.steps, steps_done: data.steps_done });
     });
-    listen("state", (data) => Object.assign(live.data.run, { state: data.state, message: data.message }));
+    listen("state", ({ state, message, plan, train_scored }) => {
+      Object.assign(live.data.run, { state, message });
+      Object.assign(live.data, { plan, train_scored });
+    });
     listen("verdict", (data) => Object.assign(live.data, { verdict: data.verdict, patch: data.patch }));
     source.addEventListener("end", () => { drop(); refresh(); });
     source.addEventListener("error", () => {
