@@ -39,8 +39,8 @@ def best_arm(table: Table, primary: str) -> str | None:
     found = metric(primary)
     values = table.judged(primary)
     unsound = {table.recipe.baseline.name, *(arm for arm, _ in table.diverged)}
-    counts = np.count_nonzero(np.isfinite(values), axis=1)
-    sound = [(i, int(n)) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
+    counts = [int(np.isfinite(row).sum()) for row in values]
+    sound = [(i, n) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
     for i in seeded(sound, LEVEL):
         mean = float(np.nanmean(values[i]))
