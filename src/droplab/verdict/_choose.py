@@ -39,7 +39,7 @@ def best_arm(table: Table, primary: str) -> str | None:
     found = metric(primary)
     values = table.judged(primary)
     unsound = {table.recipe.baseline.name, *(arm for arm, _ in table.diverged)}
-    counts = [int(np.isfinite(row).sum()) for row in values]
+    counts: list[int] = np.isfinite(values).sum(axis=1).tolist()
     sound = [(i, n) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
     for i in seeded(sound, LEVEL):
