@@ -43,7 +43,8 @@ def best_arm(table: Table, primary: str) -> str | None:
     sound = [(i, n) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
     for i in seeded(sound, LEVEL):
-        mean = float(np.nanmean(values[i]))
+        row = values[i]
+        mean = float(row[np.isfinite(row)].mean())
         if best is None or found.better(mean, best[1]):
             best = (table.arms[i], mean)
     return best[0] if best else None
