@@ -39,11 +39,12 @@ def best_arm(table: Table, primary: str) -> str | None:
     found = metric(primary)
     values = table.judged(primary)
     unsound = {table.recipe.baseline.name, *(arm for arm, _ in table.diverged)}
-    counts = np.count_nonzero(np.isfinite(values), axis=1)
-    sound = [(i, int(n)) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
+    counts: list[int] = np.isfinite(values).sum(axis=1).tolist()
+    sound = [(i, n) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
     for i in seeded(sound, LEVEL):
-        mean = float(np.nanmean(values[i]))
+        row = values[i]
+        mean = float(row[np.isfinite(row)].mean())
         if best is None or found.better(mean, best[1]):
             best = (table.arms[i], mean)
     return best[0] if best else None

@@ -49,7 +49,7 @@ class Metric:
             >>> metric("val_accuracy").exact(0.85), metric("val_accuracy").exact(0.8496)
             ('85.0 %', '84.96 %')
         """
-        return self._until(value, lambda shown: math.isclose(shown, self._scaled(value)))
+        return self._shortest(value, lambda text: _side(_number(text), self._scaled(value)) == 0)
 
     def beside(self, value: float, bound: float) -> str:
         """Write a value with so many digits that it is on the same side of `bound` as it is.
@@ -59,25 +59,37 @@ class Metric:
             '84.96 %'
         """
         side = _side(value, bound)
-        return self._until(value, lambda shown: _side(shown, self._scaled(bound)) == side)
+        return self._shortest(value, lambda text: _side(_number(text), self._scaled(bound)) == side)
 
     def apart(self, value: float, other: float) -> tuple[str, str]:
-        """Write two values with so many digits that they differ if they do."""
-        return self.beside(value, other), self.beside(other, value)
+        """Write two values with so many digits that they differ, if they do.
+
+        Example:
+            >>> metric("val_loss").apart(0.8061, 0.8064), metric("val_loss").apart(0.8, 0.9)
+            (('0.8061', '0.8064'), ('0.800', '0.900'))
+        """
+        usual = self.text(value), self.text(other)
+        if _side(value, other) == 0:
+            return usual
+        pairs = ((self._at(value, n), self._at(other, n)) for n in range(18))
+        return next((pair for pair in pairs if pair[0] != pair[1]), usual)
 
     def _scaled(self, value: float) -> float:
         return 100 * value if self.fraction else value
 
-    def _until(self, value: float, good: Callable[[float], bool]) -> str:
-        """Write a value with as few digits as make the number that is shown a good one."""
+    def _at(self, value: float, more: int) -> str:
+        """Write a value with so many digits more than usual."""
         text = self.text(value)
         if not math.isfinite(value):
             return text
-        scaled = self._scaled(value)
-        least = 1 if self.fraction else _places(value)
-        places = next((n for n in range(least, 18) if good(float(f"{scaled:.{n}f}"))), least)
-        _, _, unit = text.partition(" ")
-        return " ".join(filter(None, (_fixed(scaled, places, plus=False), unit)))
+        places = more + (1 if self.fraction else _places(value))
+        _, space, unit = text.partition(" ")
+        return _fixed(self._scaled(value), places, plus=False) + space + unit
+
+    def _shortest(self, value: float, good: Callable[[str], bool]) -> str:
+        """Write a value with as few digits as make a good text."""
+        texts = (self._at(value, more) for more in range(18))
+        return next(filter(good, texts), self.text(value))
 
     def spread(self, value: float) -> str:
         """Write a standard deviation, without its unit."""
@@ -109,6 +121,14 @@ class Metric:
     def better(self, value: float, other: float) -> bool:
         """Return whether `value` is better than `other`."""
         return value > other if self.higher_is_better else value < other
+
+
+def _number(text: str) -> float:
+    """Read what `Metric` wrote; NaN for what is no finite number."""
+    try:
+        return float(text.partition(" ")[0].replace(MINUS, "-"))
+    except ValueError:
+        return math.nan
 
 
 def _side(value: float, bound: float) -> int:

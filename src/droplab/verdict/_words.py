@@ -82,10 +82,8 @@ def also(chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
     found = chosen.differences[metric.name]
     if found.n == 0:
         return ""
-    said = (
-        f"{metric.label.capitalize()} with '{chosen.name}' is {metric.text(found.after)} against "
-        f"{metric.text(found.before)}"
-    )
+    before, after = metric.apart(found.before, found.after)
+    said = f"{metric.label.capitalize()} with '{chosen.name}' is {after} against {before}"
     if found.low == found.high == 0:
         return f"{said}, the same on every seed."
     holds = ", which holds 0" if found.better is None else ""
@@ -98,8 +96,9 @@ def also(chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
 def _change(arm: ArmVerdict, primary: Metric, level: float | None) -> str:
     found = arm.differences[primary.name]
     move = "stays at" if found.mean == 0 else "rises from" if found.mean > 0 else "falls from"
-    values = primary.text(found.before) + (f" to {primary.text(found.after)}" if found.mean else "")
-    text = f"with '{arm.name}' {primary.label} {move} {values}"
+    before, after = primary.apart(found.before, found.after)
+    to = f" to {after}" if found.mean else ""
+    text = f"with '{arm.name}' {primary.label} {move} {before}{to}"
     if level is None:
         return text
     percent = f"{100 * level:g} %"

@@ -112,6 +112,9 @@ def test_the_verdict_is_that_of_the_command_line(judged_run):
     assert [row["arm"] for row in shown["table"]] == ["none", "0.3", "0.5", "input"]
     assert shown["table"][0]["rates"] == "no dropout"
     assert shown["table"][1]["rates"] == "fc2 0.3 · fc3 0.3"
+    assert [row["word"] for row in shown["table"]] == [arm.word for arm in verdict.arms]
+    tones = {None: "", "helps": "yes", "hurts": "no", "unstable": "no"}
+    assert [row["tone"] for row in shown["table"]] == [tones.get(a.word, "") for a in verdict.arms]
     assert shown["table"][0]["cells"][0]["difference"] is None
     (cell,) = [cell for cell in shown["table"][1]["cells"] if cell["metric"] == "val_loss"]
     difference = verdict.arm("0.3").differences["val_loss"]

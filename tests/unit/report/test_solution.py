@@ -92,3 +92,14 @@ def test_where_dropout_does_not_help_nothing_has_to_be_changed(make_run):
     note = patch(result, verdict).note
     assert note.startswith("'none' is the best arm, so nothing has to be changed.")
     assert "hurts" in render(result, verdict)
+
+
+def test_a_change_that_was_not_shown_to_help_says_so(make_run):
+    recipe = replace(load("fashion-overfit"), target=None)
+    shapes = {arm.name: (0.5, 0.45, 0.84, 0.1, 0.95, 0.1) for arm in recipe.arms}
+    verdict = judge(make_run(recipe, shapes))
+    chosen = verdict.arm(verdict.chosen)
+    assert chosen.word == "not shown to help"
+    note = patch(make_run(recipe, shapes), replace(verdict, best=None)).note
+    assert f"'{chosen.name}' is not shown to help." in note
+    assert "not shown to help" in render(make_run(recipe, shapes), verdict)

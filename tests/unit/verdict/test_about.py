@@ -35,7 +35,7 @@ def test_an_arm_that_a_constant_answer_beats_is_said_so_first(make_result):
 def test_the_share_and_the_accuracy_are_never_written_alike_if_they_differ(make_result):
     result = make_result({"none": BASE, "a": BETTER})
     close = with_accuracies(result, COUNTS, none=0.9, a=0.88496)
-    assert "gets 88.5 % of the validation examples right" in close.headline
+    assert "gets 88.500 % of the validation examples right" in close.headline
     assert "'a', 88.496 %. Dropout" in close.headline
     equal = with_accuracies(result, COUNTS, none=0.9, a=0.885)
     assert equal.headline.startswith("No better than a constant answer")
