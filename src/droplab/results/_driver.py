@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from droplab.errors import RunError
 from droplab.results import _schema
+from droplab.results._checksum import write_checksum
 
 LOCK = "run.lock"
 
@@ -73,12 +74,17 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Generator[sqlite3
 
 
 def disconnect(connection: sqlite3.Connection, path: Path) -> None:
-    """Fold the journal into the database at `path`, if no reader is in the way, and close it."""
+    """Write the checksum, fold the journal into the database at `path`, and close it.
+
+    When a reader is in the way, the journal stays as it is.
+    """
     if not path.is_file():  # somebody removed it; whoever writes or reads next is told
         connection.close()
         return
     with _schema.plain_errors(path):
         try:
+            with transaction(connection, path):
+                write_checksum(connection)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:

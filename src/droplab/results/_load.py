@@ -15,6 +15,7 @@ from pathlib import Path
 from droplab import recipe
 from droplab.errors import RecipeError, RunError
 from droplab.results import _schema, _tables
+from droplab.results._checksum import check_checksum
 from droplab.results._rows import RunResult
 
 
@@ -41,6 +42,7 @@ def load(path: str | os.PathLike[str]) -> RunResult:
         _schema.check(sql, database)
         # One read transaction: rows and states of the same moment, also while a driver writes.
         sql.execute("BEGIN")
+        check_checksum(sql, database)
         text = _tables.value(sql, "recipe")
         try:
             parsed = _as_begun(recipe.loads(text), _tables.value(sql, "digest"))

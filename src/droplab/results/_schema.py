@@ -11,7 +11,7 @@ from pathlib import Path
 from droplab.errors import DroplabError, RunError
 from droplab.results._rows import STATES, EpochRow
 
-VERSION = 1
+VERSION = 2  # 1 had no checksum
 APPLICATION_ID = 0x44524F50  # "DROP"; tells a run from any other SQLite file
 DATABASE = "run.sqlite"
 RECIPE = "recipe.toml"

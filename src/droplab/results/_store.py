@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from droplab.errors import RunError
 from droplab.results import _schema, _tables
+from droplab.results._checksum import check_checksum, remove_checksum
 from droplab.results._create import create_folder, prepare_folders
 from droplab.results._driver import acquire, connect, disconnect, transaction
 from droplab.results._preflight import preflight
@@ -136,8 +137,12 @@ class RunStore:
                 f"{self.folder}: was made with another recipe (digest {own[:12]}, given "
                 f"{digest[:12]}); resume it with its own {_schema.RECIPE} or choose a new folder"
             )
+        with _schema.plain_errors(self._database):
+            check_checksum(self._connection, self._database)
         prepare_folders(self.folder)
         with transaction(self._connection, self._database) as sql:
+            remove_checksum(sql)
+            sql.execute(f"PRAGMA user_version = {_schema.VERSION}")
             sql.execute("UPDATE members SET state = 'waiting' WHERE state = 'running'")
         self.remove_orphans()
 

@@ -1,0 +1,54 @@
+"""The checksum of a closed run: a value that changes on the disk afterwards is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+
+from droplab.errors import RunError
+
+_NAME = "checksum"
+_TABLES = {
+    "run": "name",
+    "members": "position",
+    "epochs": "arm, seed, epoch",
+    "batches": "arm, seed, step",
+    "tests": "arm, seed",
+    "notes": "name",
+}
+"""Every table, with the order of its rows."""
+
+
+def write_checksum(sql: sqlite3.Connection) -> None:
+    """Keep the checksum of all that is in the tables now."""
+    sql.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (_NAME, _checksum(sql)))
+
+
+def remove_checksum(sql: sqlite3.Connection) -> None:
+    """Take the checksum away, before anything is written."""
+    sql.execute("DELETE FROM run WHERE name = ?", (_NAME,))
+
+
+def check_checksum(sql: sqlite3.Connection, path: Path) -> None:
+    """Raise a RunError if the run was closed and its values are not those of that moment.
+
+    SQLite's own check looks at the structure of a file, not at the values in it.
+    """
+    found = sql.execute("SELECT value FROM run WHERE name = ?", (_NAME,)).fetchone()
+    if found is not None and found[0] != _checksum(sql):
+        raise RunError(
+            f"{path}: a value in it is not what droplab wrote (its checksum differs); restore it "
+            "from a copy. If it was changed on purpose, delete the row 'checksum' of table 'run'"
+        )
+
+
+def _checksum(sql: sqlite3.Connection) -> str:
+    digest = hashlib.sha256()
+    for table, order in _TABLES.items():
+        digest.update(f"{table}\n".encode())
+        for row in sql.execute(f"SELECT * FROM {table} ORDER BY {order}"):
+            if row[0] != _NAME or table != "run":
+                digest.update(f"{json.dumps(row)}\n".encode())
+    return digest.hexdigest()
