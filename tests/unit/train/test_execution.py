@@ -137,3 +137,14 @@ def test_denormal_numbers_are_zero_while_a_plan_is_active():
         assert flushes_denormals()
     assert not flushes_denormals()
     assert (tiny * 1.0).item() > 0
+
+
+def test_the_plan_of_an_old_run_scores_as_it_did():
+    plan = ExecutionPlan.from_dict({"threads": 1, "matmul": "highest", "captured": True})
+    assert (plan.score_batch, plan.score_train, plan.channels_last) == (2000, 0, False)
+
+
+@pytest.mark.parametrize("wrong", [{"score_batch": 0}, {"score_train": -1}])
+def test_impossible_scoring_is_refused(wrong):
+    with pytest.raises(ArgumentError, match="score_batch of at least 1"):
+        ExecutionPlan(1, **wrong)
