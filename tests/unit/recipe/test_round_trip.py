@@ -210,6 +210,7 @@ def test_the_digest_of_a_known_recipe_is_what_it_was() -> None:
 
 def test_what_a_setting_is_if_left_out_has_the_digest_of_saying_so() -> None:
     text = """
+        name = "left out"
         epochs = 3
         batch_size = 32
         data = {path = "a"}
