@@ -58,7 +58,7 @@ def test_and_taken_where_it_does(kind):
 
 
 def test_its_function_sees_the_parameters_of_the_model():
-    """Muon takes matrices alone: with a made-up vector in place of the model it would be refused."""
+    """Muon takes matrices alone: a made-up vector in place of the model would be refused."""
 
     def matrices(parameters):
         return torch.optim.Muon([p for p in parameters if p.dim() == 2], lr=0.1)
