@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from droplab import placement
 from droplab.data import Split
@@ -42,6 +43,13 @@ from tests.contract.executor_cases import (
     SIGN_LIKE,
     TOKENS,
     WIDTH,
+    AssignedAverage,
+    AssignedCount,
+    AssignedScale,
+    Case,
+    Mean,
+    PythonCount,
+    frozen,
     make_case,
 )
 
@@ -208,6 +216,99 @@ def test_every_executor_agrees_with_the_eager_step_or_is_refused(part):
     if len(numbers) >= 30:
         for known, count in refused.items():
             assert count <= EXPECTED[known] * len(numbers), f"{count} of {len(numbers)}: {known}"
+
+
+def net(*layers, front=nn.Identity):
+    def build():
+        inner = [make() for make in layers]
+        return nn.Sequential(front(), *inner, nn.Linear(WIDTH, CLASSES)).double()
+
+    return build
+
+
+def tokens(**options):
+    return nn.Sequential(nn.Embedding(TOKENS, WIDTH, **options), Mean())
+
+
+def pretrained():
+    return nn.Sequential(nn.Embedding.from_pretrained(torch.randn(TOKENS, WIDTH)), Mean())
+
+
+def linear():
+    return nn.Linear(WIDTH, WIDTH)
+
+
+def norm():
+    return nn.BatchNorm1d(WIDTH)
+
+
+def spectral():
+    return parametrizations.spectral_norm(linear())
+
+
+KNOWN = {
+    "a mean that is assigned": (net(linear, AssignedAverage), "AdamW"),
+    "a buffer whose old value the backward pass needs": (net(linear, AssignedScale), "SGD"),
+    "a count that is assigned": (net(AssignedCount, linear), "Adam"),
+    "decay on matrices alone": (net(linear, nn.ReLU), "decay on matrices"),
+    "and fused": (net(linear, nn.ReLU), "decay on matrices, fused"),
+    "a frozen bias": (net(partial(frozen, linear, "bias"), nn.ReLU), "AdamW"),
+    "a frozen layer, of which the optimizer knows nothing": (
+        net(partial(frozen, linear), nn.ReLU, linear),
+        "only what is trained",
+    ),
+    "a frozen embedding": (net(linear, front=pretrained), "Adam"),
+    "padding": (net(linear, front=partial(tokens, padding_idx=0)), "SGD"),
+    "groups in another order": (net(linear, nn.ReLU), "the head faster"),
+    "a bias before BatchNorm": (net(linear, norm, nn.ReLU), "SGD"),
+    "an optimizer of one's own": (net(linear, nn.ReLU), "own momentum"),
+    "spectral_norm": (net(spectral, nn.ReLU), "Adam"),
+}
+
+
+@pytest.mark.parametrize("known", KNOWN)
+def test_known_cases_are_right_and_not_refused(known):
+    build, optimizer = KNOWN[known]
+    make = {**FUNCTIONS, **NAMES}[optimizer]
+    kind = "tokens" if known in ("a frozen embedding", "padding") else "features"
+    case = Case(0, kind, build, optimizer, make, None, None, known)
+    counted: Counter[tuple[str, str]] = Counter()
+    check_case(case, counted)  # its number, 0, has the comparison done as well
+    assert set(counted) == {("recorded", ""), ("together", "")}
+
+
+class Resizing(nn.Module):
+    """As observers of quantisation are: a buffer that gets another shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0, dtype=torch.float64))
+
+    def forward(self, x):
+        if self.training:
+            self.seen = torch.cat((self.seen, x.detach().mean(0)[:1]))
+        return x
+
+
+class EvalCount(AssignedCount):
+    def forward(self, x):
+        self.count = self.count + 1
+        return x / (1 + 0.1 * self.count)
+
+
+@pytest.mark.parametrize(
+    ("layer", "optimizer", "reason"),
+    [
+        (Resizing, "Adam", "gives the buffer '2.seen' another shape or type"),
+        (EvalCount, "Adam", "changes '2.count' in eval mode"),
+        (PythonCount, "Adam", "keeps a number in Python that changes, '2.count'"),
+        (nn.ReLU, "own norms", "Normed looks at whole tensors"),
+    ],
+)
+def test_what_is_refused_is_told_why(layer, optimizer, reason):
+    make = {**FUNCTIONS, **NAMES}[optimizer]
+    case = Case(0, "features", net(linear, layer), optimizer, make, None, None, "")
+    assert reason in why_not_together(case)
 
 
 def mlp(*, frozen=""):

@@ -17,6 +17,7 @@ from droplab.train import (
     Batched,
     ExecutionPlan,
     Executor,
+    MakeOptimizer,
     Population,
     Scheduler,
     Single,
@@ -24,13 +25,12 @@ from droplab.train import (
     can_capture,
     check_factory,
     check_model,
+    check_optimizer,
     check_training,
     initial_model,
     is_stateless,
     mask_key,
 )
-
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,9 +197,9 @@ def resolve(
         True
     """
     build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
-    _one_parameter(make_optimizer)
-    _check_scheduler(recipe, make_optimizer)
-    rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
+    model = _checked_model(build, recipe.seeds[0])
+    _check_scheduler(recipe, check_optimizer(make_optimizer, model))
+    rates = _rates(recipe, model)
     dataset = data.load(recipe.data, progress=progress)
     splits = data.carve(dataset, recipe.data)
     about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
@@ -217,8 +217,9 @@ def assemble(
     make_optimizer: MakeOptimizer,
 ) -> Experiment:
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
-    _check_scheduler(recipe, make_optimizer)
-    rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
+    model = _checked_model(build, recipe.seeds[0])
+    _check_scheduler(recipe, check_optimizer(make_optimizer, model))
+    rates = _rates(recipe, model)
     return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer))
 
 
@@ -227,15 +228,11 @@ def _scheduler(recipe: Recipe) -> Scheduler | None:
     return None if found is None else Scheduler(found.name, found.arguments, found.unit)
 
 
-def _check_scheduler(recipe: Recipe, make_optimizer: MakeOptimizer) -> None:
+def _check_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer) -> None:
     """Check a scheduler as far as can be done before the number of steps is known."""
     scheduler = _scheduler(recipe)
     if scheduler is not None and scheduler.every == "epoch":
-        scheduler.over(recipe.epochs, 1).table(_one_parameter(make_optimizer), recipe.epochs)
-
-
-def _one_parameter(make_optimizer: MakeOptimizer) -> torch.optim.Optimizer:
-    return make_optimizer([nn.Parameter(torch.ones(1))])
+        scheduler.over(recipe.epochs, 1).table(optimizer, recipe.epochs)
 
 
 def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -252,12 +249,12 @@ def _checked(experiment: Experiment) -> Experiment:
             f"batch_size: expected at most the {len(train)} training examples, got "
             f"{recipe.batch_size}"
         )
+    model = initial_model(experiment.build, recipe.seeds[0])
     notes = experiment.splits.notes
     if experiment.scheduler is not None:
         scheduler = experiment.scheduler.over(recipe.epochs, experiment.steps_an_epoch)
-        scheduler.table(_one_parameter(experiment.make_optimizer), 1)
+        scheduler.table(experiment.make_optimizer(model.parameters()), 1)
         notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
-    model = initial_model(experiment.build, recipe.seeds[0])
     classes = len(experiment.classes)
     outputs = check_model(model, train, classes=classes)
     check_training(model, train, recipe.batch_size, classes=classes)

@@ -26,7 +26,12 @@ from droplab.train._executor import Batched, Executor, Single
 from droplab.train._fit import Diverged, Epoch, EpochResult, fit
 from droplab.train._meter import ECE_BINS, Meter, Score
 from droplab.train._model_check import check_model, check_training
-from droplab.train._optimizer import build_optimizer, optimizer_names
+from droplab.train._optimizer import (
+    MakeOptimizer,
+    build_optimizer,
+    check_optimizer,
+    optimizer_names,
+)
 from droplab.train._population import (
     Population,
     can_capture_population,
@@ -40,7 +45,7 @@ from droplab.train._population_memory import (
 )
 from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._scheduler import Scheduler, scheduler_names
-from droplab.train._stacked_optimizer import check_parameters, why_not_elementwise
+from droplab.train._stacked_optimizer import why_not_elementwise
 from droplab.train._step import EagerStep, Step, UnsupportedError
 from droplab.train._streams import (
     batch_order,
@@ -65,6 +70,7 @@ __all__ = [
     "EpochResult",
     "ExecutionPlan",
     "Executor",
+    "MakeOptimizer",
     "Meter",
     "OneByOne",
     "Population",
@@ -84,7 +90,7 @@ __all__ = [
     "can_capture_population",
     "check_factory",
     "check_model",
-    "check_parameters",
+    "check_optimizer",
     "check_training",
     "choose_device",
     "comparison_batches",

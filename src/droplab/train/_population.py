@@ -15,7 +15,8 @@ from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.train._batching import BatchingRules
 from droplab.train._capture import is_stateless
-from droplab.train._stacked_optimizer import MakeOptimizer, stack_optimizer, why_not_elementwise
+from droplab.train._optimizer import MakeOptimizer
+from droplab.train._stacked_optimizer import stack_optimizer, why_not_elementwise
 from droplab.train._step import check_assigned
 
 
