@@ -13,7 +13,6 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
 from droplab import placement
 from droplab.data import Split
@@ -23,9 +22,7 @@ from droplab.train import (
     ExecutionPlan,
     OneByOne,
     Population,
-    UnsupportedError,
     comparison_batches,
-    compiler,
     disagreement,
     fit,
     fit_population,
@@ -36,7 +33,6 @@ from droplab.train import (
 )
 from tests.contract.executor_cases import (
     CLASSES,
-    FUNCTIONS,
     SIGN_LIKE,
     TOKENS,
     WIDTH,

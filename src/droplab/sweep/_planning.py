@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from droplab.data import Split
+from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._planner import Planner, group_sizes
+from droplab.sweep._recording import why_eager
 from droplab.sweep._stored_plans import plan_key, remember, remembered
 from droplab.sweep._trial import Alone, Together
 from droplab.train import (
@@ -60,6 +62,28 @@ def choose_plan(
     return plan
 
 
+def check_plan(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> None:
+    """Check that a model of somebody's own can be trained as a plan says.
+
+    Raises:
+        ArgumentError: If it cannot.
+    """
+    if experiment.is_known:
+        return
+    reason = why_alone(experiment, arms) if plan.group > 1 else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: it trains {plan.group} replicas together, and this model cannot be: {reason}; "
+            "take another plan, or none"
+        )
+    reason = why_eager(experiment, arms, together=plan.group > 1) if plan.captured else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: its steps are recorded, and those of this model may not be: {reason}; take "
+            "another plan, or none"
+        )
+
+
 def _still_fits(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> bool:
     """Whether a plan that was kept may be followed: memory suffices, and own code still allows it.
 
@@ -74,7 +98,7 @@ def _still_fits(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan
         return True
     if plan.group > 1 and why_alone(experiment, arms):
         return False
-    return not plan.captured or experiment.capturable
+    return not plan.captured or not why_eager(experiment, arms, together=plan.group > 1)
 
 
 def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
@@ -107,13 +131,17 @@ def _two_arms(arms: Sequence[Arm]) -> list[Arm]:
     return [*others[:1], last]
 
 
+def _group_of(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> Together:
+    return Together(experiment, arms, plan.group, plan.device, captured=plan.captured)
+
+
 def fit_budget(
     experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan, budget: float
 ) -> Recipe:
     """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
     recipe = experiment.recipe
     with plan.active():
-        trial = Together(experiment, arms, plan.group, plan.device) if plan.group > 1 else None
+        trial = _group_of(experiment, arms, plan) if plan.group > 1 else None
         trial = trial or Alone(experiment, plan)
         for _ in range(5):
             trial.step()

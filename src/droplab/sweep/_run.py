@@ -18,7 +18,7 @@ from droplab.sweep._group_worker_session import GroupWorkerSession
 from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
-from droplab.sweep._planning import choose_plan, fit_budget
+from droplab.sweep._planning import check_plan, choose_plan, fit_budget
 from droplab.sweep._session import Session
 from droplab.sweep._single_session import SingleSession
 from droplab.sweep._stored_plans import PLAN_FILE, write_plan
@@ -118,6 +118,8 @@ def run_experiment(
     if resume:
         store = RunStore.open_for_resume(folder)
     else:
+        if plan is not None:
+            check_plan(experiment, chosen, plan)
         plan = plan or choose_plan(
             experiment, chosen, device=device, again=measure, on_measure=observer.planning
         )

@@ -19,7 +19,6 @@ from droplab.train import (
     PopulationStep,
     batch_order,
     build_step,
-    can_capture_population,
     evaluate,
 )
 
@@ -65,14 +64,20 @@ class Together:
     """Batched steps of a throw-away group, for timing."""
 
     def __init__(
-        self, experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu"
+        self,
+        experiment: Experiment,
+        arms: Sequence[Arm],
+        size: int,
+        device: str = "cpu",
+        *,
+        captured: bool = True,
     ) -> None:
         group = make_groups(arms, experiment.recipe.seeds, size)[0]
         chosen = [arm for arm in arms if arm.name in group.arms]
         self._population: Population = experiment.population(chosen, group.seeds, device)
         self._experiment = experiment
         self.members = self._population.members
-        self.captured = can_capture_population(self._population.template)
+        self.captured = captured
         clip = experiment.recipe.clip
         self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
         self._evaluation = PopulationEvaluation(self._population, captured=self.captured)

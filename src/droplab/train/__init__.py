@@ -9,6 +9,7 @@ from droplab.train._agreement import (
     disagreement,
     why_not_stacked,
 )
+from droplab.train._agreement_members import Member
 from droplab.train._c_compiler import UnsupportedError, compiler
 from droplab.train._capture import CapturedStep, build_step, can_capture, is_stateless
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
@@ -28,7 +29,6 @@ from droplab.train._meter import ECE_BINS, Meter, Score
 from droplab.train._optimizer import build_optimizer, optimizer_names
 from droplab.train._population import (
     Population,
-    can_capture_population,
     check_factory,
 )
 from droplab.train._population_checkpoint import load_population, save_population
@@ -41,6 +41,7 @@ from droplab.train._population_memory import (
 )
 from droplab.train._population_meter import PopulationEvaluation, PopulationMeter
 from droplab.train._population_step import PopulationStep, population_gradients
+from droplab.train._recordable import why_not_recorded, why_not_recorded_together
 from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._stacked_optimizer import check_parameters, why_not_elementwise
 from droplab.train._step import EagerStep, Step
@@ -57,6 +58,7 @@ __all__ = [
     "EagerStep",
     "EpochResult",
     "ExecutionPlan",
+    "Member",
     "Meter",
     "OnDevice",
     "OneByOne",
@@ -76,7 +78,6 @@ __all__ = [
     "build_optimizer",
     "build_step",
     "can_capture",
-    "can_capture_population",
     "check_factory",
     "check_model",
     "check_parameters",
@@ -111,5 +112,7 @@ __all__ = [
     "usable_threads",
     "wait_for",
     "why_not_elementwise",
+    "why_not_recorded",
+    "why_not_recorded_together",
     "why_not_stacked",
 ]

@@ -76,7 +76,7 @@ def clock(monkeypatch):
     asked = []
 
     class Trial:
-        def __init__(self, experiment, plan_or_arms, size=1, device=None):
+        def __init__(self, experiment, plan_or_arms, size=1, device=None, captured=True):
             asked.append(device or plan_or_arms.device)
             self.members, self.captured, self.step = size, True, lambda: None
 
