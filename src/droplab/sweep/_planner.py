@@ -146,7 +146,7 @@ class Planner:
         begun = self._count if found.plan.group == 1 else len(self._made(found.plan.group))
         return begun * found.setup + self._count * self._steps * found.step
 
-    def _made(self, size: int) -> list[Group]:
+    def _made(self, size: int) -> Sequence[Group]:
         return make_groups(self._arms, self._seeds, size)
 
     def _records(self, best: _Measured, *, together: bool) -> bool:
@@ -261,7 +261,7 @@ class Planner:
         try:
             trial, setup = self._begun(plan, make)
             plans = plan_variants(
-                captured=trial.captured, threads=threads, device=device, group=size
+                captured=plan.captured, threads=threads, device=device, group=size
             )
             members = trial.members
             assert single.run is not None

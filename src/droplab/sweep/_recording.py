@@ -10,6 +10,7 @@ from droplab.recipe import Arm
 from droplab.sweep._experiment import Experiment
 from droplab.train import (
     EagerStep,
+    ExecutionPlan,
     Member,
     OneByOne,
     comparison_batches,
@@ -37,11 +38,13 @@ def why_eager(experiment: Experiment, arms: Sequence[Arm], *, together: bool) ->
         return replica.model, replica.optimizer, replica.applied
 
     if not together:
-        return why_not_recorded(partial(member, seeds[0]), batches, recipe.clip)
+        with ExecutionPlan(1).active():
+            return why_not_recorded(partial(member, seeds[0]), batches, recipe.clip)
 
     def direct() -> OneByOne:
         members = [member(seed) for seed in seeds]
         return OneByOne(members, build=partial(EagerStep, clip=recipe.clip))
 
     population = partial(experiment.population, [arm], seeds)
-    return why_not_recorded_together(population, direct, batches, recipe.clip)
+    with ExecutionPlan(1).active():
+        return why_not_recorded_together(population, direct, batches, recipe.clip)

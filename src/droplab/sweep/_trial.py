@@ -77,10 +77,9 @@ class Together:
         self._population: Population = experiment.population(chosen, group.seeds, device)
         self._experiment = experiment
         self.members = self._population.members
-        self.captured = captured
         clip = experiment.recipe.clip
-        self._run = PopulationStep(self._population, captured=self.captured, clip=clip)
-        self._evaluation = PopulationEvaluation(self._population, captured=self.captured)
+        self._run = PopulationStep(self._population, captured=captured, clip=clip)
+        self._evaluation = PopulationEvaluation(self._population, captured=captured)
         inputs, targets = (part.to(device) for part in first_batch(experiment))
         seeds = self._population.seeds
         self._batch = torch.stack([inputs] * seeds), torch.stack([targets] * seeds)
