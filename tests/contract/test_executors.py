@@ -7,12 +7,15 @@ below every other difference over ten steps. `DROPLAB_EXECUTOR_CASES` says how m
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from functools import partial
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrizations
 
 from droplab import placement
 from droplab.data import Split
@@ -23,6 +26,7 @@ from droplab.train import (
     OneByOne,
     Population,
     comparison_batches,
+    compiler,
     disagreement,
     fit,
     fit_population,
@@ -33,21 +37,33 @@ from droplab.train import (
 )
 from tests.contract.executor_cases import (
     CLASSES,
+    FUNCTIONS,
+    NAMES,
     SIGN_LIKE,
     TOKENS,
     WIDTH,
+    AssignedAverage,
+    AssignedCount,
+    AssignedScale,
+    Case,
+    Mean,
+    PythonCount,
+    frozen,
     make_case,
 )
 
 CASES = int(os.environ.get("DROPLAB_EXECUTOR_CASES", "300"))
 FIRST = int(os.environ.get("DROPLAB_EXECUTOR_FIRST", "0"))
+PARTS = 10
+COUNT = 30
 SEEDS = (0, 3)
 RATES = (0.0, 0.3)
 SHAPES = {"features": (WIDTH,), "images": (1, 6, 6), "sequences": (4, WIDTH)}
 EXPECTED = {
     "torch.func.vmap refuses the model": 0.35,  # recurrent layers, and layers that draw
-    "looks at whole tensors": 0.15,
-    "a number in Python that changes": 0.05,
+    "looks at whole tensors": 0.2,
+    "in Python that changes": 0.1,
+    "takes a number out of a tensor": 0.15,
 }
 """Parts of a reason, and the largest share of the cases that may have it."""
 
@@ -86,52 +102,58 @@ def replicas(case):
     return [replica(case, seed, rate) for seed in SEEDS for rate in RATES]
 
 
-def train(case, member, captured):
-    model, optimizer, applied = replica(case, SEEDS[member // 2], RATES[member % 2])
-    splits = examples(case.kind, 29, 1), examples(case.kind, 8, 2)
-    plan = ExecutionPlan(1, captured=captured)
-    common = {"epochs": 2, "batch_size": 6, "plan": plan}
-    common |= {"clip": case.clip, "scheduler": case.scheduler}
-    results = fit(model, optimizer, applied, *splits, seed=SEEDS[member // 2], **common)
-    return list(results), model
+def options(case, captured, batch_size=6):
+    return {
+        "epochs": 2,
+        "batch_size": batch_size,
+        "plan": ExecutionPlan(1, captured=captured),
+        "clip": case.clip,
+        "scheduler": case.scheduler,
+    }
 
 
-def train_together(case, captured):
+def batch_size(case):
+    """Now and then, the last batch of an epoch is smaller."""
+    return 7 if case.number % 5 == 0 else 6
+
+
+def train(case, member, *, captured):
+    seed, rate = SEEDS[member // 2], RATES[member % 2]
+    model, optimizer, applied = replica(case, seed, rate)
+    splits = examples(case.kind, COUNT, 1), examples(case.kind, COUNT, 2)
+    common = options(case, captured, batch_size(case))
+    return list(fit(model, optimizer, applied, *splits, seed=seed, **common)), model
+
+
+def train_together(case, *, captured):
     members = population(case)
-    splits = examples(case.kind, 29, 1), examples(case.kind, 8, 2)
-    common = {"epochs": 2, "batch_size": 6, "plan": ExecutionPlan(1, captured=captured)}
-    common |= {"clip": case.clip, "scheduler": case.scheduler}
-    results = list(fit_population(members, *splits, seeds=SEEDS, **common))
-    return results, members
+    splits = examples(case.kind, COUNT, 1), examples(case.kind, COUNT, 2)
+    common = options(case, captured, batch_size(case))
+    return list(fit_population(members, *splits, seeds=SEEDS, **common)), members
 
 
-def check_state(case, state, model, what):
-    """Ten steps on, all that was learned is the same; but see `SIGN_LIKE`."""
+def check_state(state, model):
+    """Ten steps on, all that was learned is the same."""
     expected = model.state_dict()
     assert list(state) == list(expected)
     for name, value in expected.items():
-        if case.optimizer in SIGN_LIKE and name.endswith("bias"):
-            continue  # before a norm or a softmax, it may have a gradient of rounding alone
-        assert state[name].dtype == value.dtype
-        torch.testing.assert_close(
-            state[name], value, rtol=1e-6, atol=1e-7, msg=f"{case}: {what}: '{name}'"
-        )
+        assert state[name].dtype == value.dtype, name
+        torch.testing.assert_close(state[name], value, rtol=1e-6, atol=1e-7, msg=name)
 
 
-def check_scores(case, one, two, what):
-    assert one.running_loss == pytest.approx(two.running_loss, abs=1e-5), f"{case}: {what}"
+def check_scores(one, two):
+    assert one.running_loss == pytest.approx(two.running_loss, rel=1e-5, abs=1e-5)
     for part in ("train", "validation"):
         got, expected = getattr(one, part), getattr(two, part)
-        assert got.loss == pytest.approx(expected.loss, abs=1e-5), f"{case}: {what}: {part}"
+        assert got.loss == pytest.approx(expected.loss, rel=1e-5, abs=1e-5), part
 
 
 def small_batches(case):
-    return comparison_batches(examples(case.kind, 29, 1), SEEDS, 5)
+    return comparison_batches(examples(case.kind, COUNT, 1), SEEDS, 5)
 
 
 def why_not_recorded(case):
-    eager = partial(EagerStep, clip=case.clip)
-    direct = OneByOne(replicas(case)[1:2], build=eager)
+    direct = OneByOne(replicas(case)[1:2], build=partial(EagerStep, clip=case.clip))
     other = OneByOne(replicas(case)[1:2], build=partial(CapturedStep, clip=case.clip))
     return disagreement(direct, other, small_batches(case))
 
@@ -144,33 +166,182 @@ def why_not_together(case):
     return why_not_stacked(direct, population(case), small_batches(case), case.clip)
 
 
-def check_case(case, refused):
-    alone = [train(case, member, captured=False) for member in range(4)]
-    reason = why_not_recorded(case)
-    refused["recorded", reason] += 1
-    if not reason:
-        results, model = train(case, 1, captured=True)
-        check_state(case, model.state_dict(), alone[1][1], "recorded")
-        check_scores(case, results[-1], alone[1][0][-1], "recorded")
-    reason = why_not_together(case)
-    refused["together", reason] += 1
-    if reason:
-        return
-    for captured in (False, True):
-        if captured and refused["recorded", reason] and case.number % 2:
+def check_recorded(case, alone):
+    results, model = train(case, 1, captured=True)
+    check_state(model.state_dict(), alone[1][1])
+    check_scores(results[-1], alone[1][0][-1])
+
+
+def check_together(case, alone):
+    results, members = train_together(case, captured=case.number % 4 != 0)
+    for member, (expected, model) in alone.items():
+        check_state(members.state_dict(member), model)
+        check_scores(results[-1].results[member], expected[-1])
+
+
+def check_case(case, counted):
+    """An executor is right, or it is refused: and (now and then) it is not refused in vain."""
+    alone = {member: train(case, member, captured=False) for member in (1, 2)}
+    ways = {"recorded": (check_recorded, why_not_recorded)}
+    ways["together"] = check_together, why_not_together
+    for way, (check, why_not) in ways.items():
+        sign_like = way == "together" and case.optimizer in SIGN_LIKE
+        wrong = None
+        try:
+            if not sign_like:  # before a norm, they make whole steps of rounding
+                check(case, alone)
+        except Exception as error:
+            wrong = error
+        if wrong is None and not sign_like and case.number % 3:
+            counted[way, ""] += 1
             continue
-        results, members = train_together(case, captured)
-        for member, (expected, model) in enumerate(alone):
-            what = f"member {member}, {'recorded' if captured else 'batched'}"
-            check_state(case, members.state_dict(member), model, what)
-            check_scores(case, results[-1].results[member], expected[-1], what)
+        reason = why_not(case)
+        counted[way, reason] += 1
+        if wrong is not None:
+            assert reason, f"{case}: {way}: accepted, but {wrong}"
+        elif not sign_like:
+            assert not reason, f"{case}: {way}: it is right, and refused: {reason}"
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:dropout option adds dropout")
-def test_every_executor_agrees_with_the_eager_step_or_is_refused():
-    refused: Counter[tuple[str, str]] = Counter()
-    for number in range(FIRST, FIRST + CASES):
-        check_case(make_case(number), refused)
-    for (way, reason), count in sorted(refused.items()):
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.filterwarnings("ignore:torch.nn.utils.weight_norm", "ignore:dropout option adds")
+def test_every_executor_agrees_with_the_eager_step_or_is_refused(part):
+    counted: Counter[tuple[str, str]] = Counter()
+    numbers = range(FIRST + part, FIRST + CASES, PARTS)
+    for number in numbers:
+        check_case(make_case(number), counted)
+    for (way, reason), count in sorted(counted.items()):
         print(f"{way}: {count} {reason or 'agree'}")
+    refused = Counter[str]()
+    for (_, reason), count in counted.items():
+        if reason:
+            known = [part for part in EXPECTED if part in reason]
+            assert known, reason
+            refused[known[0]] += count
+    if len(numbers) >= 30:
+        for known, count in refused.items():
+            assert count <= EXPECTED[known] * len(numbers), f"{count} of {len(numbers)}: {known}"
+
+
+def net(*layers, front=nn.Identity):
+    def build():
+        inner = [make() for make in layers]
+        return nn.Sequential(front(), *inner, nn.Linear(WIDTH, CLASSES)).double()
+
+    return build
+
+
+def tokens(**options):
+    return nn.Sequential(nn.Embedding(TOKENS, WIDTH, **options), Mean())
+
+
+def pretrained():
+    return nn.Sequential(nn.Embedding.from_pretrained(torch.randn(TOKENS, WIDTH)), Mean())
+
+
+def linear():
+    return nn.Linear(WIDTH, WIDTH)
+
+
+def norm():
+    return nn.BatchNorm1d(WIDTH)
+
+
+def spectral():
+    return parametrizations.spectral_norm(linear())
+
+
+KNOWN = {
+    "a mean that is assigned": (net(linear, AssignedAverage), "AdamW"),
+    "a buffer whose old value the backward pass needs": (net(linear, AssignedScale), "SGD"),
+    "a count that is assigned": (net(AssignedCount, linear), "Adam"),
+    "decay on matrices alone": (net(linear, nn.ReLU), "decay on matrices"),
+    "and fused": (net(linear, nn.ReLU), "decay on matrices, fused"),
+    "a frozen bias": (net(partial(frozen, linear, "bias"), nn.ReLU), "AdamW"),
+    "a frozen layer, of which the optimizer knows nothing": (
+        net(partial(frozen, linear), nn.ReLU, linear),
+        "only what is trained",
+    ),
+    "a frozen embedding": (net(linear, front=pretrained), "Adam"),
+    "padding": (net(linear, front=partial(tokens, padding_idx=0)), "SGD"),
+    "groups in another order": (net(linear, nn.ReLU), "the head faster"),
+    "a bias before BatchNorm": (net(linear, norm, nn.ReLU), "SGD"),
+    "an optimizer of one's own": (net(linear, nn.ReLU), "own momentum"),
+    "spectral_norm": (net(spectral, nn.ReLU), "Adam"),
+}
+
+
+@pytest.mark.parametrize("known", KNOWN)
+def test_known_cases_are_right_and_not_refused(known):
+    build, optimizer = KNOWN[known]
+    make = {**FUNCTIONS, **NAMES}[optimizer]
+    kind = "tokens" if known in ("a frozen embedding", "padding") else "features"
+    case = Case(0, kind, build, optimizer, make, None, None, known)
+    counted: Counter[tuple[str, str]] = Counter()
+    check_case(case, counted)  # its number, 0, has the comparison done as well
+    assert set(counted) == {("recorded", ""), ("together", "")}
+
+
+class Resizing(nn.Module):
+    """As observers of quantisation are: a buffer that gets another shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(0, dtype=torch.float64))
+
+    def forward(self, x):
+        if self.training:
+            self.seen = torch.cat((self.seen, x.detach().mean(0)[:1]))
+        return x
+
+
+class EvalCount(AssignedCount):
+    def forward(self, x):
+        self.count = self.count + 1
+        return x / (1 + 0.1 * self.count)
+
+
+@pytest.mark.parametrize(
+    ("layer", "optimizer", "reason"),
+    [
+        (Resizing, "Adam", "gives the buffer 'seen' another shape or type"),
+        (EvalCount, "Adam", "changes '2.count' in eval mode"),
+        (PythonCount, "Adam", "keeps a number in Python that changes, '2.count'"),
+        (nn.ReLU, "own norms", "Normed looks at whole tensors"),
+    ],
+)
+def test_what_is_refused_is_told_why(layer, optimizer, reason):
+    make = {**FUNCTIONS, **NAMES}[optimizer]
+    case = Case(0, "features", net(linear, layer), optimizer, make, None, None, "")
+    assert reason in why_not_together(case)
+
+
+def mlp(*, frozen=""):
+    def build():
+        model = nn.Sequential(
+            nn.Linear(WIDTH, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, CLASSES)
+        )
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name != frozen)
+        return model
+
+    return build
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
+@pytest.mark.parametrize("frozen", ["", "2.bias", "0.weight"])
+@pytest.mark.parametrize("optimizer", ["decay on matrices, fused", "Adam"])
+def test_a_compiled_step_agrees_or_is_refused(optimizer, frozen):
+    case = make_case(0)
+    make = {**FUNCTIONS, **NAMES}[optimizer]
+    case = dataclasses.replace(
+        case, kind="features", build=mlp(frozen=frozen), make_optimizer=make, clip=None
+    )
+    direct = OneByOne(replicas(case)[1:2])
+    other = OneByOne(replicas(case)[1:2], build=partial(CapturedStep, compiled=True))
+    data = examples("features", COUNT, 1, torch.float32)
+    reason = disagreement(direct, other, comparison_batches(data, SEEDS, 6))
+    assert reason == "" or "no C is known" in reason, reason
+    if not frozen:
+        assert reason == ""

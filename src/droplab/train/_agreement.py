@@ -70,19 +70,7 @@ def why_not_stacked(
         batches: See `disagreement`.
         clip: Largest norm of each member's gradient; None not to clip.
     """
-    try:
-        population.template.train()
-        with torch.no_grad(), torch.random.fork_rng():
-            population.set_step(0)
-            population.logits(batches[0][0])
-    except UnsupportedError as error:
-        return str(error)
-    except DroplabError:
-        raise
-    except Exception as error:  # whatever somebody's forward does when its tensors are batched
-        return f"torch.func.vmap refuses the model: {first_sentence(error)}"
-    found = disagreement(direct, Stacked(population, clip=clip), batches)
-    return f"measured in batched steps, {found}" if found else ""
+    return disagreement(direct, Stacked(population, clip=clip), batches)
 
 
 def comparison_batches(train: Split, seeds: Sequence[int], batch_size: int) -> list[Batch]:
@@ -121,7 +109,7 @@ def _compare_steps(direct: OneByOne, other: Executor, batches: Sequence[Batch]) 
         except DroplabError:
             raise
         except Exception as error:
-            raise _Differs(f"the step fails: {first_sentence(error)}") from error
+            raise _Differs(f"the step cannot be recorded: {first_sentence(error)}") from error
         for member, found in enumerate(measured):
             if not within(expected[member], found.logits, found.logits_noise):
                 raise _Differs(
@@ -188,6 +176,8 @@ def _called(key: Key, measured: StepRounding) -> str:
 
 
 def _compare_scores(direct: OneByOne, other: Executor, inputs: Tensor) -> None:
+    for member in range(len(direct.members)):
+        _synchronise(direct.state(member), other.state(member))
     before = _copied(direct.state(0))
     expected, got = direct.score(inputs), other.score(inputs)
     for key, value in direct.state(0).items():

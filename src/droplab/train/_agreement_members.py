@@ -8,10 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from droplab.errors import DroplabError
 from droplab.placement import Applied
+from droplab.train._c_compiler import UnsupportedError
 from droplab.train._population import Population
 from droplab.train._population_step import PopulationStep
-from droplab.train._step import EagerStep, Step
+from droplab.train._step import EagerStep, Step, first_sentence
 
 Member = tuple[nn.Module, torch.optim.Optimizer, Applied]
 """A replica: its model, its optimizer, and the sites at work in it."""
@@ -112,7 +114,13 @@ class Stacked:
         """See `Executor`."""
         self._population.template.train()
         self._population.set_step(number)
-        return list(self._step(*batch).flatten(0, 1))
+        try:
+            return list(self._step(*batch).flatten(0, 1))
+        except DroplabError:
+            raise
+        except Exception as error:  # whatever somebody's forward does when its tensors are batched
+            text = first_sentence(error)
+            raise UnsupportedError(f"torch.func.vmap refuses the model: {text}") from error
 
     def score(self, inputs: Tensor) -> list[Tensor]:
         """See `Executor`."""

@@ -146,7 +146,7 @@ def rounding(x: Tensor) -> float:
 
 def tolerance(x: Tensor) -> float:
     """Return by which part of its size a number may differ: what is wrong is wrong by more."""
-    return min(1e-2, 1000 * rounding(x))
+    return min(1e-2, max(1e-9, 1000 * rounding(x)))
 
 
 def nudged(model: nn.Module) -> nn.Module:
@@ -163,5 +163,5 @@ def nudge(x: Tensor) -> Tensor:
         return x
     generator = torch.Generator(x.device).manual_seed(0)
     up = torch.rand(x.shape, generator=generator, device=x.device) < 0.5
-    last = 2 * rounding(x)
-    return x.detach() * torch.where(up, 1 + last, 1 - last).to(x.dtype)
+    signs = torch.where(up, 1.0, -1.0).to(x.dtype)
+    return x.detach() * (1 + 2 * rounding(x) * signs)

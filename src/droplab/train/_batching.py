@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class BatchingRules(TorchFunctionMode):
-    """Inside, `vmap` batches linear layers by the rules of this file."""
+    """Inside, `vmap` batches linear layers and embeddings by the rules of this file."""
 
     def __torch_function__(
         self,
@@ -38,8 +38,26 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     return Linear.apply(input, weight, bias)  # pyright: ignore[reportReturnType]
 
 
+def _embedding(
+    input: Tensor, weight: Tensor, padding_idx: int | None = None, *rest: Any, **options: Any
+) -> Tensor:
+    """Torch's rule forgets that the row of the padding has no gradient."""
+    if padding_idx is not None:
+        rows = torch.arange(weight.shape[0], device=weight.device)[:, None]
+        weight = torch.where(rows == padding_idx % weight.shape[0], weight.detach(), weight)
+    return F.embedding(input, weight, padding_idx, *rest, **options)
+
+
+def _normalize(input: Tensor, *arguments: Any, out: Tensor | None = None, **options: Any) -> Tensor:
+    """Torch has no rule for results that are written to a given tensor, as spectral_norm does."""
+    found = F.normalize(input, *arguments, **options)
+    return found if out is None else out.copy_(found)
+
+
 _RULES: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.embedding: _embedding,
     F.linear: _linear,
+    F.normalize: _normalize,
 }
 
 

@@ -11,13 +11,15 @@ Python state may only be captured by its owner's wish.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from droplab.train._c_compiler import UnsupportedError
 from droplab.train._c_writer import CWriter
 from droplab.train._execution import ExecutionPlan
 from droplab.train._optimizer import join_counters
@@ -62,6 +64,7 @@ class CapturedStep:
         self._clip = clip
         self._compiled = compiled
         self._settings = frozen_settings(optimizer)
+        self._fused = can_record(optimizer)
         self._places: BufferPlaces | None = None
         self._seen: set[torch.Size] = set()
         self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
@@ -79,15 +82,30 @@ class CapturedStep:
                 self._places.bring_back()
                 return logits
             self._optimizer.zero_grad(set_to_none=True)
-            join_counters(self._optimizer)
-            step = partial(traced_step, clip=self._clip)
-            subject = self._model, self._optimizer
-            replay = record(
-                step, subject, inputs, targets, writer=CWriter if self._compiled else Writer
-            )
-            self._replays[inputs.shape] = replay
-        with _inference(True):
-            return replay(inputs, targets)
+            replay = self._replays[inputs.shape] = self._record(inputs, targets)
+        if self._fused:
+            with _inference(True):
+                return replay(inputs, targets)
+        with torch.no_grad():
+            logits, gradients = replay(inputs, targets)
+        parameters = trained_parameters(self._optimizer)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimizer.step()
+        return logits
+
+    def _record(self, inputs: Tensor, targets: Tensor) -> Callable[..., Any]:
+        if not self._fused and self._compiled:
+            raise UnsupportedError("no C is known for an optimizer that is not fused")
+        writer = CWriter if self._compiled else Writer
+        if not self._fused:  # its step is Python's
+            order = {id(p): name for name, p in self._model.named_parameters()}
+            names = [order[id(p)] for p in trained_parameters(self._optimizer)]
+            gradients = partial(_gradients_by_name, names=names, clip=self._clip)
+            return record(gradients, self._model, inputs, targets, writer=writer)
+        join_counters(self._optimizer)
+        step = partial(traced_step, clip=self._clip)
+        return record(step, (self._model, self._optimizer), inputs, targets, writer=writer)
 
     def refresh(self) -> None:
         """Forget what was recorded if a plain number of the optimizer has changed since.
@@ -97,7 +115,7 @@ class CapturedStep:
         if self._places is not None:
             self._places.bring_back()
         settings = frozen_settings(self._optimizer)
-        if settings != self._settings:
+        if self._fused and settings != self._settings:
             self._settings = settings
             self._replays.clear()
 
@@ -145,12 +163,35 @@ def traced_step(
     """The step as `EagerStep` does it, with the gradients taken without accumulation."""
     model, optimizer = twin
     parameters, places = trained_parameters(optimizer), BufferPlaces(model)
-    logits = model(inputs)
-    loss = F.cross_entropy(logits, targets)
-    for parameter, gradient in zip(parameters, gradients_of(loss, parameters), strict=True):
+    logits, gradients = _gradients(model, parameters, inputs, targets, clip)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
-    if clip is not None:
-        nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
     places.bring_back()
     return logits
+
+
+def _gradients_by_name(
+    model: nn.Module, inputs: Tensor, targets: Tensor, names: Sequence[str], clip: float | None
+) -> tuple[Tensor, list[Tensor | None]]:
+    own, places = dict(model.named_parameters()), BufferPlaces(model)
+    found = _gradients(model, [own[name] for name in names], inputs, targets, clip)
+    places.bring_back()
+    return found
+
+
+def _gradients(
+    model: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    inputs: Tensor,
+    targets: Tensor,
+    clip: float | None,
+) -> tuple[Tensor, list[Tensor | None]]:
+    logits = model(inputs)
+    gradients = gradients_of(F.cross_entropy(logits, targets), parameters)
+    if clip is not None:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(parameters, clip)
+        gradients = [parameter.grad for parameter in parameters]
+    return logits, gradients

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -108,7 +109,9 @@ class Population:
         arms = vmap(member, in_dims=(0, 0, None, 0, None))
         seeds = vmap(arms, in_dims=(0, 0, None if shared else 0, None, 0))
         # torch has no batching rule for its fused attention on the CPU, and loops over members
-        with BatchingRules(), sdpa_kernel(SDPBackend.MATH):
+        with BatchingRules(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            # what it does not batch it loops over, which the measured plan takes into account
+            warnings.filterwarnings("ignore", "There is a performance drop")
             logits, self._assigned = seeds(
                 self._grid(self.parameters), self._grid(self.buffers), inputs, self.p, self.keys
             )

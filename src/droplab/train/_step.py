@@ -130,4 +130,9 @@ def check_assigned(name: str, value: Tensor | None, held: Tensor) -> None:
 def first_sentence(error: BaseException) -> str:
     """Return what an error says, in one line and not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if ".item()" in text or "tracing tensor" in text:
+        return (
+            "it takes a number out of a tensor (.item(), if, or BatchNorm with momentum=None), "
+            "which is another one in each replica and step"
+        )
     return text.split(". ")[0].rstrip(".")[:200]
