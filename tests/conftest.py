@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 import torch
@@ -23,5 +24,9 @@ def _own_folders(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
 
 
+_plans = tempfile.TemporaryDirectory(prefix="droplab-plans-")
+
+
 def pytest_configure():
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["DROPLAB_PLANS"] = _plans.name  # of the processes that tests start

@@ -124,6 +124,8 @@ class Watch(Observer):
                 highlight=False,
             )
         form = "recorded and replayed" if plan.captured else "eager"
+        if plan.eager_reason:
+            form += f" ({plan.eager_reason})"
         if plan.compiled:
             form = "recorded and compiled"
         threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"

@@ -8,11 +8,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from droplab.recipe import Arm, Recipe, builtin_names, load
+from droplab.results import RunResult
+
+PLAN = "plan.json"
+"""The file in a run's folder that holds its execution plan."""
 
 SWEEP = "-sweep"
 """What the name of a sweep's recipe ends with."""
 _SWEEP_SEEDS = 8
 """With fewer seeds in the recipe, a sweep that is not told otherwise takes this many."""
+
+
+def command_of(result: RunResult) -> tuple[str, str]:
+    """Return the command that makes a run again in the same way, and what has to be said with it.
+
+    If the plan of the run lies in its folder, the command follows it: on a machine of the same
+    kind, the run then comes out to the same bits.
+    """
+    line, note = command(result.recipe)
+    if not (result.path / PLAN).is_file():
+        return line, note
+    said = (
+        f"{PLAN} lies in the run's folder and says how its steps are executed: with it, a machine "
+        "of the same kind and the same versions give the same bits"
+    )
+    return f"{line} --plan {PLAN}", f"{note}; {said}" if note else said
 
 
 def command(recipe: Recipe) -> tuple[str, str]:

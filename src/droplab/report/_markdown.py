@@ -40,7 +40,7 @@ def render_markdown(result: RunResult, verdict: Verdict) -> str:
     parts += ["### What changed between arms: the plan", *_plan(source)]
     parts += ["### What did not", _list(map(_fact, facts.unchanged(result)))]
     parts += ["### Environment", _list(_pair(*each) for each in facts.machine(result, verdict))]
-    command, note = again.command(result.recipe)
+    command, note = again.command_of(result)
     parts += ["### How to reproduce it", _fenced(command, "sh"), escaped(note)]
     change = patch(result, verdict)
     if change.diff or change.note:

@@ -58,7 +58,7 @@ def render(result: RunResult, verdict: Verdict) -> str:
 def _words(source: Source) -> dict[str, Any]:
     result, verdict = source.result, source.verdict
     short, long = context.split_headline(verdict.headline)
-    command, command_note = again.command(result.recipe)
+    command, command_note = again.command_of(result)
     change = patch(result, verdict)
     made = f"Made by droplab {metadata.version('droplab')} from the rows of the run"
     return {

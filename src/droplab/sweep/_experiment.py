@@ -166,10 +166,16 @@ class Experiment:
     def capturable(self) -> bool:
         """Whether the step of these replicas may be recorded and replayed."""
         replica = self.replica(self.recipe.baseline, self.recipe.seeds[0])
-        scheduler = self.scheduler
-        if scheduler is not None and not scheduler.recordable(replica.optimizer):
-            return False
-        return can_capture(replica.model, replica.optimizer)
+        allowed = self.has_recordable_schedule(together=False)
+        return allowed and can_capture(replica.model, replica.optimizer)
+
+    def has_recordable_schedule(self, *, together: bool) -> bool:
+        """Whether a recorded step can follow the learning rates; see `Scheduler.recordable`."""
+        scheduler, recipe = self.scheduler, self.recipe
+        if scheduler is None:
+            return True
+        optimizer = self.replica(recipe.baseline, recipe.seeds[0]).optimizer
+        return scheduler.recordable(optimizer, update=not together)
 
 
 def resolve(

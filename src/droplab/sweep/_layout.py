@@ -38,8 +38,9 @@ def choose_layout(
     if plan.device != "cpu" or plan.compiled or not convolutional:
         return plan
     threads = 1 if plan.workers else plan.threads
+    captured = plan.captured if plan.group == 1 else experiment.capturable
     alone = dataclasses.replace(
-        plan, threads=threads, group=1, captured=experiment.capturable, channels_last=True
+        plan, threads=threads, group=1, captured=captured, channels_last=True
     )
     usual = Trial(experiment, arms, plan)
     other = Trial(experiment, arms, alone)

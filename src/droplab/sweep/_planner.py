@@ -12,7 +12,8 @@ from droplab.data import Split
 from droplab.recipe import Arm
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._grouping import Group, make_groups
-from droplab.sweep._trial import Trial, first_batch, together
+from droplab.sweep._recording import why_eager
+from droplab.sweep._trial import Trial, first_batch
 from droplab.sweep._worker import can_send
 from droplab.train import (
     Candidate,
@@ -54,6 +55,9 @@ _AT_ONCE = 3.0
 
 _GROUP_STEPS = 8
 """Steps that a group takes at least while it is recorded and timed."""
+
+_PROOF_STEPS, _PROOF_SECONDS = 40, 2.0
+"""What it takes to find out whether a model of one's own may be recorded."""
 
 _SHARE = 0.15
 """The part of the training from which on nothing more is measured."""
@@ -106,9 +110,15 @@ class Planner:
         self._shapes = 2 if partial and experiment.steps_an_epoch > 1 else 1
         self._groups: dict[int, list[_Measured]] = {}
         self.at_once = False
+        self._eager: dict[bool, str] = {}
 
     def choose(self) -> ExecutionPlan:
         """Return the plan."""
+        plan = self._chosen()
+        reason = "" if plan.captured else self._eager.get(plan.group > 1, "")
+        return dataclasses.replace(plan, eager_reason=reason)
+
+    def _chosen(self) -> ExecutionPlan:
         plain = self._plain()
         self.at_once = self._total(plain) <= _AT_ONCE
         if self.at_once:
@@ -138,19 +148,32 @@ class Planner:
         begun = self._count if found.plan.group == 1 else len(self._made(found.plan.group))
         return begun * found.setup + self._count * self._steps * found.step
 
-    def _made(self, size: int) -> list[Group]:
+    def _made(self, size: int) -> Sequence[Group]:
         return make_groups(self._arms, self._seeds, size)
 
-    def _may(self, best: _Measured, steps: float = 0.0) -> bool:
+    def _records(self, best: _Measured, *, together: bool) -> bool:
+        """Whether steps may be recorded: a model of one's own is looked at, if there is time."""
+        if not self._experiment.has_recordable_schedule(together=together):
+            return False
+        if self._experiment.is_known:
+            return together or self._experiment.capturable
+        if together not in self._eager:
+            if not self._may(best, _PROOF_STEPS, _PROOF_SECONDS):
+                return False
+            self._eager[together] = why_eager(self._experiment, self._arms, together=together)
+        return not self._eager[together]
+
+    def _may(self, best: _Measured, steps: float = 0.0, seconds: float = 0.0) -> bool:
         """Whether more may be measured, as training would take what the best plan does.
 
         Args:
             best: The best plan so far.
             steps: How many steps of one replica the next measurement takes, as far as is known.
+            seconds: What it takes besides.
         """
         # processor seconds, since what other processes take says nothing about this training
         spent = min(perf_counter() - self._began, process_time() - self._began_cpu)
-        return spent + steps * best.step < _SHARE * self._total(best)
+        return spent + seconds + steps * best.step < _SHARE * self._total(best)
 
     def _seconds(self, best: _Measured, most: float) -> float:
         """How long the next measurement may take."""
@@ -176,7 +199,7 @@ class Planner:
     def _singles(self, plain: _Measured) -> list[_Measured]:
         """One replica: the direct step, and the recorded one if it may be recorded."""
         made = [(False, plain.run, 0.0)]
-        if self._experiment.capturable:
+        if self._records(plain, together=False):
             plan = ExecutionPlan(1, captured=True, device=self._device)
             trial, setup = self._begun(plan, lambda: Trial(self._experiment, self._arms, plan))
             made.append((True, trial.step, setup))
@@ -234,11 +257,15 @@ class Planner:
         What looks faster is measured once more, and the worse of the two results counts.
         """
         experiment, arms, device = self._experiment, self._arms, self._device
-        plan = ExecutionPlan(1, captured=True, device=device)
+        plan = ExecutionPlan(1, captured=self._records(best, together=True), device=device)
+
+        def make() -> Trial:
+            return Trial(experiment, arms, dataclasses.replace(plan, group=size))
+
         try:
-            trial, setup = self._begun(plan, lambda: together(experiment, arms, size, device))
+            trial, setup = self._begun(plan, make)
             plans = plan_variants(
-                captured=trial.captured, threads=threads, device=device, group=size
+                captured=plan.captured, threads=threads, device=device, group=size
             )
             members = trial.members
             assert single.run is not None

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from droplab.data import Split
+from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Recipe
 from droplab.sweep._experiment import Experiment
 from droplab.sweep._layout import choose_layout
 from droplab.sweep._planner import Planner, group_sizes
+from droplab.sweep._recording import why_eager
 from droplab.sweep._scoring import choose_scoring
 from droplab.sweep._stored_plans import plan_key, remember, remembered
 from droplab.sweep._trial import Trial
@@ -66,6 +68,28 @@ def choose_plan(
     return plan
 
 
+def check_plan(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> None:
+    """Check that a model of somebody's own can be trained as a plan says.
+
+    Raises:
+        ArgumentError: If it cannot.
+    """
+    if experiment.is_known:
+        return
+    reason = why_alone(experiment, arms) if plan.group > 1 else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: it trains {plan.group} replicas together, and this model cannot be: {reason}; "
+            "take another plan, or none"
+        )
+    reason = why_eager(experiment, arms, together=plan.group > 1) if plan.captured else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: its steps are recorded, and those of this model may not be: {reason}; take "
+            "another plan, or none"
+        )
+
+
 def _still_fits(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> bool:
     """Whether a plan that was kept may be followed: memory suffices, and own code still allows it.
 
@@ -80,7 +104,7 @@ def _still_fits(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan
         return True
     if plan.group > 1 and why_alone(experiment, arms):
         return False
-    return not plan.captured or experiment.capturable
+    return not plan.captured or not why_eager(experiment, arms, together=plan.group > 1)
 
 
 def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:

@@ -18,7 +18,7 @@ from droplab.sweep._folders import default_folder
 from droplab.sweep._grouping import make_groups
 from droplab.sweep._observer import Observer
 from droplab.sweep._patch import note_patch
-from droplab.sweep._planning import choose_plan, fit_budget
+from droplab.sweep._planning import check_plan, choose_plan, fit_budget
 from droplab.sweep._resume import (
     check_same_arms,
     check_same_code,
@@ -134,6 +134,8 @@ def run_experiment(
     if resume:
         store = RunStore.open_for_resume(folder)
     else:
+        if plan is not None:
+            check_plan(experiment, chosen, plan)
         plan = plan or choose_plan(
             experiment, chosen, device=device, again=measure, on_measure=observer.planning
         )

@@ -14,7 +14,6 @@ from droplab.sweep._grouping import Group, make_groups
 from droplab.train import (
     ExecutionPlan,
     batch_order,
-    can_capture_population,
     evaluating,
     scored_examples,
 )
@@ -78,13 +77,3 @@ class Trial:
         model, inputs = self._executor.model, self._batches[0][0]
         with evaluating(model), torch.inference_mode():
             return model(inputs)
-
-
-def together(experiment: Experiment, arms: Sequence[Arm], size: int, device: str = "cpu") -> Trial:
-    """Return the trial of a group of `size` replicas, recorded where that is safe."""
-    replica = experiment.replica(arms[0], experiment.recipe.seeds[0])
-    scheduler = experiment.scheduler
-    captured = can_capture_population(replica.model) and (
-        scheduler is None or scheduler.recordable(replica.optimizer, update=False)
-    )
-    return Trial(experiment, arms, ExecutionPlan(1, captured=captured, group=size, device=device))

@@ -9,6 +9,7 @@ from droplab.train._agreement import (
     disagreement,
     why_not_stacked,
 )
+from droplab.train._agreement_members import Member
 from droplab.train._capture import CapturedStep, build_step, can_capture, is_stateless
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
@@ -34,7 +35,6 @@ from droplab.train._optimizer import (
 )
 from droplab.train._population import (
     Population,
-    can_capture_population,
     check_factory,
 )
 from droplab.train._population_memory import (
@@ -44,6 +44,7 @@ from droplab.train._population_memory import (
     member_bytes,
 )
 from droplab.train._population_step import PopulationStep, population_gradients
+from droplab.train._recordable import why_not_recorded, why_not_recorded_together
 from droplab.train._scheduler import Scheduler, scheduler_names
 from droplab.train._stacked_optimizer import why_not_elementwise
 from droplab.train._step import EagerStep, Step, UnsupportedError
@@ -71,6 +72,7 @@ __all__ = [
     "ExecutionPlan",
     "Executor",
     "MakeOptimizer",
+    "Member",
     "Meter",
     "OneByOne",
     "Population",
@@ -87,7 +89,6 @@ __all__ = [
     "build_optimizer",
     "build_step",
     "can_capture",
-    "can_capture_population",
     "check_factory",
     "check_model",
     "check_optimizer",
@@ -122,5 +123,7 @@ __all__ = [
     "usable_threads",
     "wait_for",
     "why_not_elementwise",
+    "why_not_recorded",
+    "why_not_recorded_together",
     "why_not_stacked",
 ]

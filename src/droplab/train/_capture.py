@@ -72,7 +72,7 @@ class CapturedStep:
         self._clip = clip
         self._compiled = compiled
         self._settings = frozen_settings(optimizer)
-        self._fused = all(group.get("fused") for group in optimizer.param_groups)
+        self._fused = can_record(optimizer)
         self._places: BufferPlaces | None = None
         self._seen: set[torch.Size] = set()
         self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
@@ -112,7 +112,7 @@ class CapturedStep:
             gradients = partial(_gradients_by_name, names=names, clip=self._clip)
             return record(gradients, self._model, inputs, targets, writer=writer)
         join_counters(self._optimizer)
-        step = partial(_step, clip=self._clip)
+        step = partial(traced_step, clip=self._clip)
         return record(step, (self._model, self._optimizer), inputs, targets, writer=writer)
 
     def refresh(self) -> None:
@@ -144,10 +144,16 @@ def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     """Whether the step of this model and optimizer may be recorded without asking.
 
     True for droplab's own networks and for `nn.Sequential` trees of torch's own layers, whose
-    forward has no Python state, with an optimizer that has one fused operation for its update.
+    forward has no Python state, with an optimizer that `can_record` accepts. For other models,
+    `why_not_recorded` looks.
     """
-    fused = all(group.get("fused") for group in optimizer.param_groups)
-    return fused and all(is_stateless(module) for module in model.modules())
+    return can_record(optimizer) and all(is_stateless(module) for module in model.modules())
+
+
+def can_record(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether this is an optimizer of torch that has one fused operation for its update."""
+    known = type(optimizer).__module__.startswith("torch.optim.")
+    return known and all(group.get("fused") for group in optimizer.param_groups)
 
 
 def is_stateless(module: nn.Module) -> bool:
@@ -158,7 +164,7 @@ def is_stateless(module: nn.Module) -> bool:
     return home.startswith(("torch.nn.modules.", "droplab.models."))
 
 
-def _step(
+def traced_step(
     twin: tuple[nn.Module, torch.optim.Optimizer],
     inputs: Tensor,
     targets: Tensor,

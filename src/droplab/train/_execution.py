@@ -32,6 +32,7 @@ class ExecutionPlan:
             processors "medium" selects faster kernels of the same accuracy; it is only ever used
             where the error was measured not to grow.
         captured: Whether the step is recorded once and replayed, or runs through autograd.
+        eager_reason: Why steps are not recorded, if they may not be.
         compiled: Whether the record is compiled as C, for one thread; for replicas trained by
             themselves. Sums are then added up in another order, so the last bits differ.
         group: How many replicas are trained together at most, in one batched step; 1: each by
@@ -64,6 +65,7 @@ class ExecutionPlan:
     channels_last: bool = False
     score_batch: int = EVAL_BATCH
     score_train: int = 0
+    eager_reason: str = ""
 
     def __post_init__(self) -> None:
         if self.threads < 1:

@@ -221,11 +221,11 @@ class Batched(Executor):
     def _logits(self, inputs: Tensor) -> Tensor:
         if not self._captured:
             with torch.no_grad():
-                return _eval_logits(self._population, inputs)
+                return eval_logits(self._population, inputs)
         replay = self._replays.get(inputs.shape)
         if replay is None:
             with torch.no_grad():
-                replay = record_population(_eval_logits, self._population, inputs)
+                replay = record_population(eval_logits, self._population, inputs)
             self._replays[inputs.shape] = replay
         with torch.inference_mode():
             return replay(inputs)
@@ -240,7 +240,8 @@ class Batched(Executor):
         self._population.freeze(member)
 
 
-def _eval_logits(population: Population, inputs: Tensor) -> Tensor:
+def eval_logits(population: Population, inputs: Tensor) -> Tensor:
+    """Return the logits of every member for the same inputs, (K, B, C)."""
     return population.logits(inputs, shared=True).flatten(0, 1)
 
 

@@ -14,7 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.train._batching import BatchingRules
-from droplab.train._capture import is_stateless
 from droplab.train._optimizer import MakeOptimizer
 from droplab.train._stacked_optimizer import stack_optimizer, why_not_elementwise
 from droplab.train._step import check_assigned
@@ -165,11 +164,6 @@ class Population:
             if isinstance(value, Tensor)
         ]
         return [*self.parameters.values(), *self.buffers.values(), *state]
-
-
-def can_capture_population(model: nn.Module) -> bool:
-    """Whether the batched step may be recorded unasked: the forward has no Python state."""
-    return all(is_stateless(module) for module in model.modules())
 
 
 def check_factory(models: Sequence[nn.Module]) -> None:

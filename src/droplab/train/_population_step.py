@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from droplab.train._capture import can_record
 from droplab.train._optimizer import join_counters
 from droplab.train._population import Population
 from droplab.train._record import record
@@ -39,9 +40,9 @@ class PopulationStep:
         self._population = population
         self._captured = captured
         self._step = partial(_step, clip=clip)
-        self._gradients = partial(_clipped_gradients, clip=clip)
+        self._traced = traced_population_step(population, clip)
         self._settings = frozen_settings(population.optimizer)
-        self._fused = all(g.get("fused") for g in population.optimizer.param_groups)
+        self._fused = can_record(population.optimizer)
         self._seen: set[torch.Size] = set()
         self._replays: dict[torch.Size, Callable[..., Any]] = {}
 
@@ -55,8 +56,7 @@ class PopulationStep:
                 return self._step(self._population, inputs, targets).detach()
             self._population.optimizer.zero_grad(set_to_none=True)
             join_counters(self._population.optimizer)
-            function = self._step if self._fused else self._gradients
-            replay = record_population(function, self._population, inputs, targets)
+            replay = record_population(self._traced, self._population, inputs, targets)
             self._replays[inputs.shape] = replay
         if self._fused:
             with torch.inference_mode():
@@ -72,6 +72,11 @@ class PopulationStep:
         if self._fused and settings != self._settings:
             self._settings = settings
             self._replays.clear()
+
+
+def traced_population_step(population: Population, clip: float | None) -> Callable[..., Any]:
+    """Return what is recorded of a batched step: all of it, or without the optimizer's part."""
+    return partial(_step if can_record(population.optimizer) else _clipped_gradients, clip=clip)
 
 
 def record_population(

@@ -36,6 +36,24 @@ def record(
     Returns:
         A function of inputs of the same shapes, to be called in `torch.inference_mode`.
     """
+    graph, originals = trace(function, subject, *inputs)
+    return _write(graph, originals, writer(_kept_nodes(graph)))
+
+
+def trace(
+    function: Callable[..., Any], subject: Any, *inputs: Tensor
+) -> tuple[fx.GraphModule, dict[int, Tensor]]:
+    """Return the graph of `function(subject, *inputs)`, and the originals of its constants.
+
+    Args:
+        function: See `record`.
+        subject: See `record`.
+        *inputs: See `record`.
+
+    Returns:
+        The graph, whose constants are tensors of a copy of `subject`, and the tensors of `subject`
+        by the storage of their copies.
+    """
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(subject, memo)
     with torch.random.fork_rng():  # a model's own random layers draw while they are traced
@@ -44,17 +62,17 @@ def record(
         )
     # deepcopy keeps every original that it copied alive in memo[id(memo)]
     kept = [item for item in memo.get(id(memo), []) if isinstance(item, Tensor)]
-    originals = {_storage(memo[id(tensor)]): tensor for tensor in kept if id(tensor) in memo}
-    return _write(graph, originals, writer(_kept_nodes(graph)))
+    return graph, {storage_of(memo[id(t)]): t for t in kept if id(t) in memo}
 
 
-def _storage(tensor: Tensor) -> int:
+def storage_of(tensor: Tensor) -> int:
+    """Return what tells apart the memory of tensors that live at the same time."""
     return tensor.untyped_storage().data_ptr()
 
 
 def _original(twin: Tensor, originals: dict[int, Tensor]) -> Tensor:
     """The real tensor behind a constant of the trace, which may be a view of a copy."""
-    original = originals.get(_storage(twin))
+    original = originals.get(storage_of(twin))
     if original is None or twin.numel() == 0:
         return twin  # not copied: the real one already
     return original.detach().as_strided(twin.size(), twin.stride(), twin.storage_offset())

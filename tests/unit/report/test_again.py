@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from droplab.cli import run as run_command
 from droplab.cli import sweep as sweep_command
 from droplab.recipe import Arm, Recipe, load, override
-from droplab.report._again import command
+from droplab.report._again import command, command_of
 from droplab.sweep import sweep_recipe
 
 
@@ -80,3 +80,19 @@ def test_any_other_recipe_is_run_from_its_file(recipe):
     found, note = command(recipe)
     assert found == "droplab run recipe.toml"
     assert "recipe.toml in the run's folder" in note
+
+
+@pytest.mark.parametrize("name", ["digits", "mine"])
+def test_the_plan_of_the_run_is_followed_if_it_is_there(tmp_path, meant, name):
+    class Result:
+        path, recipe = tmp_path, replace(load("digits"), name=name)
+
+    assert command_of(Result()) == command(Result.recipe)
+    (tmp_path / "plan.json").write_text('{"threads": 1}')
+    line, note = command_of(Result())
+    assert line == f"{command(Result.recipe)[0]} --plan plan.json"
+    assert "plan.json lies in the run's folder" in note
+    if name == "digits":
+        assert meant(line) == Result.recipe
+    else:
+        assert "recipe.toml in the run's folder" in note

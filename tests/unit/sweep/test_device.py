@@ -77,17 +77,13 @@ def clock(monkeypatch):
     class Trial:
         def __init__(self, experiment, arms, plan):
             asked.append(plan.device)
-            self.members, self.captured, self.step = plan.group, True, lambda: None
-
-    def together(experiment, arms, size, device):
-        return Trial(experiment, arms, ExecutionPlan(1, group=size, device=device))
+            self.members, self.step = plan.group, lambda: None
 
     def time_turns(candidates, *, seconds):
         asked.extend(each.plan.device for each in candidates)
         return [1.0 if each.plan.group == 1 else 0.1 for each in candidates]
 
     monkeypatch.setattr(planner, "Trial", Trial)
-    monkeypatch.setattr(planner, "together", together)
     monkeypatch.setattr(planner, "time_turns", time_turns)
     monkeypatch.setattr(planner, "available_bytes", lambda at: asked.append(at.type) or 1 << 40)
     monkeypatch.setattr(planner, "compiler", lambda: None)
