@@ -31,6 +31,7 @@ def measured(monkeypatch):
 
     class Planner:
         answer = TOGETHER
+        at_once = False
 
         def __init__(self, *_):
             pass
