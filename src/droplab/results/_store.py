@@ -26,6 +26,7 @@ from droplab.results._create import create_folder, prepare_folders
 from droplab.results._driver import acquire, connect, disconnect, transaction
 from droplab.results._preflight import preflight
 from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
+from droplab.results._whole_file import remove_temporary
 
 _CHECKPOINT = re.compile(
     r"(\d+-[\w.-]+-seed\d+(-\d+-replicas)?|group\d+-seed\d+-\d+)-epoch\d+\.safetensors(\.part)?",
@@ -329,6 +330,8 @@ class RunStore:
         A driver that was killed may have left one. Only files whose names are those of checkpoints
         are touched: what else lies in the folder is somebody's own.
         """
+        for folder in (self.weights_folder, self.checkpoints_folder):
+            remove_temporary(folder)  # a worker that was killed may have left one
         kept = self._checkpoints()
         orphans = [
             path.name

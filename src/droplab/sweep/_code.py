@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-import droplab
 from droplab.data import StreamedSplit
 from droplab.sweep._experiment import BuildModel, Experiment
 from droplab.train import initial_model
@@ -96,7 +95,7 @@ def code_of(experiment: Experiment) -> Code:
             walk.add(split.dataset)
     for module in initial_model(build, recipe.seeds[0]).modules():
         walk.add(type(module))
-    versions = {"torch": torch.__version__, "droplab": droplab.__version__}
+    versions = {"torch": torch.__version__, "droplab": sys.modules["droplab"].__version__}
     return Code(walk.sources, versions | walk.versions(), walk.files)
 
 
