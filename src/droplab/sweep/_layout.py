@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from time import perf_counter
+from functools import partial
+from time import perf_counter, thread_time
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ _SECONDS = 0.4
 """About how long the layouts are compared, in turns."""
 
 _GAIN = 0.95
-"""What another layout must save at least, so that noise does not decide."""
+"""What another layout must save at least, scoring included, so that noise does not decide."""
 
 
 def choose_layout(
@@ -50,7 +51,8 @@ def choose_layout(
     other = Alone(experiment, alone)
     if not _same(Alone(experiment, dataclasses.replace(alone, channels_last=False)), other):
         return plan
-    seconds = in_turns([(plan, usual.step), (alone, other.step)], _SECONDS)
+    works = [(plan, partial(_work, usual, experiment)), (alone, partial(_work, other, experiment))]
+    seconds = in_turns(works, _SECONDS)
     if seconds[1] > _GAIN * seconds[0] / usual.members:
         return plan
     if not together:
@@ -59,6 +61,13 @@ def choose_layout(
     workers = min(usable_threads(), count) if plan.workers and can_send(experiment) else 0
     reason = "each is faster by itself, with its channels last in memory"
     return dataclasses.replace(alone, workers=workers, reason=reason)
+
+
+def _work(trial: Alone | Together, experiment: Experiment) -> None:
+    """Take a step, and score as many examples as it had: about what an epoch does for each."""
+    trial.step()
+    size = experiment.recipe.batch_size
+    trial.score_some(experiment.splits.train, torch.arange(size), size)
 
 
 def _same(usual: Alone, other: Alone) -> bool:
@@ -73,22 +82,25 @@ def _same(usual: Alone, other: Alone) -> bool:
 
 
 def in_turns(
-    steps: Sequence[tuple[ExecutionPlan, Callable[[], object]]], seconds: float
+    works: Sequence[tuple[ExecutionPlan, Callable[[], object]]], seconds: float
 ) -> list[float]:
-    """Return the fewest seconds that each step took, each under its plan, and all in turns."""
-    for plan, step in steps:
+    """Return the fewest seconds that each piece of work took, under its plan, all in turns."""
+    # seconds of the processor say nothing of what else the machine does, but see one thread only
+    clock = thread_time if all(plan.threads == 1 for plan, _ in works) else perf_counter
+    for plan, work in works:
         with plan.active():
             for _ in range(3):
-                step()
-    fewest = [float("inf")] * len(steps)
+                work()
+    fewest = [float("inf")] * len(works)
     until, rounds = perf_counter() + seconds, 0
     while rounds < 3 or perf_counter() < until:
-        for index, (plan, step) in enumerate(steps):
+        for index, (plan, work) in enumerate(works):
             with plan.active():
-                step()  # wakes the threads of this plan
-                began = perf_counter()
+                if plan.threads > 1:
+                    work()  # wakes them
+                began = clock()
                 for _ in range(3):
-                    step()
-                fewest[index] = min(fewest[index], (perf_counter() - began) / 3)
+                    work()
+                fewest[index] = min(fewest[index], (clock() - began) / 3)
         rounds += 1
     return fewest
