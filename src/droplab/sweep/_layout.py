@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -46,10 +47,12 @@ def choose_layout(
     other = Trial(experiment, arms, alone)
     if not _same(Trial(experiment, arms, dataclasses.replace(alone, channels_last=False)), other):
         return plan
-    with plan.active():
-        for _ in range(3):  # recorded where it is
-            usual.step()
-    turns = [Candidate(plan, usual.step, usual.members), Candidate(alone, other.step)]
+    works = [partial(_work, trial, experiment) for trial in (usual, other)]
+    for each, work in zip((plan, alone), works, strict=True):
+        with each.active():
+            for _ in range(3):  # recorded where it is
+                work()
+    turns = [Candidate(plan, works[0], usual.members), Candidate(alone, works[1])]
     if fastest(time_turns(turns, seconds=_SECONDS)) == 0:
         return plan
     if plan.group == 1:
@@ -58,6 +61,13 @@ def choose_layout(
     workers = min(usable_threads(), count) if plan.workers and can_send(experiment) else 0
     reason = "each is faster by itself, with its channels last in memory"
     return dataclasses.replace(alone, workers=workers, reason=reason)
+
+
+def _work(trial: Trial, experiment: Experiment) -> None:
+    """Take a step, and score as many examples as it had: about what an epoch does for each."""
+    trial.step()
+    size = experiment.recipe.batch_size
+    trial.score_some(experiment.splits.train, torch.arange(size), size)
 
 
 def _same(usual: Trial, other: Trial) -> bool:
