@@ -129,8 +129,8 @@ class Population:
         assigned, self._assigned = self._assigned, {}
         with torch.no_grad():
             for name, value in assigned.items():
-                check_assigned(name, value.flatten(0, 1), self.buffers[name])
-                self.buffers[name].copy_(value.flatten(0, 1))
+                buffer = self.buffers[name]
+                buffer.copy_(check_assigned(name, value.flatten(0, 1), buffer))
 
     def _grid(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: t.view(self.seeds, self.arms, *t.shape[1:]) for name, t in tensors.items()}

@@ -163,7 +163,7 @@ def _same(one: Any, two: Any) -> bool:
         return one.shape == two.shape and _close(one, two, 0.0)
     if isinstance(one, float) and isinstance(two, float):
         return abs(one - two) <= _CLOSE * abs(two)
-    return type(one) is type(two) and (not isinstance(two, (int, str, bool)) or one == two)
+    return type(one) is type(two) and not (isinstance(two, (int, str, bool)) and one != two)
 
 
 def _close(one: Tensor, two: Tensor, floor: float) -> bool:
