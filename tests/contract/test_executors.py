@@ -305,7 +305,7 @@ class EvalCount(AssignedCount):
 @pytest.mark.parametrize(
     ("layer", "optimizer", "reason"),
     [
-        (Resizing, "Adam", "gives the buffer 'seen' another shape or type"),
+        (Resizing, "Adam", "gives the buffer '2.seen' another shape or type"),
         (EvalCount, "Adam", "changes '2.count' in eval mode"),
         (PythonCount, "Adam", "keeps a number in Python that changes, '2.count'"),
         (nn.ReLU, "own norms", "Normed looks at whole tensors"),

@@ -14,18 +14,18 @@ from droplab.errors import ArgumentError, RecipeError, nearest
 from droplab.placement import Applied, Plan
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
 from droplab.train import (
+    MakeOptimizer,
     Population,
     Scheduler,
     build_optimizer,
     can_capture,
     check_factory,
     check_model,
+    check_optimizer,
     initial_model,
     is_stateless,
     mask_key,
 )
-
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +172,9 @@ def resolve(
         True
     """
     build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
-    make_optimizer([nn.Parameter(torch.ones(1))])
-    _check_scheduler(recipe, make_optimizer)
-    rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
+    model = _checked_model(build, recipe.seeds[0])
+    _check_scheduler(recipe, check_optimizer(make_optimizer, model))
+    rates = _rates(recipe, model)
     dataset = data.load(recipe.data, progress=progress)
     splits = data.carve(dataset, recipe.data)
     about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
@@ -192,8 +192,9 @@ def assemble(
     make_optimizer: MakeOptimizer,
 ) -> Experiment:
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
-    _check_scheduler(recipe, make_optimizer)
-    rates = _rates(recipe, _checked_model(build, recipe.seeds[0]))
+    model = _checked_model(build, recipe.seeds[0])
+    _check_scheduler(recipe, check_optimizer(make_optimizer, model))
+    rates = _rates(recipe, model)
     found = Experiment(recipe, splits, about, classes, rates, build, make_optimizer)
     _check_data(found)
     return found
@@ -204,10 +205,10 @@ def _scheduler(recipe: Recipe) -> Scheduler | None:
     return None if found is None else Scheduler(found.name, found.arguments)
 
 
-def _check_scheduler(recipe: Recipe, make_optimizer: MakeOptimizer) -> None:
+def _check_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer) -> None:
     scheduler = _scheduler(recipe)
     if scheduler is not None:
-        scheduler.table(make_optimizer([nn.Parameter(torch.ones(1))]), recipe.epochs)
+        scheduler.table(optimizer, recipe.epochs)
 
 
 def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:

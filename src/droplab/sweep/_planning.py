@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 
 from droplab.data import Split
@@ -118,7 +119,7 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     population = experiment.population(pair, seeds)
     replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]
     members = [(each.model, each.optimizer, each.applied) for each in replicas]
-    direct = OneByOne(members, len(pair), lambda *own: EagerStep(*own, recipe.clip))
+    direct = OneByOne(members, len(pair), partial(EagerStep, clip=recipe.clip))
     batches = comparison_batches(train, seeds, recipe.batch_size)
     with ExecutionPlan(1).active():
         return why_not_stacked(direct, population, batches, recipe.clip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,13 @@ from droplab.sweep._experiment import BuildOptimizer, assemble
 from droplab.sweep._folders import weights_path_in
 from droplab.sweep._observer import Observer
 from droplab.sweep._run import run_experiment
-from droplab.train import ExecutionPlan, build_optimizer, initial_model, load_weights
+from droplab.train import (
+    ExecutionPlan,
+    MakeOptimizer,
+    check_optimizer,
+    initial_model,
+    load_weights,
+)
 from droplab.verdict import Verdict, judge
 
 Examples = Split | StreamedSplit | tuple[Any, Any] | Any
@@ -78,7 +84,7 @@ def sweep(
     seeds: int | Sequence[int] = 8,
     epochs: int = 10,
     batch_size: int = 64,
-    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "Adam",
+    optimizer: str | MakeOptimizer = "Adam",
     clip: float | None = None,
     scheduler: SchedulerSpec | None = None,
     primary: Metric = "val_loss",
@@ -150,9 +156,9 @@ def sweep(
         )
 
     build = _Build(model_factory)
-    make_optimizer, optimizer_spec = _optimizer(optimizer)
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
+    make_optimizer, optimizer_spec = _optimizer(optimizer, model)
     recipe = Recipe(
         name=name,
         title=f"{type(model).__name__}: a sweep over dropout rates",
@@ -184,23 +190,18 @@ def sweep(
 
 
 def _optimizer(
-    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-) -> tuple[Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer], OptimizerSpec]:
+    optimizer: str | MakeOptimizer, model: nn.Module
+) -> tuple[MakeOptimizer, OptimizerSpec]:
     if isinstance(optimizer, str):
-        name = optimizer
-        build_optimizer(name, {}, [nn.Parameter(torch.ones(1))])
-        return BuildOptimizer(OptimizerSpec(name)), OptimizerSpec(name)
+        spec = OptimizerSpec(optimizer)
+        check_optimizer(BuildOptimizer(spec), model)
+        return BuildOptimizer(spec), spec
     if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer):
         raise ArgumentError(
             "optimizer: expected a name in torch.optim or a function of parameters, got "
             f"{type(optimizer).__name__}; write lambda p: torch.optim.AdamW(p, lr=3e-4)"
         )
-    made = optimizer([nn.Parameter(torch.ones(1))])
-    if not isinstance(made, torch.optim.Optimizer):
-        raise ArgumentError(
-            "optimizer: expected a torch.optim.Optimizer from the function, got "
-            f"{type(made).__name__}"
-        )
+    made = check_optimizer(optimizer, model)
     plain = {k: v for k, v in made.defaults.items() if isinstance(v, (bool, int, float, str))}
     return optimizer, OptimizerSpec(type(made).__name__, plain)
 

@@ -27,7 +27,12 @@ from droplab.train._execution import (
 )
 from droplab.train._fit import Diverged, EpochResult, check_model, fit
 from droplab.train._meter import ECE_BINS, Meter, Score
-from droplab.train._optimizer import build_optimizer, optimizer_names
+from droplab.train._optimizer import (
+    MakeOptimizer,
+    build_optimizer,
+    check_optimizer,
+    optimizer_names,
+)
 from droplab.train._population import (
     Population,
     check_factory,
@@ -44,7 +49,7 @@ from droplab.train._population_meter import PopulationEvaluation, PopulationMete
 from droplab.train._population_step import PopulationStep, population_gradients
 from droplab.train._recordable import why_not_recorded, why_not_recorded_together
 from droplab.train._scheduler import Scheduler, scheduler_names
-from droplab.train._stacked_optimizer import check_parameters, why_not_elementwise
+from droplab.train._stacked_optimizer import why_not_elementwise
 from droplab.train._step import EagerStep, Step
 from droplab.train._streams import batch_order, global_generators, initial_model, mask_key
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
@@ -59,6 +64,7 @@ __all__ = [
     "EagerStep",
     "EpochResult",
     "ExecutionPlan",
+    "MakeOptimizer",
     "Member",
     "Meter",
     "OnDevice",
@@ -81,7 +87,7 @@ __all__ = [
     "can_capture",
     "check_factory",
     "check_model",
-    "check_parameters",
+    "check_optimizer",
     "choose_device",
     "comparison_batches",
     "compiler",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, nearest
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+"""Makes an optimizer over the parameters of one model."""
 
 
 def optimizer_names() -> list[str]:
@@ -79,6 +84,89 @@ def build_optimizer(
         return factory(parameters, **values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"optimizer: torch.optim.{name} refused {values}: {error}") from error
+
+
+def check_optimizer(make_optimizer: MakeOptimizer, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer that a function makes for a model, if a training step can use it.
+
+    Args:
+        make_optimizer: The function.
+        model: The model, which is not changed.
+
+    Raises:
+        ArgumentError: If it makes no optimizer, or one over other parameters, one that needs more
+            than gradients, or one that does not take the sparse gradients of the model.
+
+    Example:
+        >>> check_optimizer(lambda p: torch.optim.LBFGS(p), nn.Linear(2, 2))
+        Traceback (most recent call last):
+            ...
+        droplab.errors.ArgumentError: optimizer: expected one that needs gradients only, got LBFGS,
+        whose step needs a function that computes the loss again; take AdamW or SGD, for example
+    """
+    made = make_optimizer(model.parameters())
+    if not isinstance(made, torch.optim.Optimizer):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ArgumentError(
+            "optimizer: expected a torch.optim.Optimizer from the function, got "
+            f"{type(made).__name__}"
+        )
+    check_parameters(made, model.parameters())
+    closure = inspect.signature(type(made).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise ArgumentError(
+            f"optimizer: expected one that needs gradients only, got {type(made).__name__}, whose "
+            "step needs a function that computes the loss again; take AdamW or SGD, for example"
+        )
+    _check_sparse(make_optimizer, made, model)
+    return made
+
+
+def check_parameters(optimizer: torch.optim.Optimizer, given: Iterable[nn.Parameter]) -> None:
+    """Check that an optimizer is over parameters that its function was given.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    ids = {id(parameter) for parameter in given}
+    for group in optimizer.param_groups:
+        if any(id(parameter) not in ids for parameter in group["params"]):
+            raise ArgumentError(
+                "optimizer: expected one over the parameters that its function is given, got some "
+                "of another model; use the argument, as in lambda p: torch.optim.AdamW(p, lr=3e-4)"
+            )
+
+
+def _check_sparse(
+    make_optimizer: MakeOptimizer, made: torch.optim.Optimizer, model: nn.Module
+) -> None:
+    """Take a step with gradients of zeros on a copy, sparse where the model's are."""
+    sparse = {
+        f"{path}.weight".lstrip("."): module
+        for path, module in model.named_modules()
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse
+    }
+    kind = type(made).__name__
+    if not sparse and kind != "SparseAdam":
+        return
+    twin = copy.deepcopy(model)
+    optimizer = make_optimizer(twin.parameters())
+    for name, parameter in twin.named_parameters():
+        if parameter.requires_grad:
+            zeros = torch.zeros_like(parameter)
+            parameter.grad = zeros.to_sparse(1) if name in sparse else zeros
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            optimizer.step()
+    except RuntimeError as error:
+        if not sparse:
+            raise ArgumentError(
+                f"optimizer: {kind} takes sparse gradients alone, and those of this model are "
+                "dense; take Adam"
+            ) from error
+        raise ArgumentError(
+            f"optimizer: {kind} does not take the sparse gradient of '{next(iter(sparse))}' beside "
+            "dense ones; build the embedding with sparse=False"
+        ) from error
 
 
 def join_counters(optimizer: torch.optim.Optimizer) -> None:

@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.train._batching import BatchingRules
-from droplab.train._stacked_optimizer import MakeOptimizer, stack_optimizer, why_not_elementwise
+from droplab.train._optimizer import MakeOptimizer
+from droplab.train._stacked_optimizer import stack_optimizer, why_not_elementwise
 from droplab.train._step import check_assigned
 
 
@@ -128,8 +129,8 @@ class Population:
         assigned, self._assigned = self._assigned, {}
         with torch.no_grad():
             for name, value in assigned.items():
-                check_assigned(name, value.flatten(0, 1), self.buffers[name])
-                self.buffers[name].copy_(value.flatten(0, 1))
+                buffer = self.buffers[name]
+                buffer.copy_(check_assigned(name, value.flatten(0, 1), buffer))
 
     def _grid(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: t.view(self.seeds, self.arms, *t.shape[1:]) for name, t in tensors.items()}

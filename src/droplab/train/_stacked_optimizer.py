@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError
+from droplab.train._optimizer import MakeOptimizer, check_parameters
 from droplab.train._step import first_sentence
-
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 _KNOWN = frozenset(
     [
@@ -73,21 +72,6 @@ def stack_optimizer(
                 members = len(stacked[name])
                 entries[key] = value.expand(members, *value.shape).clone().to(stacked[name].device)
     return optimizer
-
-
-def check_parameters(optimizer: torch.optim.Optimizer, given: Iterable[nn.Parameter]) -> None:
-    """Check that an optimizer is over parameters that its function was given.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
-    ids = {id(parameter) for parameter in given}
-    for group in optimizer.param_groups:
-        if any(id(parameter) not in ids for parameter in group["params"]):
-            raise ArgumentError(
-                "optimizer: expected one over the parameters that its function is given, got some "
-                "of another model; use the argument, as in lambda p: torch.optim.AdamW(p, lr=3e-4)"
-            )
 
 
 def why_not_elementwise(make_optimizer: MakeOptimizer, model: nn.Module) -> str:
@@ -179,7 +163,7 @@ def _same(one: Any, two: Any) -> bool:
         return one.shape == two.shape and _close(one, two, 0.0)
     if isinstance(one, float) and isinstance(two, float):
         return abs(one - two) <= _CLOSE * abs(two)
-    return type(one) is type(two) and (not isinstance(two, (int, str, bool)) or one == two)
+    return type(one) is type(two) and not (isinstance(two, (int, str, bool)) and one != two)
 
 
 def _close(one: Tensor, two: Tensor, floor: float) -> bool:

@@ -109,13 +109,12 @@ class BufferPlaces:
             for buffers, name, tensor in self._held:
                 value = buffers.get(name)
                 if value is not tensor:
-                    check_assigned(name, value, tensor)
-                    tensor.copy_(value)
+                    tensor.copy_(check_assigned(name, value, tensor))
                     buffers[name] = tensor
 
 
-def check_assigned(name: str, value: Tensor | None, held: Tensor) -> None:
-    """Check that a buffer's new value fits where the old one lies.
+def check_assigned(name: str, value: Tensor | None, held: Tensor) -> Tensor:
+    """Return a buffer's new value, which has to fit where the old one lies.
 
     Raises:
         UnsupportedError: If it does not.
@@ -125,6 +124,7 @@ def check_assigned(name: str, value: Tensor | None, held: Tensor) -> None:
             f"forward gives the buffer '{name}' another shape or type, which neither a recorded "
             "step nor a batched one can follow; train replica by replica, eagerly"
         )
+    return value
 
 
 def first_sentence(error: BaseException) -> str:
