@@ -25,6 +25,7 @@ from droplab.train import (
     fastest,
     is_out_of_memory,
     member_bytes,
+    own_seconds,
     plan_variants,
     time_turns,
     usable_threads,
@@ -181,13 +182,14 @@ class Planner:
 
     def _begun(self, plan: ExecutionPlan, make: Callable[[], Trial]) -> tuple[Trial, float]:
         """Return a trial that has taken its first steps, and what that took, for all shapes."""
-        began = perf_counter()
+        began, used = perf_counter(), process_time()
         with plan.active():
             trial = make()
             for _ in range(3 if plan.captured else 1):
                 trial.step()
             wait_for(self._device)
-        return trial, self._shapes * (perf_counter() - began)
+        took = own_seconds(perf_counter() - began, process_time() - used, self._device)
+        return trial, self._shapes * took
 
     def _plain(self) -> _Measured:
         """The direct step of one replica, with one thread."""

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from time import perf_counter
+from time import get_clock_info, perf_counter, process_time
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from droplab.train._evaluate import EVAL_BATCH
 _PATHS = ("highest", "medium")
 _TIE = 0.95
 """A plan with more threads or another matmul path must be at least 5 % faster to be chosen."""
+
+_EXACT = get_clock_info("process_time").resolution < 1e-4
+"""Whether processor seconds are counted finely enough to time a few steps."""
 
 _TURN = 0.02
 """Seconds that a plan is measured in one go, before the next one has its turn."""
@@ -208,12 +211,15 @@ def fastest(costs: Sequence[float]) -> int:
 
 
 def _sustained(step: Callable[[], object], device: str) -> float:
-    """Return the mean seconds of a step over `_TURN`: threads that wait for each other show."""
+    """Return the mean seconds of a step over `_TURN`: threads that wait for each other show.
+
+    On the CPU, what other processes take in between does not count.
+    """
     began = perf_counter()
     step()  # wakes the threads of this plan
     wait_for(device)
     burst = 5 if perf_counter() - began < _TURN / 5 else 1
-    began, count = perf_counter(), 0
+    began, used, count = perf_counter(), process_time(), 0
     while True:
         for _ in range(burst):
             step()
@@ -221,7 +227,15 @@ def _sustained(step: Callable[[], object], device: str) -> float:
         count += burst
         elapsed = perf_counter() - began
         if elapsed >= _TURN:
-            return elapsed / count
+            return own_seconds(elapsed, process_time() - used, device) / count
+
+
+def own_seconds(elapsed: float, used: float, device: str) -> float:
+    """Return how long work takes on an idle machine, from the seconds and processor seconds of it.
+
+    Threads use more processor seconds than have passed, and a process that had to wait uses less.
+    """
+    return min(elapsed, used) if device == "cpu" and _EXACT and used > 0 else elapsed
 
 
 def wait_for(device: str) -> None:
