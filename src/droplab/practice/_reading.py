@@ -8,8 +8,8 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from droplab.practice.exercise import Exercise
-from droplab.practice.result import Outcome, State
+from droplab.practice._exercise import Exercise
+from droplab.practice._result import Outcome, State
 
 PARTS = {
     "start": "the process that was to run it",

@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Literal
 
 from droplab.child import Child
 from droplab.errors import RunError
+from droplab.practice._exercise import Claim, Code, Exercise
 from droplab.practice._reading import Raw, Trace
-from droplab.practice.exercise import Claim, Code, Exercise
-from droplab.practice.result import Result
+from droplab.practice._result import Result
 
 START_SECONDS = 180.0
 """How long an interpreter may take to import torch, on a slow and busy machine."""
@@ -87,12 +86,7 @@ class Runner:
     def __enter__(self) -> Runner:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def warm(self, exercise: Exercise) -> None:
@@ -174,17 +168,9 @@ class Runner:
 
 
 def run(exercise: Exercise, answer: str = "") -> Result:
-    """Run one exercise in a process that ends with it; see `Runner.run`.
+    """Run one exercise in a process that ends with it.
 
-    Args:
-        exercise: What to run.
-        answer: The reader's letters, such as "B"; may be empty.
-
-    Raises:
-        ArgumentError: If the answer names no option of the exercise.
-        RunError: If the process that runs the snippets cannot be started, or is killed.
-
-    Randomness: every snippet starts with torch's default generator at seed 0.
+    Arguments, errors and randomness are those of `Runner.run`.
     """
     with Runner() as runner:
         return runner.run(exercise, answer)
