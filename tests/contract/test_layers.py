@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from droplab.nn import LAYERS, StochasticLayer
-from droplab.nn.registry import Layer
-from droplab.testing import LayerContract
+from droplab.nn import StochasticLayer
+from droplab.testing import LAYERS, Layer, LayerContract
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from droplab.doctor import CODES
+
 BAD = (
     "import torch.nn.functional as F\nfrom torch import nn\n\n\n"
     "class Net(nn.Module):\n    def forward(self, x):\n        return F.dropout(x, 0.5)\n"
@@ -109,7 +111,7 @@ def test_syntax_errors_are_findings(folder):
 def test_the_list_of_checks(folder):
     done = run("--list", cwd=folder)
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 28
+    assert len(done.stdout.splitlines()) == len(CODES)
 
 
 @pytest.mark.parametrize(

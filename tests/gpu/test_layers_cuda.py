@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.nn import LAYERS, Dropout, weight_drop
-from droplab.nn.registry import Layer
+from droplab.nn import Dropout, weight_drop
+from droplab.testing import LAYERS, Layer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from droplab.nn import LAYERS
-from droplab.nn.registry import Layer
-from droplab.testing import LayerStatistics
+from droplab.testing import LAYERS, Layer, LayerStatistics
 
 
 def _case(layer: Layer) -> type[LayerStatistics]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from droplab.verdict import calibrate, compare_skewed
+from droplab.verdict import compare_skewed
+from tools import calibrate
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdict.md"
 COUNT = 1000

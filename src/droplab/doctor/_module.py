@@ -14,7 +14,6 @@ from droplab.doctor._source import Source
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module
-_ROOTS = tuple(name + "." for name in _names.LIBRARIES)
 
 
 class Module:

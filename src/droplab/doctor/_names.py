@@ -22,7 +22,6 @@ CHANNEL_RANK = {
 }
 """Rank of a batched input of each channel dropout."""
 
-PLAIN = "torch.nn.Dropout"
 ALPHA = frozenset({"torch.nn.AlphaDropout", "torch.nn.FeatureAlphaDropout"})
 RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
 BATCHNORM = frozenset(

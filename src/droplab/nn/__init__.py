@@ -30,10 +30,8 @@ from droplab.nn._seeded import SeededLayer
 from droplab.nn._stochastic import StochasticLayer
 from droplab.nn._weight_drop import WeightDrop, remove_weight_drop, weight_drop
 from droplab.nn._zoneout import Zoneout
-from droplab.nn.registry import LAYERS
 
 __all__ = [
-    "LAYERS",
     "AlphaDropout",
     "ConcreteDropout",
     "DropBlock1d",

@@ -11,10 +11,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from droplab import ops
 from droplab.errors import PlacementError
-from droplab.placement._alpha import alpha_dropout
 from droplab.placement._later import in_backward, later_key, recomputed
 from droplab.placement._layers import Kind
-from droplab.placement._packed import drop_packed
 
 CALLS_A_STEP = 1 << 16
 """Call indices that one step has: step `s` owns `s << 16` and the 65 535 that follow."""
@@ -91,7 +89,7 @@ class SiteHook:
         key = self._next_key() if self.bank.seeded else self._drawn_key()
         kind = self.kind
         if isinstance(x, PackedSequence):
-            return drop_packed(x, self.p, key, locked=kind == "locked")
+            return _drop_packed(x, self.p, key, locked=kind == "locked")
         if not isinstance(x, Tensor) or not x.is_floating_point():
             what = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise PlacementError(
@@ -102,7 +100,7 @@ class SiteHook:
             return ops.dropout(x, self.p, True, key=key)
         if kind == "alpha":
             channels = bool(self.spatial)
-            return alpha_dropout(
+            return _alpha_dropout(
                 x, self.p, key, channels=channels, batched=x.dim() > self.spatial + 1
             )
         return ops.dropout(x, self.p, True, key=key, noise_shape=self.noise_shape(x))
@@ -143,3 +141,50 @@ class SiteHook:
             )
         self.count = count + 1
         return self.key if count == 0 else later_key(self.key, count, self.name)
+
+
+def _alpha_dropout(
+    x: Tensor, p: Tensor, key: Tensor | None, *, channels: bool, batched: bool
+) -> Tensor:
+    """Return `x` after alpha dropout; at p = 0 the identity bit for bit.
+
+    Args:
+        x: Output of a SELU.
+        p: Drop probability, a 0-d tensor.
+        key: The mask's key, None to draw one.
+        channels: Whether whole channels are dropped.
+        batched: With channels, whether the first axis counts samples.
+    """
+    if channels:
+        out = ops.feature_alpha_dropout(x, p, True, batched=batched, key=key)
+    else:
+        out = ops.alpha_dropout(x, p, True, key=key)
+    return torch.where(p.to(x.device) == 0, x, out)  # adding +0 would turn -0 into 0
+
+
+def _drop_packed(
+    packed: PackedSequence, p: Tensor, key: Tensor | None, *, locked: bool
+) -> PackedSequence:
+    """Return `packed` with its data dropped.
+
+    Locked masks equal those of the padded batch under the same key: one row for each sequence, in
+    the order of the batch before it was sorted.
+
+    Args:
+        packed: What `pack_padded_sequence` returned.
+        p: Drop probability.
+        key: The mask's key, None to draw one.
+        locked: Whether all time steps of a sequence share one mask.
+    """
+    data = packed.data
+    if locked:
+        sizes = packed.batch_sizes
+        batch = int(sizes[0])
+        rows = torch.cat([torch.arange(int(n)) for n in sizes]).to(data.device)
+        if packed.sorted_indices is not None:
+            rows = packed.sorted_indices[rows]
+        masks = ops.dropout(data.new_ones((batch, *data.shape[1:])), p, True, key=key)
+        data = data * masks[rows]
+    else:
+        data = ops.dropout(data, p, True, key=key)
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)

@@ -7,11 +7,11 @@ of their own.
 
 from __future__ import annotations
 
+from droplab.practice._exercise import LEVELS, Claim, Code, Exercise
+from droplab.practice._progress import Progress, Record
+from droplab.practice._result import Outcome, Result
+from droplab.practice._runner import Runner, run
 from droplab.practice._shelf import exercises, find, topics
-from droplab.practice.exercise import LEVELS, Claim, Code, Exercise
-from droplab.practice.progress import Progress, Record
-from droplab.practice.result import Outcome, Result
-from droplab.practice.runner import Runner, run
 
 __all__ = [
     "LEVELS",

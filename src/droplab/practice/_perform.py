@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import faulthandler
+import io
+import json
 import os
 import random
+import signal
 import string
 import sys
 import warnings
@@ -14,10 +16,44 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from droplab.practice._channel import Channel, Printed
-
+PRINTED_AT_MOST = 20_000
 EXTRA_MEMORY = 2 << 30
 """Bytes that a snippet may ask for beyond what torch itself takes."""
+
+
+class Channel:
+    """Writes what happens to a file descriptor, an object a line, so that a crash loses none.
+
+    Args:
+        descriptor: Where they go; stays open.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def send(self, **message: Any) -> None:
+        line = (json.dumps(message) + "\n").encode()
+        while line:
+            line = line[os.write(self.descriptor, line) :]
+
+
+class Printed(io.TextIOBase):
+    """Stands in for `sys.stdout` and sends what is printed, up to a limit."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._left = PRINTED_AT_MOST
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        if self._left > 0 and text:
+            self._channel.send(printed=text[: self._left])
+            if len(text) > self._left:
+                self._channel.send(printed="\n... (it printed more, which is not shown)")
+            self._left -= len(text)
+        return len(text)
 
 
 class StoppedError(Exception):
@@ -40,13 +76,20 @@ def settle(channel: Channel) -> None:
 
 
 @contextlib.contextmanager
-def within(seconds: float, channel: Channel) -> Iterator[None]:
-    """End this process if the block takes longer, though it may never come back to Python."""
-    faulthandler.dump_traceback_later(seconds, exit=True, file=channel.descriptor)
+def within(seconds: float) -> Iterator[None]:
+    """Let the system end this process if the block takes longer, wherever it hangs.
+
+    Where there is no such timer (Windows), whoever started the process ends it.
+    """
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def run_stage(stage: str, code: str, names: dict[str, Any], channel: Channel) -> Any:

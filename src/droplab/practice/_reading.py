@@ -6,11 +6,10 @@ import contextlib
 import json
 import signal
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
-from droplab.practice._fork import Raw
-from droplab.practice.exercise import Exercise
-from droplab.practice.result import Outcome, State
+from droplab.practice._exercise import Exercise
+from droplab.practice._result import Outcome, State
 
 PARTS = {
     "start": "the process that was to run it",
@@ -21,6 +20,22 @@ PARTS = {
 }
 OWN = ("option", "then")
 """The stages whose end is the option's own doing."""
+
+
+LATE = (None, -getattr(signal, "SIGALRM", 0) or None)
+"""The exit statuses of a process that was ended for being late."""
+
+
+class Raw(TypedDict):
+    """What is known about a process that has ended.
+
+    Args:
+        text: What it wrote to its channel.
+        status: Its exit status, negative for a signal; None if it was killed for being late.
+    """
+
+    text: str
+    status: int | None
 
 
 @dataclass
@@ -45,10 +60,7 @@ class Trace:
                 message = json.loads(line)
             if isinstance(message, dict):
                 self._take(message)
-            elif "Timeout (" in line:
-                # The watchdog writes this before it ends the process.
-                self.late = True
-        self.late = self.late or raw["status"] is None
+        self.late = raw["status"] in LATE
         self.status = raw["status"] or 0
         return self
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from droplab.errors import ArgumentError, nearest
 from droplab.practice import catalogue
-from droplab.practice.exercise import LEVELS, Exercise
+from droplab.practice._exercise import LEVELS, Exercise
 
 
 @cache

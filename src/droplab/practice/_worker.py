@@ -12,19 +12,30 @@ import contextlib
 import importlib
 import json
 import os
+import selectors
 import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from droplab.practice._channel import Channel, Printed
-from droplab.practice._fork import isolate
-from droplab.practice._perform import StoppedError, run_option, run_stage, settle, within
+from droplab.practice._perform import (
+    Channel,
+    Printed,
+    StoppedError,
+    run_option,
+    run_stage,
+    settle,
+    within,
+)
+from droplab.practice._reading import Raw
 
 Job = dict[str, Any]
 
 GRACE = 15.0
-"""Seconds after which a process is killed that its own watchdog should have ended."""
+"""Seconds after which a process is killed that has escaped its time limit."""
 
 
 def serve() -> None:
@@ -52,9 +63,9 @@ def alone() -> None:
     settle(channel)
     names = {"__name__": "snippet"}
     with contextlib.suppress(StoppedError):
-        with within(job["seconds"], channel):
+        with within(job["seconds"]):
             run_stage("snippet", job["snippet"], names, channel)
-        with within(job["seconds"], channel):
+        with within(job["seconds"]):
             run_option(job["options"][0], names, channel)
 
 
@@ -63,9 +74,8 @@ def _snippet(job: Job, descriptor: int) -> None:
     settle(channel)
     names = {"__name__": "snippet"}
     with contextlib.suppress(StoppedError):
-        with within(job["seconds"], channel):
+        with within(job["seconds"]):
             run_stage("snippet", job["snippet"], names, channel)
-        # The watchdog is off before the fork: it is a thread, and no child could stop it.
         tasks = [partial(_option, job, index, names) for index in range(len(job["options"]))]
         channel.send(options=isolate(tasks, job["seconds"] + GRACE))
 
@@ -73,8 +83,60 @@ def _snippet(job: Job, descriptor: int) -> None:
 def _option(job: Job, index: int, names: dict[str, Any], descriptor: int) -> None:
     channel = Channel(descriptor)
     sys.stdout = sys.stderr = Printed(channel)
-    with within(job["seconds"], channel):
+    with within(job["seconds"]):
         run_option(job["options"][index], names, channel)
+
+
+def isolate(tasks: Sequence[Callable[[int], None]], seconds: float) -> list[Raw]:
+    """Run each task in a child of its own and wait for all of them.
+
+    Args:
+        tasks: Called with the file descriptor of the task's channel.
+        seconds: After this long, whatever still runs is killed.
+    """
+    children = [_start(task) for task in tasks]
+    texts = {reading: b"" for _, reading in children}
+    late = set[int]()
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for pid, reading in children:
+            selector.register(reading, selectors.EVENT_READ, pid)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                for key in list(selector.get_map().values()):
+                    late.add(key.data)
+                    os.kill(key.data, 9)
+                    selector.unregister(key.fd)
+            for key, _ in ready:
+                piece = os.read(key.fd, 1 << 16)
+                texts[key.fd] += piece
+                if not piece:
+                    selector.unregister(key.fd)
+    ended: list[Raw] = []
+    for pid, reading in children:
+        os.close(reading)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        text = texts[reading].decode(errors="replace")
+        ended.append({"text": text, "status": None if pid in late else status})
+    return ended
+
+
+def _start(task: Callable[[int], None]) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            os.close(reading)
+            task(writing)
+            status = 0
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(status)
+    os.close(writing)
+    return pid, reading
 
 
 def _take_output() -> Channel:

@@ -58,7 +58,8 @@ def test_the_index_lists_every_check():
 
 def test_codes_prefixes_names_and_all_select():
     assert expand(["DRP031"], where="x") == {"DRP031"}
-    assert expand(["drp04"], where="x") == {f"DRP04{n}" for n in (1, 2, 3, 4, 5)}
+    assert expand(["drp04"], where="x") == {code for code in CODES if code.startswith("DRP04")}
+    assert expand(["drp04"], where="x") >= {f"DRP04{n}" for n in (1, 2, 3, 4, 5)}
     assert expand(["never-called"], where="x") == {"DRP022"}
     assert expand(["all"], where="x") == set(CODES)
 

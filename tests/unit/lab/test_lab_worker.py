@@ -89,6 +89,6 @@ def test_the_reason_of_a_sudden_end(worker):
 
 
 def test_the_reason_of_a_defect(worker):
-    worker._say('{"no": "job"}')
+    worker.say('{"no": "job"}')
     (told,) = worker.messages()
     assert told == {"event": "failed", "message": "KeyError: 'recipe'"}

@@ -11,8 +11,8 @@ from torch import nn
 
 import droplab.nn
 from droplab import ops
-from droplab.nn import LAYERS, SeededLayer, StochasticLayer
-from droplab.nn.registry import Layer
+from droplab.nn import SeededLayer, StochasticLayer
+from droplab.testing import LAYERS, Layer
 
 CARDS = Path(__file__).parents[3] / "docs" / "layers.md"
 BASES = {SeededLayer, StochasticLayer}

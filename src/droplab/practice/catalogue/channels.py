@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.practice.exercise import Code, Exercise
+from droplab.practice._exercise import Code, Exercise
 
 EXERCISE = Exercise(
     number=11,

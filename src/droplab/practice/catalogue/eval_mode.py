@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.practice.exercise import Claim, Exercise
+from droplab.practice._exercise import Claim, Exercise
 
 EXERCISE = Exercise(
     number=3,

@@ -15,7 +15,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from droplab.practice.result import Result
+from droplab.practice._result import Result
 
 VARIABLE = "DROPLAB_PROGRESS"
 

@@ -1,4 +1,4 @@
-"""Calibrate the verdict on simulated experiments: `python -m droplab.verdict.calibrate`.
+"""Calibrate the verdict on simulated experiments: `python tools/calibrate.py`.
 
 Prints the tables of docs/verdict.md, or puts them into that page with `--write docs/verdict.md`.
 """
@@ -27,7 +27,7 @@ EXPERIMENTS = 2000
 ARMS = (2, 4, 9)
 SEEDS = (6, 8, 12)
 EFFECTS = (0.5, 1.0, 1.5, 2.0, 3.0)
-BEGIN = "<!-- calibration: made by python -m droplab.verdict.calibrate, do not edit -->"
+BEGIN = "<!-- calibration: made by python tools/calibrate.py, do not edit -->"
 END = "<!-- end of calibration -->"
 
 
@@ -211,7 +211,7 @@ def written(page: str, text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m droplab.verdict.calibrate", description=__doc__, allow_abbrev=False
+        prog="python tools/calibrate.py", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
     parser.add_argument("--write", type=Path, metavar="PAGE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from droplab.practice.exercise import Exercise
+from droplab.practice._exercise import Exercise
 
 State = Literal["ran", "raised", "hung", "crashed"]
 

@@ -4,23 +4,57 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
+from droplab.child import Child
 from droplab.errors import RunError
-from droplab.practice._fork import Raw
-from droplab.practice._process import Process
-from droplab.practice._reading import Trace
-from droplab.practice.exercise import Claim, Code, Exercise
-from droplab.practice.result import Result
+from droplab.practice._exercise import Claim, Code, Exercise
+from droplab.practice._reading import Raw, Trace
+from droplab.practice._result import Result
 
 START_SECONDS = 180.0
 """How long an interpreter may take to import torch, on a slow and busy machine."""
+
+
+_QUIET = {
+    # A snippet runs on one thread and on the CPU: the same numbers everywhere, and safe to fork.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "PYTHONIOENCODING": "utf-8",
+}
+
+
+class _Process(Child):
+    """An interpreter that runs a function of `_worker`, away from the files of the reader."""
+
+    def __init__(self, mode: Literal["serve", "alone"]) -> None:
+        code = f"from droplab.practice._worker import {mode}; {mode}()"
+        super().__init__(code, folder=tempfile.gettempdir(), environment=_QUIET)
+
+    def finish(self, job: dict[str, Any], seconds: float) -> Raw:
+        """Send the only job, and return all that comes until the process ends."""
+        try:
+            text, _ = self._process.communicate(json.dumps(job).encode(), seconds)
+            status = self._process.returncode
+        except subprocess.TimeoutExpired:
+            self.kill()
+            text, status = self._process.communicate()[0], None
+        return Raw(text=text.decode(errors="replace"), status=status)
+
+    def close(self) -> None:
+        """End it and let go of its files."""
+        self.kill()
+        self._process.communicate()
+        self._errors.close()
 
 
 class Runner:
@@ -46,25 +80,20 @@ class Runner:
         # On macOS the system's own libraries do not survive a fork.
         can_fork = hasattr(os, "fork") and sys.platform != "darwin"
         self._fork = can_fork if fork is None else fork
-        self._server: Process | None = None
+        self._server: _Process | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Runner:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def warm(self, exercise: Exercise) -> None:
         """Begin to load what the exercise needs, and return at once."""
         if self._fork:
             with self._lock:
-                self._ready().ask({**_job(exercise), "options": []})
+                self._ready().say(json.dumps({**_job(exercise), "options": []}))
 
     def run(self, exercise: Exercise, answer: str = "") -> Result:
         """Run every option and return what happened.
@@ -99,11 +128,11 @@ class Runner:
         if server is not None:
             server.close()
 
-    def _ready(self) -> Process:
+    def _ready(self) -> _Process:
         if self._server is not None and self._server.ended:
             self.close()
         if self._server is None:
-            self._server = Process("serve")
+            self._server = _Process("serve")
         return self._server
 
     def _forked(self, exercise: Exercise) -> Sequence[Trace]:
@@ -111,9 +140,9 @@ class Runner:
         watchdog = threading.Timer(2 * exercise.seconds + START_SECONDS, server.kill)
         watchdog.start()
         try:
-            server.ask(_job(exercise))
+            server.say(json.dumps(_job(exercise)))
             line = server.output.readline()
-            complaint = "" if line else server.complaint()
+            complaint = "" if line else server.last_words()
         except BaseException:
             # Interrupted: the answer may still come, and must not be taken for the next one's.
             self.close()
@@ -139,29 +168,20 @@ class Runner:
 
 
 def run(exercise: Exercise, answer: str = "") -> Result:
-    """Run one exercise in a process that ends with it; see `Runner.run`.
+    """Run one exercise in a process that ends with it.
 
-    Args:
-        exercise: What to run.
-        answer: The reader's letters, such as "B"; may be empty.
-
-    Raises:
-        ArgumentError: If the answer names no option of the exercise.
-        RunError: If the process that runs the snippets cannot be started, or is killed.
-
-    Randomness: every snippet starts with torch's default generator at seed 0.
+    Arguments, errors and randomness are those of `Runner.run`.
     """
     with Runner() as runner:
         return runner.run(exercise, answer)
 
 
 def _one(job: dict[str, Any]) -> Trace:
-    process = Process("alone")
+    process = _Process("alone")
     try:
-        text, status = process.finish(job, 2 * job["seconds"] + START_SECONDS)
-        trace = Trace().read(Raw(text=text, status=status))
+        trace = Trace().read(process.finish(job, 2 * job["seconds"] + START_SECONDS))
         if trace.stage == "start":
-            raise _no_process(process.complaint())
+            raise _no_process(process.last_words())
     finally:
         process.close()
     return trace
@@ -194,5 +214,5 @@ def _option(exercise: Exercise, option: Code | Claim) -> dict[str, str]:
 def _no_process(complaint: str) -> RunError:
     return RunError(
         "practice: a process with torch should have run the snippets, and it ended instead: "
-        f"{complaint}"
+        f"{complaint or 'it gave no reason'}"
     )

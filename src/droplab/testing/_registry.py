@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from droplab import ops
-from droplab.nn import _moments as moments
 from droplab.nn._alpha import AlphaDropout, FeatureAlphaDropout
 from droplab.nn._channels import Dropout1d, Dropout2d, Dropout3d
 from droplab.nn._concrete import ConcreteDropout
@@ -26,7 +25,6 @@ from droplab.nn._drop_path import DropPath
 from droplab.nn._dropout import Dropout
 from droplab.nn._embedding import EmbeddingDropout
 from droplab.nn._gaussian import GaussianDropout, GaussianNoise
-from droplab.nn._layer import Inputs, Layer
 from droplab.nn._locked import LockedDropout
 from droplab.nn._multi_sample import MultiSampleDropout
 from droplab.nn._recurrent import (
@@ -37,6 +35,8 @@ from droplab.nn._recurrent import (
 )
 from droplab.nn._weight_drop import WeightDrop
 from droplab.nn._zoneout import Zoneout
+from droplab.testing import _moments as moments
+from droplab.testing._layer import Inputs, Layer
 
 
 def _example(*shape: int) -> Callable[[], Inputs]:

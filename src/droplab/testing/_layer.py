@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from droplab.nn import _moments as moments
+from droplab.testing import _moments as moments
 
 Inputs = tuple[Tensor, ...]
 
