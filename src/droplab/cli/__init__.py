@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from droplab import __version__
+from droplab.cli._encoding import HANDLER, prepare_streams
 from droplab.errors import DroplabError
 
 COMMANDS = {
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a target was missed or something was found, 2 bad input, 130 interrupted,
     70 a defect in droplab (its traceback is written to a file that the message names).
     """
+    prepare_streams()
     try:
         code = group.main(args=argv, prog_name="droplab", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -103,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _keep_traceback() -> Path:
     with tempfile.NamedTemporaryFile(
-        "w", prefix="droplab-", suffix=".txt", delete=False, encoding="utf-8"
+        "w", prefix="droplab-", suffix=".txt", delete=False, encoding="utf-8", errors=HANDLER
     ) as file:
         file.write(traceback.format_exc())
     return Path(file.name)

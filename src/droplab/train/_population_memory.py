@@ -75,7 +75,7 @@ def available_bytes(device: torch.device) -> int:
     free = psutil.virtual_memory().available
     for limit, used in _LIMITS:  # a container may have less than its machine
         try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            free = min(free, int(Path(limit).read_text(encoding="ascii")) - int(Path(used).read_text(encoding="ascii")))
         except (OSError, ValueError):
             continue
     return max(0, int(free * _SHARE))
