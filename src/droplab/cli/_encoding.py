@@ -48,10 +48,10 @@ def prepare_streams() -> None:
 
 
 def plain(text: str) -> str:
-    """Return `text` in ASCII: signs as `PLAIN` has them, letters without accents, escapes.
+    r"""Return `text` in ASCII: signs as `PLAIN` has them, letters without accents, escapes.
 
     Example:
-        >>> plain("−0.1 ± é 中 \\udcff")
+        >>> plain("−0.1 ± é 中 \udcff")
         '-0.1 +/- e \\\\u4e2d \\\\udcff'
     """
     return "".join(_one(sign) for sign in text)

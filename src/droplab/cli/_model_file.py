@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ import click
 import torch
 from torch import nn
 
-from droplab.errors import PlacementError, nearest
+from droplab.errors import PlacementError, nearest, quote
+from droplab.limits import ELEMENTS, MOST_AXES, QUOTED
 
 DTYPES = {"float": torch.float32, "int": torch.int64, "bool": torch.bool}
 
@@ -120,11 +122,11 @@ def own_error(error: BaseException, path: Path) -> str:
 def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise PlacementError(f"--arg {text}: expected name=value")
+        raise PlacementError(f"--arg {_shown(text)}: expected name=value")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # a word is a string
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value  # a word is a string; what is nested too deeply is none of ours
 
 
 def _call(
@@ -139,7 +141,7 @@ def _call(
     try:
         model = make(**arguments)
     except (Exception, SystemExit) as error:
-        call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        call = ", ".join(f"{key}={quote(value)}" for key, value in arguments.items())
         raise PlacementError(
             f"{target}: cannot be made with ({call}): {own_error(error, path)}; "
             "give other arguments with --arg name=value"
@@ -206,18 +208,26 @@ def _example(text: str) -> tuple[str, torch.Tensor]:
     kind = kind or "float"
     if (
         kind not in DTYPES
-        or not all(size.isdecimal() for size in sizes)
+        or not all(size.isdecimal() and len(size) < 12 for size in sizes)
         or (name and not (name.isidentifier()))
     ):
         raise PlacementError(
-            f"--example {text}: expected a shape such as 64x1x28x28, 2x7:int or input_ids=2x7:int "
-            f"(kinds: {', '.join(DTYPES)})"
+            f"--example {_shown(text)}: expected a shape such as 64x1x28x28, 2x7:int or "
+            f"input_ids=2x7:int (kinds: {', '.join(DTYPES)})"
         )
     size = [int(part) for part in sizes]
+    if len(size) > MOST_AXES or math.prod(size) > ELEMENTS:
+        raise PlacementError(
+            f"--example {_shown(text)}: expected at most {MOST_AXES} sizes and {ELEMENTS} elements"
+        )
     if kind == "float":
         generator = torch.Generator().manual_seed(0)
         return name, torch.randn(size, generator=generator)
     return name, torch.zeros(size, dtype=DTYPES[kind])
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= QUOTED else quote(text)
 
 
 TARGET = click.argument("target", metavar="FILE.py:Class")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from droplab.errors import DataError
+from droplab.errors import DataError, quote
 
 
 def as_input(item: Any, index: int) -> Tensor:
@@ -50,7 +50,8 @@ def as_target(item: Any, index: int, classes: int = 0) -> int:
         target = operator.index(plain)
     except (TypeError, ValueError, RuntimeError):
         raise DataError(
-            f"data: item {index}: expected a class number, a whole number from 0, got {value!r}"
+            f"data: item {index}: expected a class number, a whole number from 0, got "
+            f"{quote(value)}"
         ) from None
     if target < 0 or (classes and target >= classes):
         top = f"from 0 to {classes - 1}" if classes else "from 0"
@@ -79,6 +80,8 @@ def array_tensor(array: np.ndarray, *, where: str) -> Tensor:
         )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long doubles, which torch lacks
+        array = array.astype(np.float64)
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     if not native.flags.writeable:
         native = native.copy()

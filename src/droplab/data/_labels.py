@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droplab.errors import DataError, nearest
+from droplab.errors import DataError, nearest, quote
 
 
 def class_numbers(
@@ -38,7 +38,7 @@ def class_numbers(
     if len(known) < 2:
         raise DataError(
             f"{where[0]}: expected at least two classes to tell apart, got "
-            f"{len(known)}{f', {known[0]!r}' if known else ''}"
+            f"{len(known)}{f', {quote(known[0])}' if known else ''}"
         )
     return [torch.from_numpy(array) for array in numbers], known
 

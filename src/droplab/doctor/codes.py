@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from droplab.doctor.finding import FoundBy, Severity
-from droplab.errors import ArgumentError, nearest
+from droplab.errors import ArgumentError, nearest, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def expand(selection: Iterable[str], *, where: str) -> frozenset[str]:
             close = nearest(key.upper() if key[:1] in "dD" else key.lower(), names)
             hint = close if "did you mean" in close else "; `droplab check --list` lists them"
             raise ArgumentError(
-                f"{where}: expected codes, prefixes or names of checks, got {item!r}{hint}"
+                f"{where}: expected codes, prefixes or names of checks, got {quote(item)}{hint}"
             )
         found.update(hits)
     return frozenset(found)

@@ -49,8 +49,9 @@ class GaussianDropout(StochasticLayer):
         return ops.gaussian_dropout(input, self.rate, key=self.next_key(), where=self.label)
 
     def _check_p(self, p: float) -> float:
-        check_below_one(super()._check_p(p), self.label)
-        return p
+        value = super()._check_p(p)
+        check_below_one(value, self.label)
+        return value
 
 
 class GaussianNoise(SeededLayer):

@@ -48,10 +48,7 @@ def run(tmp_path_factory):
     recipe = override(load("digits"), {"epochs": 1})
     folder = tmp_path_factory.mktemp("runs") / "run"
     members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
-    rows = [
-        EpochRow(a, s, 1, *[(0.5 if a == "none" else 0.4) + s / 900] * 8)
-        for a, s in members
-    ]
+    rows = [EpochRow(a, s, 1, *[(0.5 if a == "none" else 0.4) + s / 900] * 8) for a, s in members]
     with RunStore.create(folder, dumps(recipe), recipe.digest, {}, members) as store:
         store.commit_epochs(rows)
     return folder
@@ -172,7 +169,7 @@ def test_every_text_file_is_opened_with_its_encoding():
 
 def _opens_text(call: ast.Call) -> bool:
     name = getattr(call.func, "attr", None) or getattr(call.func, "id", None)
-    if name in ("read_text", "write_text"):
+    if isinstance(call.func, ast.Attribute) and name in ("read_text", "write_text"):
         return True
     if name in ("run", "Popen", "check_output"):
         return any(keyword.arg in ("text", "universal_newlines") for keyword in call.keywords)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from droplab.doctor.finding import Finding
 from droplab.doctor.live.examine import examine
-from droplab.errors import ArgumentError, nearest
+from droplab.documents import DocumentError, parse_json
+from droplab.errors import ArgumentError, nearest, quote
+from droplab.limits import ELEMENTS, QUOTED
 
 _SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z0-9]+)(?:<(\d+))?)?")
 _DTYPES = {
@@ -64,22 +66,26 @@ def example(text: str) -> Tensor:
     match = _SHAPE.fullmatch(text.strip())
     if match is None:
         raise ArgumentError(
-            f"--example: expected a shape such as 64x1x28x28 or 64x128:int64<1000, got {text!r}"
+            f"--example: expected a shape such as 64x1x28x28 or 64x128:int64<1000, got "
+            f"{quote(text)}"
         )
-    sizes = [int(size) for size in match[1].split("x")]
-    if 0 in sizes or len(sizes) > 8 or torch.Size(sizes).numel() > 2**31:
+    sizes = [int(size) for size in match[1].split("x")] if len(text) <= QUOTED else [0]
+    if 0 in sizes or len(sizes) > 8 or math.prod(sizes) > ELEMENTS:
         raise ArgumentError(
-            f"--example: expected at most 8 sizes from 1, and at most 2**31 elements, got {text!r}"
+            f"--example: expected at most 8 sizes from 1, and at most {ELEMENTS} elements, got "
+            f"{quote(text)}"
         )
     name = match[2] or "float32"
     if name not in _DTYPES:
-        raise ArgumentError(f"--example: unknown dtype {name!r}{nearest(name, _DTYPES)}")
+        raise ArgumentError(f"--example: unknown dtype {quote(name)}{nearest(name, _DTYPES)}")
     generator = torch.Generator().manual_seed(0)
     dtype = _DTYPES[name]
     if not dtype.is_floating_point:
         high = 2 if name == "bool" else int(match[3] or 10)
-        if high < 1:
-            raise ArgumentError(f"--example: the bound after '<' must be at least 1, got {high}")
+        if not 1 <= high < 2**63:
+            raise ArgumentError(
+                f"--example: the bound after '<' must be from 1 to 2**63 - 1, got {high}"
+            )
         return torch.randint(0, high, sizes, generator=generator).to(dtype)
     x = torch.randn(sizes, generator=generator)
     if len(sizes) == 4:
@@ -105,7 +111,7 @@ def build(target: str, arguments: str | None = None) -> nn.Module:
     found = getattr(module, name, None)
     if found is None:
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise ArgumentError(f"{file}: it has no {name!r}{nearest(name, names)}")
+        raise ArgumentError(f"{file}: it has no {quote(name)}{nearest(name, names)}")
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise ArgumentError(
@@ -129,11 +135,11 @@ def _keywords(arguments: str | None) -> dict[str, Any]:
     if arguments is None:
         return {}
     try:
-        value = json.loads(arguments)
-    except json.JSONDecodeError as error:
+        value = parse_json(arguments)
+    except DocumentError as error:
         raise ArgumentError(f"--arguments: expected a JSON object, got {error}") from None
     if not isinstance(value, dict):
-        raise ArgumentError(f"--arguments: expected a JSON object, got {arguments}")
+        raise ArgumentError(f"--arguments: expected a JSON object, got {quote(arguments)}")
     return cast("dict[str, Any]", value)
 
 
