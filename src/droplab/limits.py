@@ -21,6 +21,9 @@ TEXT_BYTES = 4 * 2**20
 DEPTH = 32
 """Tables and lists within each other."""
 
+SYNTAX_DEPTH = 300
+"""Levels of the syntax tree of a file that is patched."""
+
 COUNT = 10**9
 """A count in a recipe: epochs, examples of a batch, examples."""
 
@@ -36,8 +39,14 @@ ARMS = 10_000
 MOST_AXES = 32
 """Dimensions of an array: what every version of numpy takes."""
 
+CLASSES = 1_000_000
+"""Classes of a data set."""
+
 ELEMENTS = 2**28
 """Elements of an input that is made from a shape: a gigabyte of floats."""
+
+WEIGHTS = 2**28
+"""Weights of the built-in network: a gigabyte of floats."""
 
 PIXELS = 2**26
 """Pixels of one image."""

@@ -44,7 +44,8 @@ def check_p(p: float, *, where: str = "p") -> float:
             f"{where}: expected a drop probability, a number in [0, 1], got {quote(p)} "
             f"({type(p).__name__}); write 0.3 to drop 30 % of the units"
         )
-    value = float(number) if abs(number) <= 100 else math.inf * number  # 10**400 is no float
+    # 10**400 is no float, and nothing above 100 is told apart
+    value = math.inf if abs(number) > 100 else float(number)
     if math.isnan(value) or not 0.0 <= value <= 1.0:
         if 1.0 < value <= 100.0:
             raise ArgumentError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from droplab.errors import DataError, nearest, quote
+from droplab.limits import CLASSES
 
 
 def class_numbers(
@@ -32,6 +33,11 @@ def class_numbers(
     else:
         numbers = [_from_numbers(*pair) for pair in zip(flat, where, strict=True)]
         count = max((int(array.max()) + 1 for array in numbers if len(array)), default=0)
+        if count > CLASSES:  # an identifier, say, of which names would be made one by one
+            raise DataError(
+                f"{where[0]}: expected class numbers from 0 to {CLASSES - 1} at most, got "
+                f"{count - 1}"
+            )
         known = tuple(classes) or tuple(str(i) for i in range(count))
         for array, place in zip(numbers, where, strict=True):
             _within(array, known, where=place)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, quote
+from droplab.limits import WEIGHTS
 from droplab.numeric import whole
 
 
@@ -59,6 +60,12 @@ class MLP(nn.Module):
                     f"{what}: expected a whole number of at least 1, got {quote(width)}"
                 )
             widths.append(number)
+        count = sum(wide * narrow for wide, narrow in pairwise(widths))
+        if count > WEIGHTS:
+            raise ArgumentError(
+                f"hidden: expected at most {WEIGHTS} weights in all, got {quote(count)}; take "
+                "smaller widths"
+            )
         self.depth = len(widths) - 1
         for i, (wide, narrow) in enumerate(pairwise(widths), start=1):
             self.add_module(f"fc{i}", nn.Linear(wide, narrow))

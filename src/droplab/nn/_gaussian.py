@@ -101,6 +101,11 @@ class GaussianNoise(SeededLayer):
         self._std = check_std(value, self.label)
         self.amount.fill_(self._std)
 
+    @property
+    def strength(self) -> Tensor:
+        """The standard deviation: at 0 no key is drawn."""
+        return self.amount
+
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return input

@@ -43,6 +43,11 @@ class StochasticLayer(SeededLayer):
         self._p = self._check_p(value)
         self.rate.fill_(rounded(self._p))
 
+    @property
+    def strength(self) -> Tensor:
+        """The rate: at 0 no key is drawn."""
+        return self.rate
+
     def _check_p(self, p: float) -> float:
         value = check_p(p, where=f"{self.label}: p")
         return p if type(p) in (int, float) else value

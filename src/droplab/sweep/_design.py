@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 
 from torch import nn
 
@@ -46,7 +46,7 @@ def parse_rates(text: str) -> tuple[float, ...]:
             if not all(number.is_finite() for number in (start, stop, step)):
                 raise ArgumentError(f"rates: {form}, got {quote(text)}")
             if step <= 0:
-                raise ArgumentError(f"rates: expected a step above 0, got {step} in {quote(text)}")
+                raise ArgumentError(f"rates: expected a step above 0, got {quote(text)}")
             for end in (start, stop):  # before the list is made, which could be a long one
                 check_p(float(end), where="rates")
             if (stop - start) / step > _MOST:
@@ -57,7 +57,7 @@ def parse_rates(text: str) -> tuple[float, ...]:
             while start <= stop:
                 found.append(start)
                 start += step
-    except (InvalidOperation, ValueError) as error:
+    except (DecimalException, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"rates: {form}, got {quote(text)}") from None
