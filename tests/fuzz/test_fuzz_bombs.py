@@ -111,7 +111,10 @@ def test_archives_that_unpack_to_gigabytes(refused, with_data, tmp_path):
             for _ in range(8):
                 file.write(bytes(2**20))
     big = b"\0\0\x08\x03" + struct.pack(">III", 12, 2**31, 2**31)
-    for name, content in {"no": zeros(GIGABYTE // 2), "big": gzip.compress(big + bytes(99))}.items():
+    for name, content in {
+        "no": zeros(GIGABYTE // 2),
+        "big": gzip.compress(big + bytes(99)),
+    }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "train-images-idx3-ubyte.gz").write_bytes(content)
         (tmp_path / name / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(20)))

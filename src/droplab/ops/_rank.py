@@ -69,10 +69,10 @@ def _environment_rank() -> int:
 
 
 def _check(number: int, where: str) -> int:
-    given, number = number, whole(number)
-    if number is None or not 0 <= number < RANK_LIMIT:
+    found = whole(number)
+    if found is None or not 0 <= found < RANK_LIMIT:
         raise ArgumentError(
-            f"{where}: expected a rank, an integer in [0, {RANK_LIMIT}), got {given!r}; "
+            f"{where}: expected a rank, an integer in [0, {RANK_LIMIT}), got {number!r}; "
             "call droplab.ops.set_rank with the rank of this process"
         )
-    return number
+    return found

@@ -32,7 +32,9 @@ class ValueChecks(LayerCase):
             before = torch.get_rng_state()
             output = self.run(call, *inputs)
             assert torch.equal(torch.get_rng_state(), before), "p = 0 draws random numbers"
-            assert torch.equal(output, self.baseline(layer, *inputs).expand_as(output))
+            # A compiled recurrent layer is no loop of torch's own, so within rounding.
+            expected = self.baseline(layer, *inputs).expand_as(output)
+            torch.testing.assert_close(output, expected)
         torch._dynamo.reset()
 
     def test_p_one_is_finite_and_zero_where_it_should(self) -> None:
