@@ -26,7 +26,7 @@ def read_text(path: Path) -> str:
             readable or not UTF-8.
     """
     try:
-        if not path.is_file():
+        if path.exists() and not path.is_file():
             raise DocumentError("no ordinary file")
         with path.open("rb") as file:
             content = file.read(TEXT_BYTES + 1)

@@ -52,7 +52,7 @@ def plain(text: str) -> str:
 
     Example:
         >>> plain("−0.1 ± é 中 \udcff")
-        '-0.1 +/- e \\\\u4e2d \\\\udcff'
+        '-0.1 +/- e \\u4e2d \\udcff'
     """
     return "".join(_one(sign) for sign in text)
 
