@@ -64,6 +64,11 @@ def _vector(array: np.ndarray, *, where: str) -> np.ndarray:
             f"{where}: expected whole numbers or names, got dtype {array.dtype}; objects are never "
             "unpickled, since that can run code"
         )
+    if array.dtype.kind == "U":
+        try:
+            array.tolist()
+        except (SystemError, ValueError):  # numbers that are no letters, from a damaged file
+            raise DataError(f"{where}: expected names, got text that is damaged") from None
     return array
 
 
