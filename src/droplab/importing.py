@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from droplab.errors import ArgumentError, nearest
+from droplab.errors import ArgumentError, nearest, quote
 
 
 def import_object(path: str, *, where: str) -> Any:
@@ -43,7 +43,7 @@ def import_object(path: str, *, where: str) -> Any:
             found = getattr(found, attribute)
         except AttributeError:
             names = [key for key in vars(found) if not key.startswith("_")] if _open(found) else []
-            what = f"module '{name}'" if isinstance(found, ModuleType) else f"'{found!r}'"
+            what = f"module '{name}'" if isinstance(found, ModuleType) else f"'{quote(found)}'"
             hint = nearest(attribute, names) if len(names) < 500 else ""
             raise ArgumentError(f"{where}: {what} has no '{attribute}'{_short(hint)}") from None
     return found

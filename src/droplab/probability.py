@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
+from droplab.numeric import real
 
 LEVELS = 65536
 """Number of distinct values of a 16-bit mask lane."""
@@ -19,7 +20,8 @@ def check_p(p: float, *, where: str = "p") -> float:
     """Return `p` as a float if it is a usable drop probability.
 
     Args:
-        p: Probability of *dropping*, as in torch, in [0, 1].
+        p: Probability of *dropping*, as in torch, in [0, 1]; of Python, of numpy, or a tensor of
+            one element.
         where: What the error message calls the argument.
 
     Returns:
@@ -36,23 +38,25 @@ def check_p(p: float, *, where: str = "p") -> float:
         Traceback (most recent call last):
         droplab.errors.ArgumentError: arms.a.rates.fc2: ... got 30, ... did you mean 0.3?
     """
-    if isinstance(p, bool) or not isinstance(p, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance] # callers are untyped TOML and Python
+    number = real(p)
+    if number is None:
         raise ArgumentError(
-            f"{where}: expected a drop probability, a number in [0, 1], got {p!r} "
+            f"{where}: expected a drop probability, a number in [0, 1], got {quote(p)} "
             f"({type(p).__name__}); write 0.3 to drop 30 % of the units"
         )
-    value = float(p)
+    # 10**400 is no float, and nothing above 100 is told apart
+    value = math.inf if abs(number) > 100 else float(number)
     if math.isnan(value) or not 0.0 <= value <= 1.0:
         if 1.0 < value <= 100.0:
             raise ArgumentError(
-                f"{where}: expected a drop probability in [0, 1], got {p:g}, which looks like a "
-                f"percentage; did you mean {value / 100:g}?"
+                f"{where}: expected a drop probability in [0, 1], got {value:g}, which looks like "
+                f"a percentage; did you mean {value / 100:g}?"
             )
-        raise ArgumentError(f"{where}: expected a drop probability in [0, 1], got {p!r}")
+        raise ArgumentError(f"{where}: expected a drop probability in [0, 1], got {quote(p)}")
     level = round(value * LEVELS)
     if value not in (0.0, 1.0) and level in (0, LEVELS):
         raise ArgumentError(
-            f"{where}: rates are multiples of 1/{LEVELS}, and {value!r} would round to "
+            f"{where}: rates are multiples of 1/{LEVELS}, and {quote(value)} would round to "
             f"{level // LEVELS}; write {level // LEVELS}, or a rate between {1 / LEVELS:.3g} "
             f"and {1 - 1 / LEVELS:.6g}"
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
+from droplab.numeric import whole
 
 SEED_LIMIT = 2**63
 """Seeds are in [0, 2**63), what fits a signed 64-bit integer."""
@@ -25,14 +26,15 @@ def check_seed(seed: int, *, where: str = "seed") -> int:
         >>> check_seed(42)
         42
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):  # pyright: ignore[reportUnnecessaryIsInstance] # callers are untyped TOML and Python
-        raise ArgumentError(f"{where}: expected an integer in [0, 2**63), got {seed!r}")
-    if not 0 <= seed < SEED_LIMIT:
+    number = whole(seed)
+    if number is None:
+        raise ArgumentError(f"{where}: expected an integer in [0, 2**63), got {quote(seed)}")
+    if not 0 <= number < SEED_LIMIT:
         raise ArgumentError(
-            f"{where}: expected an integer in [0, 2**63), got {seed}; "
-            f"use {seed % SEED_LIMIT} for example"
+            f"{where}: expected an integer in [0, 2**63), got {quote(seed)}; "
+            f"use {number % SEED_LIMIT} for example"
         )
-    return seed
+    return number
 
 
 def stream_key(seed: int, purpose: str, index: int = 0) -> int:
@@ -58,8 +60,7 @@ def stream_key(seed: int, purpose: str, index: int = 0) -> int:
         >>> stream_key(42, "order", 3) == stream_key(42, "init", 3)
         False
     """
-    check_seed(seed)
-    check_seed(index, where="index")
+    seed, index = check_seed(seed), check_seed(index, where="index")
     text = f"{seed}\x1f{purpose}\x1f{index}".encode()
     digest = hashlib.blake2b(text, digest_size=8, person=b"droplab-rng").digest()
     return int.from_bytes(digest, "little") & (SEED_LIMIT - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 import tempfile
@@ -12,7 +13,8 @@ from pathlib import Path
 import click
 
 from droplab import __version__
-from droplab.errors import DroplabError
+from droplab.cli._encoding import HANDLER, prepare_streams
+from droplab.errors import DroplabError, bounded, nearest, quote
 
 COMMANDS = {
     "run": "Run a recipe: every arm and seed, then the before/after table.",
@@ -51,10 +53,8 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from droplab.errors import nearest
-
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"no command '{args[0]}'{nearest(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(f"no command {quote(args[0])}{nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -73,11 +73,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a target was missed or something was found, 2 bad input, 130 interrupted,
     70 a defect in droplab (its traceback is written to a file that the message names).
     """
+    prepare_streams()
     try:
         code = group.main(args=argv, prog_name="droplab", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.ClickException as error:
+        text = bounded(error.format_message())
+        error.format_message = lambda: text
         error.show()
         code = BAD_INPUT
     except DroplabError as error:
@@ -91,8 +94,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stderr.close()
         code = 0
     except Exception as error:
+        words = _of_the_machine(error)
+        if words:
+            click.echo(f"error: {bounded(words)}", err=True)
+            sys.exit(BAD_INPUT)
         click.echo(
-            f"error: droplab failed with {type(error).__name__}: {error}\n"
+            f"error: droplab failed with {type(error).__name__}: {bounded(str(error))}\n"
             f"This is a defect in droplab. The traceback is in {_keep_traceback()}; please report "
             "it with the command that you ran.",
             err=True,
@@ -101,9 +108,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+_MACHINE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOMEM),
+    }
+)
+"""System errors that are about a machine and its files, not about droplab."""
+
+
+def _of_the_machine(error: Exception) -> str:
+    """Return what the machine lacks or refuses, which is no defect of droplab; "" otherwise."""
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    memory = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("can't allocate memory", "out of memory"))
+    )
+    return "there is not enough memory for what was asked; take smaller sizes" if memory else ""
+
+
 def _keep_traceback() -> Path:
     with tempfile.NamedTemporaryFile(
-        "w", prefix="droplab-", suffix=".txt", delete=False, encoding="utf-8"
+        "w", prefix="droplab-", suffix=".txt", delete=False, encoding="utf-8", errors=HANDLER
     ) as file:
         file.write(traceback.format_exc())
     return Path(file.name)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from droplab.errors import ArgumentError, nearest
+from droplab.errors import ArgumentError, nearest, quote
+from droplab.limits import ELEMENTS, QUOTED
 
 DTYPES = {"float": torch.float32, "int": torch.int64} | {
     name: getattr(torch, name)
@@ -54,6 +56,10 @@ def read_examples(
     sizes = [m.num_embeddings for m in model.modules() if isinstance(m, _EMBEDDINGS)]
     bound = min([BOUND, *sizes])
     for text in texts:
+        if len(text) > 100 * QUOTED:
+            raise ArgumentError(
+                f"--example: expected at most {100 * QUOTED} letters, got {quote(text)}"
+            )
         for part in re.split(r",(?![^\[]*\])", text):
             name, equals, rest = part.strip().rpartition("=")
             if equals and (not name.isidentifier() or name in named):
@@ -92,9 +98,9 @@ def _tensor(text: str, part: str, bound: int, generator: torch.Generator) -> Ten
         )
     dtype = DTYPES[kind]
     sizes = [int(size) for size in shape[2].lower().split("x")]
-    if 0 in sizes or len(sizes) > 8 or torch.Size(sizes).numel() > 2**31:
+    if 0 in sizes or len(sizes) > 8 or math.prod(sizes) > ELEMENTS:
         raise ArgumentError(
-            f"--example {text}: expected at most 8 sizes from 1, and at most 2**31 elements"
+            f"--example {text}: expected at most 8 sizes from 1, and at most {ELEMENTS} elements"
         )
     if not dtype.is_floating_point:
         high = 2 if dtype is torch.bool else int(shape[4] or bound)

@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
-import json
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from droplab.errors import ArgumentError, nearest
+from droplab.documents import DocumentError, parse_json
+from droplab.errors import ArgumentError, nearest, quote
+from droplab.limits import QUOTED
 
 if TYPE_CHECKING:
     from torch import nn
@@ -129,11 +130,15 @@ def _own_error(error: BaseException, path: Path) -> str:
 def _argument(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ArgumentError(f"--arg {text}: expected name=value")
+        raise ArgumentError(f"--arg {_shown(text)}: expected name=value")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # a word is a string
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value  # a word is a string; what is nested too deeply is none of ours
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= QUOTED else quote(text)
 
 
 def _call(
@@ -148,7 +153,7 @@ def _call(
     try:
         model = make(**arguments)
     except (Exception, SystemExit) as error:
-        call = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        call = ", ".join(f"{key}={quote(value)}" for key, value in arguments.items())
         raise ArgumentError(
             f"{target}: cannot be made with ({call}): {_own_error(error, path)}; "
             "give other arguments with --arg name=value"
@@ -227,15 +232,15 @@ def read_arguments(given: Sequence[str], document: str | None) -> dict[str, Any]
     found: Any = {}
     if document is not None:
         try:
-            found = json.loads(document)
-        except (ValueError, RecursionError) as error:
+            found = parse_json(document)
+        except DocumentError as error:
             raise ArgumentError(f"--arguments: expected a JSON object, got {error}") from None
         if not isinstance(found, dict):
-            raise ArgumentError(f"--arguments: expected a JSON object, got {document}")
+            raise ArgumentError(f"--arguments: expected a JSON object, got {quote(document)}")
     for text in given:
         name, value = _argument(text)
         if name in found:
-            raise ArgumentError(f"--arg {text}: '{name}' is given twice; give it once")
+            raise ArgumentError(f"--arg {_shown(text)}: given twice; give it once")
         found[name] = value
     return found
 

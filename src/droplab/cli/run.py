@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
 
 if TYPE_CHECKING:
     from droplab.recipe import Recipe
@@ -222,7 +222,7 @@ def parse_seeds(text: str, own: tuple[int, ...]) -> list[int]:
         numbers = [int(part) for part in text.strip().strip(",").split(",")]
     except ValueError:
         raise ArgumentError(
-            f"--seeds: expected a count such as 8, or seeds such as 0,1,2, got {text!r}"
+            f"--seeds: expected a count such as 8, or seeds such as 0,1,2, got {quote(text)}"
         ) from None
     if "," in text:
         return numbers
@@ -243,9 +243,9 @@ def parse_time(text: str) -> float:
         >>> parse_time("1.5m")
         90.0
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([smh]?)\s*", text)
     if not match or float(match[1]) <= 0:
-        raise ArgumentError(f"--budget: expected a time such as 90s, 5m or 2h, got {text!r}")
+        raise ArgumentError(f"--budget: expected a time such as 90s, 5m or 2h, got {quote(text)}")
     factor: Mapping[str, int] = {"": 1, "s": 1, "m": 60, "h": 3600}
     return float(match[1]) * factor[match[2]]
 
@@ -253,5 +253,5 @@ def parse_time(text: str) -> float:
 def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ArgumentError(f"--set: expected KEY=VALUE, got {text!r}; e.g. optimizer.lr=0.01")
+        raise ArgumentError(f"--set: expected KEY=VALUE, got {quote(text)}; e.g. optimizer.lr=0.01")
     return key.strip(), value.strip()

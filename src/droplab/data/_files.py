@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from droplab.data._idx import read_idx
+from droplab.data._idx import check_fits, check_ordinary, read_idx
 from droplab.data._items import array_tensor
 from droplab.data._labels import class_numbers
 from droplab.data._memory import fits
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
-from droplab.errors import DataError, nearest
+from droplab.errors import DataError, nearest, quote
 from droplab.recipe import DataSpec
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -39,6 +39,9 @@ IDX_ROLES: Mapping[str, tuple[str, ...]] = {
     }.items()
 }
 
+_NPY = b"\x93NUMPY"
+"""What an .npy file begins with."""
+
 Reader = Callable[[str], np.ndarray]
 
 
@@ -48,20 +51,39 @@ def load_npz(path: Path, spec: DataSpec) -> DataSet:
         raise DataError(
             f"{path}: an .npz file can only be read whole; save its arrays as .npy files to stream"
         )
+    check_ordinary(path)
     with path.open("rb") as raw:
-        try:
-            file = np.load(raw, allow_pickle=False)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: expected an .npz file, and cannot read it: {error}") from None
-        if not isinstance(file, np.lib.npyio.NpzFile):
+        if raw.read(len(_NPY)) == _NPY:  # which np.load would read whole, whatever its size
             raise DataError(f"{path}: expected an .npz file, got one array; is it an .npy file?")
-        named = _names(spec, ROLES, file.files, where=str(path))
-        return _assemble(
-            path,
-            spec,
-            named,
-            lambda name: _numpy(lambda: file[name], where=f"{path}: {name}"),
-        )
+        try:
+            archive = zipfile.ZipFile(raw)
+        except Exception as error:  # zipfile has many ways to fail on a damaged file
+            raise DataError(f"{path}: expected an .npz file, and cannot read it: {error}") from None
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        named = _names(spec, ROLES, list(members), where=str(path))
+
+        def read(name: str) -> np.ndarray:
+            where = f"{path}: {name}"
+            return _numpy(lambda: _member(archive, members[name], where), where=where)
+
+        return _assemble(path, spec, named, read)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:
+    """Return an array of an archive, whose header is believed only as far as it has bytes."""
+    form: Any = np.lib.format
+    with archive.open(info) as file:
+        version = form.read_magic(file)
+        read_header = form.read_array_header_1_0 if version[0] == 1 else form.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("Python objects")
+    size = math.prod(shape) * dtype.itemsize
+    if size > info.file_size:
+        raise ValueError(f"its header speaks of {size} bytes, and it has {info.file_size}")
+    check_fits(size, where=where)
+    with archive.open(info) as file:
+        return form.read_array(file, allow_pickle=False)
 
 
 def load_npy(path: Path, spec: DataSpec) -> DataSet:
@@ -70,6 +92,7 @@ def load_npy(path: Path, spec: DataSpec) -> DataSet:
 
     def read(name: str) -> np.ndarray:
         file = folder / name
+        check_ordinary(file)
         return _numpy(lambda: np.lib.format.open_memmap(file, mode="r"), where=str(file))
 
     return _assemble(path, spec, named, read)
@@ -143,6 +166,10 @@ def _names(
 def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader) -> DataSet:
     pairs = [("inputs", "labels")] + ([("test_inputs", "test_labels")] if len(named) == 4 else [])
     arrays = [(read(named[x]), read(named[y])) for x, y in pairs]
+    for (inputs, labels), (x, y) in zip(arrays, pairs, strict=True):
+        check_fits(8 * labels.size, where=f"{path}: {named[y]}")
+        if spec.in_memory is True:
+            check_fits(inputs.nbytes, where=f"{path}: {named[x]}")
     targets, classes, notes = class_numbers(
         [labels for _, labels in arrays],
         _class_names(spec.arguments.get("classes", ())),
@@ -201,19 +228,19 @@ class _Rows:
 
 def _class_names(given: Any) -> tuple[str, ...]:
     if not isinstance(given, tuple) or not all(isinstance(name, str) for name in given):
-        raise DataError(f"data.arguments.classes: expected a list of names, got {given!r}")
+        raise DataError(f"data.arguments.classes: expected a list of names, got {quote(given)}")
     return given
 
 
 def _numpy(read: Callable[[], np.ndarray], *, where: str) -> np.ndarray:
     try:
         return read()
-    except ValueError as error:
+    except DataError:
+        raise
+    except Exception as error:  # numpy and zipfile have many ways to fail on a damaged file
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise DataError(
                 f"{where}: expected an array of numbers, got one of Python objects, which droplab "
                 "never unpickles, since that can run code; save it as an array of numbers"
             ) from None
-        raise DataError(f"{where}: cannot read this array: {error}") from None
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{where}: cannot read this array: {error}") from None

@@ -10,7 +10,7 @@ from droplab.data._memory import as_split
 from droplab.data._progress import Progress
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
-from droplab.errors import ArgumentError, DataError
+from droplab.errors import ArgumentError, DataError, quote
 from droplab.importing import import_object
 from droplab.recipe import DataSpec
 
@@ -41,7 +41,7 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
     except Exception as error:
         raise DataError(
             f"data.function: {path} fails with {type(error).__name__}: {error}; it was called with "
-            f"{', '.join(f'{k}={v!r}' for k, v in spec.arguments.items()) or 'no arguments'}"
+            f"{', '.join(f'{k}={quote(v)}' for k, v in spec.arguments.items()) or 'no arguments'}"
         ) from error
     if isinstance(made, DataSet):
         return made

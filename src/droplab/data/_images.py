@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from droplab.data._items import image_tensor
@@ -22,7 +24,8 @@ from droplab.data._memory import as_split
 from droplab.data._progress import Progress
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
-from droplab.errors import DataError, nearest
+from droplab.errors import DataError, nearest, quote
+from droplab.limits import PIXELS
 from droplab.recipe import DataSpec
 
 _KEYS = ("size", "grey")
@@ -113,11 +116,15 @@ def _arguments(spec: DataSpec) -> tuple[tuple[int, int] | None, bool | None]:
         isinstance(size, tuple)
         and len(size) == 2
         and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in size)
+        and size[0] * size[1] <= PIXELS
     ):
-        raise DataError(f"data.arguments.size: expected [height, width], got {size!r}")
+        raise DataError(
+            f"data.arguments.size: expected [height, width], got {quote(size)}; an image has at "
+            f"most {PIXELS} pixels"
+        )
     grey = spec.arguments.get("grey")
     if grey is not None and not isinstance(grey, bool):
-        raise DataError(f"data.arguments.grey: expected true or false, got {grey!r}")
+        raise DataError(f"data.arguments.grey: expected true or false, got {quote(grey)}")
     return size, grey
 
 
@@ -135,17 +142,27 @@ def _files(root: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
             )
         for file in files:
             relative = file.relative_to(root).as_posix()
-            keyed.append((hashlib.sha256(relative.encode()).digest(), file, label))
+            keyed.append((hashlib.sha256(os.fsencode(relative)).digest(), file, label))
     return [(file, label) for _, file, label in sorted(keyed)]
 
 
 def _open(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a size that is refused below
+            opened = Image.open(path)
+        with opened as image:
+            width, height = image.size
+            if width * height > PIXELS:
+                raise DataError(
+                    f"{path}: expected an image of at most {PIXELS} pixels, got {width}x{height}"
+                )
             image.load()
             return ImageOps.exif_transpose(image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot read this image: {error}") from None
+    except DataError:
+        raise
+    except Exception as error:  # each format has its own ways to fail on a damaged file
+        raise DataError(f"{path}: cannot read this image: {quote(str(error))[1:-1]}") from None
 
 
 def _check_sizes(files: Sequence[Path]) -> None:

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from droplab.data._labels import MOST_CLASSES, outside
-from droplab.errors import DataError
+from droplab.data._labels import outside
+from droplab.errors import DataError, quote
+from droplab.limits import CLASSES
 
 
 def as_input(item: Any, index: int) -> Tensor:
@@ -51,9 +52,10 @@ def as_target(item: Any, index: int, classes: int = 0) -> int:
         target = operator.index(plain)
     except (TypeError, ValueError, RuntimeError):
         raise DataError(
-            f"data: item {index}: expected a class number, a whole number from 0, got {value!r}"
+            f"data: item {index}: expected a class number, a whole number from 0, got "
+            f"{quote(value)}"
         ) from None
-    if not 0 <= target < (classes or MOST_CLASSES):
+    if not 0 <= target < (classes or CLASSES):
         raise DataError(outside(target, f"data: item {index}", classes=classes))
     return target
 
@@ -79,6 +81,8 @@ def array_tensor(array: np.ndarray, *, where: str) -> Tensor:
         )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long doubles, which torch lacks
+        array = array.astype(np.float64)
     native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     if not native.flags.writeable:
         native = native.copy()

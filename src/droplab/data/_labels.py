@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from droplab.errors import DataError, nearest
-
-MOST_CLASSES = 65_536
-"""More classes than this are taken for a column of ids; a list as long as an id would never end."""
+from droplab.limits import CLASSES
 
 
 def class_numbers(
@@ -144,9 +142,9 @@ def outside(number: object, where: str, *, at: int | None = None, classes: int =
         return f"{text}; if it marks examples that have no label, leave these out"
     if classes and number == classes:
         return f"{text}; if the labels begin at 1, subtract 1 from all of them"
-    if number >= MOST_CLASSES:
+    if number >= CLASSES:
         return (
-            f"{text}, and no more than {MOST_CLASSES} classes; if this is a column of ids, take "
+            f"{text}, and no more than {CLASSES} classes; if this is a column of ids, take "
             "the column of labels instead"
         )
     return text
@@ -172,6 +170,11 @@ def _vector(array: np.ndarray, *, where: str) -> np.ndarray:
             f"{where}: expected whole numbers or names, got dtype {array.dtype}"
             + ("; objects are never unpickled, since that can run code" * (array.dtype.kind == "O"))
         )
+    if array.dtype.kind == "U":
+        try:
+            array.tolist()
+        except (SystemError, ValueError):  # numbers that are no letters, from a damaged file
+            raise DataError(f"{where}: expected names, got text that is damaged") from None
     return array
 
 
@@ -182,7 +185,7 @@ def _from_numbers(array: np.ndarray, where: str) -> np.ndarray:
     # Half floats do not reach as far as the classes.
     array = array.astype(np.float32) if array.dtype == np.float16 else array
     with np.errstate(invalid="ignore"):
-        good = (array >= 0) & (array < MOST_CLASSES)
+        good = (array >= 0) & (array < CLASSES)
         if array.dtype.kind == "f":
             good &= np.trunc(array) == array
     if not good.all():

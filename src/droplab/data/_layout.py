@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from droplab.errors import DataError
+from droplab.errors import DataError, quote
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 
@@ -107,8 +107,14 @@ def class_folders(root: Path, *, least: int = 2) -> tuple[str, ...]:
     if len(names) < least:
         raise DataError(
             f"{root}: expected one folder of images a class, and at least {least} of them, got "
-            f"{f'only {names[0]!r}' if names else 'no folder'}"
+            f"{f'only {quote(names[0])}' if names else 'no folder'}"
         )
+    for name in names:
+        if not name.isprintable():  # it is kept as text, which cannot hold other bytes
+            raise DataError(
+                f"{root}: expected folders with names in UTF-8, one a class, got {quote(name)}; "
+                "rename it"
+            )
     for folder in inside:
         deeper = folders(folder)
         if deeper and not holds_images(folder):

@@ -8,10 +8,11 @@ from droplab.data._catalogue import CATALOGUE
 from droplab.data._digits import load_digits
 from droplab.data._files import IDX_ROLES, load_idx, load_npy, load_npz
 from droplab.data._function import load_function
+from droplab.data._idx import check_ordinary
 from droplab.data._images import load_images
 from droplab.data._progress import Progress, silent
 from droplab.data.dataset import DataSet
-from droplab.errors import DataError, nearest
+from droplab.errors import DataError, DroplabError, nearest
 from droplab.recipe import FORMATS, DataSpec
 
 
@@ -60,6 +61,19 @@ def load(spec: DataSpec | str, *, progress: Progress | None = None) -> DataSet:
 
 
 def _load_path(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
+    try:
+        return _load_existing(path, spec, progress)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise DataError(f"data.path: cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        if isinstance(error, DroplabError):
+            raise
+        raise DataError(f"data.path: cannot read {path}: {error}") from None
+    except MemoryError:
+        raise DataError(f"data.path: {path} needs more memory than there is") from None
+
+
+def _load_existing(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings)
@@ -88,6 +102,7 @@ def _format(path: Path) -> str:
         return "npy" if any(name.endswith(".npy") for name in inside) else "images"
     if path.suffix in (".npz", ".npy"):
         return path.suffix[1:]
+    check_ordinary(path)
     with path.open("rb") as file:
         if "idx" in path.name or file.read(2) == b"\0\0":
             return "idx"

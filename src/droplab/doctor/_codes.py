@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from droplab.doctor import checks
 from droplab.doctor._finding import Code, Finding, FoundBy
 from droplab.doctor._module import Module
-from droplab.errors import ArgumentError, nearest
+from droplab.errors import ArgumentError, nearest, quote
 
 if TYPE_CHECKING:
     from droplab.doctor.live._exam import Exam
@@ -84,7 +84,7 @@ def expand(selection: Iterable[str], *, where: str) -> frozenset[str]:
             close = nearest(key.upper() if key[:1] in "dD" else key.lower(), names)
             hint = close if "did you mean" in close else "; `droplab check --list` lists them"
             raise ArgumentError(
-                f"{where}: expected codes, prefixes or names of checks, got {item!r}{hint}"
+                f"{where}: expected codes, prefixes or names of checks, got {quote(item)}{hint}"
             )
         found.update(hits)
     return frozenset(found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from droplab.doctor._settings import Settings
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
 
 _SUFFIXES = (".py", ".pyi", ".pyw", ".ipynb")
 _SKIPPED = frozenset(
@@ -33,7 +33,7 @@ def files(paths: Iterable[str | Path], settings: Settings) -> Iterator[Path]:
             if path.suffix not in _SUFFIXES:
                 came = path.suffix or path.name
                 raise ArgumentError(
-                    f"{path}: expected a folder, a .py file or a notebook, got {came!r}; "
+                    f"{path}: expected a folder, a .py file or a notebook, got {quote(came)}; "
                     "name the folder to check the Python files in it"
                 )
             found = iter([path])

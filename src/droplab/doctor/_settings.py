@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, cast
 
 from droplab.doctor._codes import CODES, expand
-from droplab.errors import ArgumentError, nearest
+from droplab.documents import DocumentError, parse_toml, read_text
+from droplab.errors import ArgumentError, nearest, quote
 
 _KEYS = ("select", "ignore", "exclude", "per-file-ignores")
 _TABLE = "[tool.droplab.check]"
@@ -103,8 +103,8 @@ def load(folder: Path) -> Settings:
         if not file.is_file():
             continue
         try:
-            document = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            document = parse_toml(read_text(file))
+        except DocumentError as error:
             raise ArgumentError(f"{file}: expected valid TOML, got {error}") from None
         tool = document.get("tool", {})
         table = tool.get("droplab", {}) if isinstance(tool, dict) else {}
@@ -117,11 +117,11 @@ def load(folder: Path) -> Settings:
 def _parse(table: object, file: Path, root: Path) -> Settings:
     where = f"{file}: {_TABLE}"
     if not isinstance(table, dict):
-        raise ArgumentError(f"{where}: expected a table, got {table!r}")
+        raise ArgumentError(f"{where}: expected a table, got {quote(table)}")
     entries = cast("dict[str, object]", table)
     for key in entries:
         if key not in _KEYS:
-            raise ArgumentError(f"{where}: unknown key {key!r}{nearest(key, _KEYS)}")
+            raise ArgumentError(f"{where}: unknown key {quote(key)}{nearest(key, _KEYS)}")
     settings = Settings(root=root)
     if "select" in entries:
         chosen = _strings(entries["select"], f"{where}: select")
@@ -130,7 +130,7 @@ def _parse(table: object, file: Path, root: Path) -> Settings:
     per_file = entries.get("per-file-ignores", {})
     if not isinstance(per_file, dict):
         raise ArgumentError(
-            f"{where}: per-file-ignores: expected a table of patterns, got {per_file!r}"
+            f"{where}: per-file-ignores: expected a table of patterns, got {quote(per_file)}"
         )
     return replace(
         settings,
@@ -150,6 +150,6 @@ def _strings(value: object, where: str) -> list[str]:
     items = cast("list[object]", value) if isinstance(value, list) else None
     if items is None or not all(isinstance(item, str) for item in items):
         raise ArgumentError(
-            f'{where}: expected a list of strings, such as ["DRP001"], got {value!r}'
+            f'{where}: expected a list of strings, such as ["DRP001"], got {quote(value)}'
         )
     return cast("list[str]", items)

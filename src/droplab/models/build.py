@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from droplab.errors import ArgumentError, RecipeError, nearest
+from droplab.errors import ArgumentError, RecipeError, nearest, quote
 from droplab.importing import import_object
 from droplab.models.mlp import MLP
 from droplab.recipe import ModelSpec
@@ -159,4 +159,4 @@ def _check_arguments(factory: Callable[..., Any], spec: ModelSpec) -> None:
 
 
 def _call(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+    return ", ".join(f"{key}={quote(value)}" for key, value in arguments.items()) or "no arguments"

@@ -8,7 +8,9 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
+from droplab.limits import WEIGHTS
+from droplab.numeric import whole
 
 
 class MLP(nn.Module):
@@ -45,12 +47,25 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(hidden, int) or not isinstance(hidden, Sequence):
-            raise ArgumentError(f"hidden: expected a list of widths such as [256], got {hidden!r}")
-        widths = (in_features, *hidden, classes)
+            raise ArgumentError(
+                f"hidden: expected a list of widths such as [256], got {quote(hidden)}"
+            )
+        given = (in_features, *hidden, classes)
         names = ("in_features", *(f"hidden[{i}]" for i in range(len(hidden))), "classes")
-        for what, width in zip(names, widths, strict=True):
-            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-                raise ArgumentError(f"{what}: expected a whole number of at least 1, got {width!r}")
+        widths: list[int] = []
+        for what, width in zip(names, given, strict=True):
+            number = whole(width)
+            if number is None or number < 1:
+                raise ArgumentError(
+                    f"{what}: expected a whole number of at least 1, got {quote(width)}"
+                )
+            widths.append(number)
+        count = sum(wide * narrow for wide, narrow in pairwise(widths))
+        if count > WEIGHTS:
+            raise ArgumentError(
+                f"hidden: expected at most {WEIGHTS} weights in all, got {quote(count)}; take "
+                "smaller widths"
+            )
         self.depth = len(widths) - 1
         for i, (wide, narrow) in enumerate(pairwise(widths), start=1):
             self.add_module(f"fc{i}", nn.Linear(wide, narrow))

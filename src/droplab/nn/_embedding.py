@@ -7,6 +7,7 @@ from torch import Tensor
 from droplab import ops
 from droplab.errors import ArgumentError
 from droplab.nn._stochastic import StochasticLayer
+from droplab.numeric import whole
 
 
 class EmbeddingDropout(StochasticLayer):
@@ -46,14 +47,13 @@ class EmbeddingDropout(StochasticLayer):
 
     def __init__(self, num_embeddings: int, p: float = 0.1, *, seed: int | None = None) -> None:
         super().__init__(p, seed)
-        if isinstance(num_embeddings, bool) or not isinstance(num_embeddings, int):
-            num_embeddings = 0
-        if num_embeddings < 1:
+        size = whole(num_embeddings)
+        if size is None or size < 1:
             raise ArgumentError(
                 f"{self.label}: num_embeddings: expected the size of the vocabulary, an integer of "
                 "at least 1; use that of the embedding layer"
             )
-        self.num_embeddings = num_embeddings
+        self.num_embeddings = size
 
     def forward(self, embedded: Tensor, words: Tensor) -> Tensor:
         if not self.training:

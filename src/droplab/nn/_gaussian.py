@@ -49,8 +49,9 @@ class GaussianDropout(StochasticLayer):
         return ops.gaussian_dropout(input, self.rate, key=self.next_key(), where=self.label)
 
     def _check_p(self, p: float) -> float:
-        check_below_one(super()._check_p(p), self.label)
-        return p
+        value = super()._check_p(p)
+        check_below_one(value, self.label)
+        return value
 
 
 class GaussianNoise(SeededLayer):
@@ -99,6 +100,11 @@ class GaussianNoise(SeededLayer):
     def std(self, value: float) -> None:
         self._std = check_std(value, self.label)
         self.amount.fill_(self._std)
+
+    @property
+    def strength(self) -> Tensor:
+        """The standard deviation: at 0 no key is drawn."""
+        return self.amount
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from droplab.nn._labelled import Labelled
 from droplab.ops import draw_layer_key, make_key, next_key
 from droplab.rng import check_seed
 
 _site_numbers = itertools.count()
 
 
-class SeededLayer(nn.Module):
+class SeededLayer(Labelled):
     """Base of every random layer in this package; not needed around them.
 
     What changes from call to call is kept in tensors, so that it does not recompile a compiled
@@ -28,20 +29,19 @@ class SeededLayer(nn.Module):
 
     Attributes:
         stream: int64 tensor (2,) of a layer with a seed: stream key, and index of the next call.
-        label: What error messages call this layer; the name of its class unless set.
+        label: What error messages call this layer; the name of its class unless set. Whatever the
+            forward pass refuses begins with it.
     """
 
     _held: ClassVar[tuple[str, ...]] = ("stream",)
     """Buffers that follow the model to a device, but neither change their dtype nor get lost."""
 
-    label: str
     seed: int | None
     stream: Tensor
 
     def __init__(self, seed: int | None) -> None:
         # Not super(): the drop-in layers also inherit from torch's, whose constructors set p.
         nn.Module.__init__(self)
-        self.label = type(self).__name__
         self.seed = None if seed is None else check_seed(seed, where=f"{self.label}: seed")
         self._seeded = seed is not None
         if seed is not None:
@@ -56,14 +56,24 @@ class SeededLayer(nn.Module):
         """Index of the next call of a layer with a seed; 0 for one without."""
         return int(self.stream[1]) if self._seeded else 0
 
-    def next_key(self) -> Tensor:
+    @property
+    def strength(self) -> Tensor | None:
+        """The tensor that is 0 where this layer changes nothing; None if there is none."""
+        return None
+
+    def next_key(self, *, always: bool = False) -> Tensor:
         """Return the key of this call, and count the call.
+
+        Args:
+            always: Draw a key even where `strength` is 0, for something else that needs one.
 
         Raises:
             ArgumentError: If the layer has a seed and a backward pass is running, see
                 `droplab.ops.next_key`.
         """
-        return next_key(self.stream) if self._seeded else draw_layer_key(self._site)
+        if self._seeded:
+            return next_key(self.stream)
+        return draw_layer_key(self._site, None if always else self.strength)
 
     def extra_repr(self) -> str:
         return ", ".join(self._describe())

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from droplab import ops
 from droplab.errors import ArgumentError
+from droplab.nn._labelled import Labelled
 from droplab.nn._stochastic import StochasticLayer
 from droplab.ops._arguments import check_input
 
@@ -34,7 +35,7 @@ class Hooks(NamedTuple):
     """Applied to (step, state before, state after)."""
 
 
-class SteppedRNN(nn.RNNBase, ABC):
+class SteppedRNN(Labelled, nn.RNNBase, ABC):
     """Mixin in front of `nn.LSTM` or `nn.GRU`: the loop, around hooks that subclasses give."""
 
     @abstractmethod
@@ -88,10 +89,10 @@ class SteppedRNN(nn.RNNBase, ABC):
         if not isinstance(input, Tensor) or input.dim() not in (2, 3):
             shape = tuple(getattr(input, "shape", ()))
             raise ArgumentError(
-                f"{type(self).__name__}: expected (T, B, C), (B, T, C) with batch_first, (T, C) or "
+                f"{self.label}: expected (T, B, C), (B, T, C) with batch_first, (T, C) or "
                 f"a packed sequence, got shape {shape}; use unsqueeze for missing axes"
             )
-        check_input(input, type(self).__name__)
+        check_input(input, self.label)
         single = input.dim() == 2
         axis = 0 if self.batch_first and not single else 1
         x = input.unsqueeze(1) if single else input.movedim(axis, 1)
@@ -120,7 +121,7 @@ class SteppedRNN(nn.RNNBase, ABC):
         parts = 2 if self.mode == "LSTM" else 1
         if x.shape[-1] != self.input_size:
             raise ArgumentError(
-                f"{type(self).__name__}: expected {self.input_size} input features, got shape "
+                f"{self.label}: expected {self.input_size} input features, got shape "
                 f"{tuple(x.shape)}"
             )
         shape = (self.num_layers * self._directions(), x.shape[1], self.hidden_size)
@@ -130,7 +131,7 @@ class SteppedRNN(nn.RNNBase, ABC):
         state = [part.unsqueeze(1) if single else part for part in given]
         if len(state) != parts or any(part.shape != shape for part in state):
             raise ArgumentError(
-                f"{type(self).__name__}: expected {parts} initial state(s) of shape {shape}, got "
+                f"{self.label}: expected {parts} initial state(s) of shape {shape}, got "
                 f"{[tuple(part.shape) for part in given]}; leave them out to start from zeros"
             )
         return state
@@ -147,7 +148,7 @@ class SteppedRNN(nn.RNNBase, ABC):
         ends: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
-                x = ops.dropout(x, self.dropout, key=self.source().next_key())
+                x = ops.dropout(x, self.dropout, key=self.source().next_key(always=True))
             outputs: list[Tensor] = []
             for direction in range(self._directions()):
                 state = tuple(part[len(ends)] for part in start)

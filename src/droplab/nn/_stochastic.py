@@ -30,7 +30,7 @@ class StochasticLayer(SeededLayer):
         super().__init__(seed)
         self._p = self._check_p(p)
         # On the CPU whatever the default device is: a rate on "meta" would be lost.
-        rate = torch.tensor(rounded(p), dtype=torch.float32, device="cpu")
+        rate = torch.tensor(rounded(self._p), dtype=torch.float32, device="cpu")
         self.register_buffer("rate", rate, persistent=False)
 
     @property
@@ -41,11 +41,16 @@ class StochasticLayer(SeededLayer):
     @p.setter
     def p(self, value: float) -> None:
         self._p = self._check_p(value)
-        self.rate.fill_(rounded(value))
+        self.rate.fill_(rounded(self._p))
+
+    @property
+    def strength(self) -> Tensor:
+        """The rate: at 0 no key is drawn."""
+        return self.rate
 
     def _check_p(self, p: float) -> float:
-        check_p(p, where=f"{self.label}: p")
-        return p
+        value = check_p(p, where=f"{self.label}: p")
+        return p if type(p) in (int, float) else value
 
     def _describe(self) -> list[str]:
         return [f"p={self.p}", *super()._describe()]

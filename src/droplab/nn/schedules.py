@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
+from droplab.numeric import whole
 from droplab.probability import check_p
 
 __all__ = ["by_depth", "constant", "curriculum", "early", "late", "linear"]
@@ -64,8 +65,8 @@ def linear(step: int, *, start: float, end: float, steps: int) -> float:
     """
     _check_step(step)
     _check_steps(steps)
-    check_p(start, where="start")
-    check_p(end, where="end")
+    start = check_p(start, where="start")
+    end = check_p(end, where="end")
     done = min(step / steps, 1.0)
     return _snap((1.0 - done) * start + done * end)
 
@@ -101,7 +102,7 @@ def early(step: int, *, p: float, steps: int, decay: bool = False) -> float:
     """
     _check_step(step)
     _check_steps(steps, least=0)
-    check_p(p)
+    p = check_p(p)
     if step >= steps:
         return 0.0
     return _snap(p * (1.0 - step / steps)) if decay else float(p)
@@ -134,7 +135,7 @@ def late(step: int, *, p: float, start: int) -> float:
     """
     _check_step(step)
     _check_steps(start, least=0, where="start")
-    check_p(p)
+    p = check_p(p)
     return float(p) if step >= start else 0.0
 
 
@@ -168,7 +169,7 @@ def curriculum(step: int, *, p: float, steps: int, sharpness: float = 10.0) -> f
     """
     _check_step(step)
     _check_steps(steps)
-    check_p(p)
+    p = check_p(p)
     if not (math.isfinite(sharpness) and sharpness > 0):
         raise ArgumentError(
             f"sharpness: expected a positive number, got {sharpness!r}; the paper takes 10"
@@ -203,7 +204,7 @@ def by_depth(index: int, *, count: int, p: float) -> float:
         >>> [by_depth(i, count=4, p=0.2) for i in range(4)]
         [0.05, 0.1, 0.15, 0.2]
     """
-    check_p(p)
+    p = check_p(p)
     if not 0 <= index < count:
         raise ArgumentError(
             f"index: expected the layer's position in [0, count) = [0, {count}), got {index}; "
@@ -213,16 +214,18 @@ def by_depth(index: int, *, count: int, p: float) -> float:
 
 
 def _check_step(step: int) -> None:
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+    number = whole(step)
+    if number is None or number < 0:
         raise ArgumentError(
-            f"step: expected an integer of at least 0, got {step!r}; count steps from 0"
+            f"step: expected an integer of at least 0, got {quote(step)}; count steps from 0"
         )
 
 
 def _check_steps(steps: int, *, least: int = 1, where: str = "steps") -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < least:
+    number = whole(steps)
+    if number is None or number < least:
         raise ArgumentError(
-            f"{where}: expected an integer of at least {least}, got {steps!r}; "
+            f"{where}: expected an integer of at least {least}, got {quote(steps)}; "
             "count in the same unit as the step"
         )
 
@@ -239,4 +242,4 @@ def _snap(p: float) -> float:
         return 0.0
     if p >= 1.0 - finest:
         return 1.0
-    return round(p, 12)
+    return round(float(p), 12)

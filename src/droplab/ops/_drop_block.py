@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from droplab.errors import ArgumentError
+from droplab.numeric import whole
 from droplab.ops import _prologue as prologue
 from droplab.ops._noise import uniform
 from droplab.ops._reference import scaled
@@ -93,12 +94,13 @@ def drop_block2d(
 
 def check_block_size(block_size: int, where: str) -> int:
     """Return `block_size` if it is a positive integer."""
-    if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
+    size = whole(block_size)
+    if size is None or size < 1:
         raise ArgumentError(
             f"{where}: block_size must be an integer of at least 1, got {block_size!r}; "
             "the paper uses 7"
         )
-    return block_size
+    return size
 
 
 def _drop_block(
@@ -111,7 +113,7 @@ def _drop_block(
     key: Tensor | None,
     where: str,
 ) -> Tensor:
-    check_block_size(block_size, where)
+    block_size = check_block_size(block_size, where)
     layout, smallest = _LAYOUTS[spatial]
     if x.dim() != spatial + 2:
         raise ArgumentError(

@@ -72,6 +72,8 @@ def dropout(
         >>> bool((y == dropout(x, 0.5, seed=1)).all()), sorted(set(y.flatten().tolist()))
         (True, [0.0, 2.0])
     """
+    if not isinstance(p, (float, int, Tensor)):
+        p = check.check_p(p, where="dropout: p")
     rate, value = (p, 0.0) if isinstance(p, Tensor) else (None, p)
     if not training or (rate is None and value == 0.0):
         return _identity(x, rate, value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
+from droplab.numeric import real
 from droplab.ops import _arguments as check
 from droplab.ops import _prologue as prologue
 from droplab.ops._noise import normal
@@ -128,14 +129,15 @@ def check_below_one(p: float | Tensor, where: str) -> None:
 
 def check_std(std: float, where: str) -> float:
     """Return `std` as a float if it is a usable standard deviation."""
-    if isinstance(std, bool) or not isinstance(std, (int, float)):
+    number = real(std)
+    if number is None:
         raise ArgumentError(f"{where}: std: expected a number of at least 0, got {std!r}; try 0.1")
-    if not (math.isfinite(std) and std >= 0):
+    if not 0 <= number <= sys.float_info.max:
         raise ArgumentError(
             f"{where}: std: expected a number of at least 0, got {std!r}; the square root of the "
             "variance is meant"
         )
-    return float(std)
+    return float(number)
 
 
 def _noise(x: Tensor, key: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
+from droplab.numeric import whole
 from droplab.ops._frozen import frozen_base
 from droplab.ops._layout import CALL_BITS, CALL_LIMIT
 from droplab.ops._rank import rank
@@ -112,18 +113,19 @@ def draw_key(site: str = "") -> Tensor:
 
 
 def _seeded(seed: int, call: int | Tensor, site: str) -> Tensor:
-    check_seed(seed)
+    seed = check_seed(seed)
     if not isinstance(call, Tensor):
-        if isinstance(call, bool) or not isinstance(call, int) or not 0 <= call < CALL_LIMIT:
+        index = whole(call)
+        if index is None or not 0 <= index < CALL_LIMIT:
             raise ArgumentError(
                 f"make_key: call: expected an integer in [0, 2**{CALL_BITS}) or an int64 tensor, "
                 f"got {call!r}"
             )
         if is_plain():
-            index = 0 if frozen_base() is not None else call
+            index = 0 if frozen_base() is not None else index
             words = [_stream(seed, site), index + (rank() << CALL_BITS)]
             return torch.tensor(words, dtype=torch.int64, device="cpu")
-        call = torch.tensor(call, dtype=torch.int64, device="cpu")
+        call = torch.tensor(index, dtype=torch.int64, device="cpu")
     elif call.dtype != torch.int64:
         raise ArgumentError(f"make_key: call: expected an int64 tensor, got {call.dtype}")
     return torch.ops.droplab.seeded_key(seed, call, site)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from droplab.errors import ArgumentError
+from droplab.numeric import whole
 from droplab.ops import _prologue as prologue
 from droplab.ops._dropout import dropout
 
@@ -54,7 +55,7 @@ def multi_sample_dropout(
         >>> multi_sample_dropout(torch.ones(4, 3), samples=5).shape
         torch.Size([5, 4, 3])
     """
-    check_samples(samples, where)
+    samples = check_samples(samples, where)
     if prologue.is_off(p, training, x, where):
         return x.unsqueeze(0) if not training else x.expand(samples, *x.shape).clone()
     return dropout(x.expand(samples, *x.shape), p, seed=seed, key=key)
@@ -62,8 +63,9 @@ def multi_sample_dropout(
 
 def check_samples(samples: int, where: str) -> int:
     """Return `samples` if it is a positive integer."""
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+    count = whole(samples)
+    if count is None or count < 1:
         raise ArgumentError(
             f"{where}: samples: expected an integer of at least 1, got {samples!r}; try 8"
         )
-    return samples
+    return count

@@ -58,7 +58,7 @@ def keep_mask(
         sizes = noise_shape
     rate, value = (p.detach(), 0.0) if isinstance(p, Tensor) else (None, p)
     if rate is None:
-        check.check_p(value, where="keep_mask: p")
+        value = check.check_p(value, where="keep_mask: p")
     else:
         check.check_rate(rate, "keep_mask")
     check.check_key(key, "keep_mask")

@@ -8,6 +8,7 @@ from functools import cache
 import torch.distributed as dist
 
 from droplab.errors import ArgumentError
+from droplab.numeric import whole
 from droplab.ops._layout import RANK_LIMIT
 
 _explicit: int | None = None
@@ -68,9 +69,10 @@ def _environment_rank() -> int:
 
 
 def _check(number: int, where: str) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < RANK_LIMIT:
+    found = whole(number)
+    if found is None or not 0 <= found < RANK_LIMIT:
         raise ArgumentError(
             f"{where}: expected a rank, an integer in [0, {RANK_LIMIT}), got {number!r}; "
             "call droplab.ops.set_rank with the rank of this process"
         )
-    return number
+    return found

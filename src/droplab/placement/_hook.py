@@ -122,7 +122,7 @@ class SiteHook:
     def _drawn_key(self) -> Tensor:
         # Under a compiler the count would be a guard that fails at every call.
         self.count = 1 if torch.compiler.is_compiling() else self.count + 1
-        return ops.draw_layer_key(self.place)
+        return ops.draw_layer_key(self.place, self.p)
 
     def _next_key(self) -> Tensor:
         count = self.count

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from torch import nn
 
-from droplab.errors import PlacementError, nearest
+from droplab.errors import PlacementError, nearest, quote
 from droplab.placement._applied import Applied, Edit
 from droplab.placement._hook import SiteHook
 from droplab.placement._layers import KINDS, Kind
@@ -233,7 +233,8 @@ def kind_of(
 def _checked(site: Site, kind: Any) -> tuple[Kind, str]:
     if kind not in KINDS:
         raise PlacementError(
-            f"kind: expected one of {', '.join(KINDS)}, got {kind!r}{nearest(str(kind), KINDS)}"
+            f"kind: expected one of {', '.join(KINDS)}, got {quote(kind)}"
+            f"{nearest(str(kind), KINDS)}"
         )
     if kind == "locked" and site.role != "recurrent":
         raise PlacementError(

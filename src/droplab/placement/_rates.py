@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.text import Text
 from torch import nn
 
-from droplab.errors import ArgumentError, PlacementError, nearest
+from droplab.errors import ArgumentError, PlacementError, nearest, quote
 from droplab.placement._entries import Entry, entries
 from droplab.placement._override import Overrides, suspended
 from droplab.placement._select import spell
@@ -157,7 +157,9 @@ def _means(pattern: Any, entry: Entry) -> bool:
     if isinstance(pattern, re.Pattern):
         return any(pattern.fullmatch(name) for name in names)
     if not isinstance(pattern, str):
-        raise PlacementError(f"set_rate: expected a name, a pattern or a type, got {pattern!r}")
+        raise PlacementError(
+            f"set_rate: expected a name, a pattern or a type, got {quote(pattern)}"
+        )
     if pattern.startswith("type:"):
         return entry.what == "module" and entry.owner == pattern[5:]
     if pattern.startswith("re:"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from droplab.errors import ArgumentError, PlacementError, nearest
+from droplab.errors import ArgumentError, PlacementError, nearest, quote
 from droplab.placement._sites import Site
 from droplab.probability import check_p
 
@@ -82,8 +82,8 @@ def _compile(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern[3:])
     except re.error as error:
         raise PlacementError(
-            f"rates: expected a regular expression after 're:', got {pattern[3:]!r}, which does "
-            f"not compile: {error}"
+            f"rates: expected a regular expression after 're:', got {quote(pattern[3:])}, which "
+            f"does not compile: {error}"
         ) from None
 
 
@@ -123,7 +123,9 @@ def choose(found: Sequence[Site], rates: Any, bases: Mapping[str, Sequence[type]
     exact = _exact(found, rules)
     for pattern, rate in rules.items():
         if not isinstance(pattern, str | re.Pattern | type):
-            raise PlacementError(f"rates: expected names, patterns or layer types, got {pattern!r}")
+            raise PlacementError(
+                f"rates: expected names, patterns or layer types, got {quote(pattern)}"
+            )
         hits = _hits(found, pattern, bases, exact)
         for site, p in zip(hits, _rates(pattern, rate, len(hits)), strict=True):
             if site.name in chosen:

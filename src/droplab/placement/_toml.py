@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
-from droplab.errors import PlacementError, nearest
+from droplab.documents import DocumentError, parse_toml, read_text
+from droplab.errors import PlacementError, nearest, quote
 from droplab.placement._applied import Edit
 from droplab.placement._layers import Kind
 
@@ -33,9 +32,9 @@ def read_plan(path: str | Path) -> tuple[dict[str, float], dict[str, Kind]]:
         PlacementError: If the file cannot be read or is no plan.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlacementError(f"{path}: expected a plan file, got: {error}") from None
+        text = read_text(Path(path))
+    except DocumentError as error:
+        raise PlacementError(f"{path}: expected a plan file, got {error}") from None
     return loads(text, where=str(path))
 
 
@@ -46,8 +45,8 @@ def loads(text: str, *, where: str = "plan") -> tuple[dict[str, float], dict[str
         PlacementError: If the text is no plan.
     """
     try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except DocumentError as error:
         raise PlacementError(f"{where}: expected TOML, got a syntax error: {error}") from None
     for key in document:
         if key not in ("format", "model", "sites"):
@@ -55,7 +54,7 @@ def loads(text: str, *, where: str = "plan") -> tuple[dict[str, float], dict[str
             raise PlacementError(f"{where}: unknown key '{key}'{hint}")
     if document.get("format", FORMAT) != FORMAT:
         raise PlacementError(
-            f"{where}: expected format {FORMAT}, got {document['format']!r}; "
+            f"{where}: expected format {FORMAT}, got {quote(document['format'])}; "
             "a newer droplab wrote it"
         )
     table = document.get("sites")

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from droplab.errors import RecipeError, nearest
+from droplab.errors import RecipeError, nearest, quote
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
 from droplab.recipe.specs import DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
@@ -91,7 +91,7 @@ def _data(data: DataSpec) -> Document:
 def _target(target: Target) -> Document:
     table: dict[str, list[str]] = {}
     for condition in target.conditions:
-        table.setdefault(condition.metric, []).append(f"{condition.op} {condition.value!r}")
+        table.setdefault(condition.metric, []).append(f"{condition.op} {quote(condition.value)}")
     return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
 
 
@@ -108,7 +108,7 @@ def _unflat(
 ) -> tuple[Document, list[Problem]]:
     inner = given.get("arguments", {})
     if not isinstance(inner, Mapping):
-        return dict(given), [(f"{table}.arguments", f"expected a table, got {inner!r}")]
+        return dict(given), [(f"{table}.arguments", f"expected a table, got {quote(inner)}")]
     arguments = dict(cast("Mapping[str, Any]", inner))
     free = {key: item for key, item in given.items() if key not in (*own, "arguments")}
     problems = [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any, cast
 
-from droplab.errors import RecipeError, nearest
+from droplab.documents import DocumentError, parse_toml
+from droplab.errors import RecipeError, nearest, quote
 from droplab.recipe._document import from_document, to_document
 from droplab.recipe.recipe import Recipe
 
@@ -41,16 +41,16 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 def _value(text: str) -> Any:
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        parsed = parse_toml(f"value = {text}")
+    except DocumentError:
         return text
     return parsed["value"] if len(parsed) == 1 else text
 
 
 def _path(key: str) -> list[str]:
     try:
-        table: Any = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
+        table: Any = parse_toml(f"{key} = 0")
+    except DocumentError:
         table = {}
     path: list[str] = []
     while isinstance(table, dict):
@@ -74,7 +74,7 @@ def _set(document: dict[str, Any], key: str, value: Any) -> None:
             here = cast("dict[str, Any]", here).setdefault(step, {})
         if not isinstance(here, (dict, list)):
             raise RecipeError(
-                f"{key}: expected a table at {'.'.join(path[: depth + 1])}, got {here!r}"
+                f"{key}: expected a table at {'.'.join(path[: depth + 1])}, got {quote(here)}"
             )
     if isinstance(here, list):
         _arm(cast("list[dict[str, Any]]", here), path[-1])

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from droplab.errors import nearest
+from droplab.errors import nearest, quote
+from droplab.limits import PROBLEMS, QUOTED
 
 Problem = tuple[str, str]
 """Where, and what is wrong there."""
@@ -47,7 +48,9 @@ def message(where: str, problems: Sequence[Problem]) -> str:
     lines = [f"{place}: {text}" if place else text for place, text in dict.fromkeys(problems)]
     if len(lines) == 1:
         return f"{where}: {lines[0]}"
-    return f"{where}: {len(lines)} problems\n" + "\n".join(f"  {line}" for line in lines)
+    shown = [f"  {line}" for line in lines[:PROBLEMS]]
+    more = [f"  and {len(lines) - PROBLEMS} more"] if len(lines) > PROBLEMS else []
+    return "\n".join([f"{where}: {len(lines)} problems", *shown, *more])
 
 
 def describe(error: ValidationError, *, root: str, document: Mapping[str, Any]) -> list[Problem]:
@@ -62,7 +65,8 @@ def describe(error: ValidationError, *, root: str, document: Mapping[str, Any]) 
     for item in error.errors(include_url=False):
         loc, kind, value = item["loc"], item["type"], item["input"]
         if kind == "unexpected_positional_argument":
-            problems.append(("", f"expected keyword arguments, got {value!r} without a keyword"))
+            text = f"expected keyword arguments, got {quote(value)} without a keyword"
+            problems.append(("", text))
             continue
         if loc and isinstance(loc[0], int) and loc[0] < len(_KEYS[root]):
             loc = (_KEYS[root][loc[0]], *loc[1:])  # a positional argument
@@ -74,9 +78,9 @@ def describe(error: ValidationError, *, root: str, document: Mapping[str, Any]) 
         elif kind == "unexpected_keyword_argument":
             text = _unknown(_class(root, loc[:-1]), str(loc[-1]))
         elif kind in ("dataclass_type", "dict_type"):
-            text = f"expected a table, got {value!r}"
+            text = f"expected a table, got {quote(value)}"
         else:
-            text = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {value!r}"
+            text = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {quote(value)}"
         problems.append((place, text))
     return problems
 
@@ -106,12 +110,16 @@ def _place(loc: Sequence[int | str], document: Mapping[str, Any]) -> str:
         value = _step(value, step)
         if isinstance(step, int):
             name = _step(value, "name") if loc[i - 1] == "arms" else None
-            text += f".{name}" if isinstance(name, str) else f"[{step}]"
+            text += f".{_part(name)}" if isinstance(name, str) else f"[{step}]"
         elif step == "arguments" and i and loc[i - 1] in _FLAT:
             continue
         elif step not in ("[key]", "conditions"):
-            text += f".{step}"
+            text += f".{_part(step)}"
     return text.removeprefix(".")
+
+
+def _part(step: str) -> str:
+    return step if len(step) <= QUOTED else quote(step)
 
 
 def _step(value: Any, step: int | str) -> Any:

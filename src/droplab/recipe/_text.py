@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from pathlib import Path
 
 import tomli_w
 
-from droplab.errors import RecipeError, nearest
+from droplab.documents import DocumentError, parse_toml, read_text
+from droplab.errors import RecipeError, nearest, quote
 from droplab.recipe._document import from_document, to_document
 from droplab.recipe.recipe import Recipe
 
@@ -45,8 +45,8 @@ def loads(text: str, *, name: str | None = None, where: str = "recipe") -> Recip
           epoch: unknown key; did you mean 'epochs'?
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(text)
+    except DocumentError as error:
         raise RecipeError(f"{where}: expected TOML, and could not read it: {error}") from None
     if name is not None:
         document.setdefault("name", name)
@@ -98,11 +98,11 @@ def load(source: str | Path) -> Recipe:
         if not path.is_file():
             raise RecipeError(
                 f"recipe: expected the name of a built-in recipe or a path to a TOML file, got "
-                f"'{source}'{nearest(str(source), builtin_names())}"
+                f"{quote(str(source))}{nearest(str(source), builtin_names())}"
             )
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: expected TOML in UTF-8, got other bytes: {error}") from None
-    except (OSError, ValueError) as error:
+        text = read_text(path)
+    except DocumentError as error:
+        raise RecipeError(f"{path}: expected TOML in UTF-8, got {error}") from None
+    except OSError as error:  # a path that is too long, say
         raise RecipeError(f"{path}: cannot read this file: {error}") from None
     return loads(text, name=path.stem, where=path.name)

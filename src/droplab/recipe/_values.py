@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
+from droplab.limits import COUNT, INTEGER
+from droplab.numeric import real, whole
 from droplab.probability import check_p
 from droplab.rng import check_seed
 
@@ -21,18 +23,18 @@ def check_import_path(value: str) -> str:
     """Return `value` if it reads "package.module:name"."""
     if not _IMPORT.fullmatch(value):
         raise ValueError(
-            f"expected an import path such as 'my_package.nets:Net', got {value!r}; "
+            f"expected an import path such as 'my_package.nets:Net', got {quote(value)}; "
             "put a colon between the module and the name in it"
         )
     return value
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number of at least 1, got {value!r}")
-    if value < 1:
-        raise ValueError(f"expected a whole number of at least 1, got {value}")
-    return value
+    count = whole(value)
+    if count is None or not 1 <= count <= COUNT:
+        wanted = "at least 1" if count is None or count < 1 else f"at most {COUNT}"
+        raise ValueError(f"expected a whole number of {wanted}, got {quote(value)}")
+    return count
 
 
 def _scored(value: Any) -> Any:
@@ -48,18 +50,18 @@ def _scored(value: Any) -> Any:
 
 def _label(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected a name in quotes, got {value!r}")
+        raise ValueError(f"expected a name in quotes, got {quote(value)}")
     if len(value) > 64 or not _LABEL.fullmatch(value) or value != value.strip():
         raise ValueError(
             "expected a name of at most 64 letters, digits, spaces or any of . _ + , = @ -, "
-            f"starting with a letter or digit, got {value!r}"
+            f"starting with a letter or digit, got {quote(value)}"
         )
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"expected text in quotes, got {value!r}")
+        raise ValueError(f"expected text in quotes, got {quote(value)}")
     return _encodable(value)
 
 
@@ -67,35 +69,39 @@ def _encodable(value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"expected text that UTF-8 can hold, got {value!r}") from None
+        raise ValueError(f"expected text that UTF-8 can hold, got {quote(value)}") from None
     return value
 
 
 def _filled(value: Any) -> str:
     if not _text(value).strip():
-        raise ValueError(f"expected some text, got {value!r}")
+        raise ValueError(f"expected some text, got {quote(value)}")
     return value
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise ValueError(f"expected a number, got {value!r}")
-    return value
+    number = real(value)
+    if number is None or number != number:
+        raise ValueError(f"expected a number, got {quote(value)}")
+    if isinstance(number, int) and not -INTEGER <= number < INTEGER:
+        raise ValueError(f"expected a whole number below 2**63, got {quote(value)}")
+    return number
 
 
 def _norm(value: Any) -> float:
-    if not 0 < _number(value) < math.inf:
-        raise ValueError(f"expected a norm above 0, got {value!r}; leave it out not to clip")
-    return value
+    number = _number(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"expected a norm above 0, got {quote(value)}; leave it out not to clip")
+    return number
 
 
 def _argument(value: Any) -> Any:
     """Return a keyword argument as a recipe keeps it: what TOML can write, lists as tuples."""
     if isinstance(value, str):
         return _encodable(value)
-    if isinstance(value, (bool, int)):
+    if isinstance(value, bool):
         return value
-    if isinstance(value, float):
+    if real(value) is not None:
         return _number(value)
     if isinstance(value, (list, tuple)):
         return tuple(_argument(item) for item in cast("list[Any]", value))
@@ -105,7 +111,7 @@ def _argument(value: Any) -> Any:
     if value is None:
         raise ValueError("expected a value, got None, which TOML cannot write; leave the key out")
     raise ValueError(
-        f"expected a string, number, true or false, list or table, got {value!r} "
+        f"expected a string, number, true or false, list or table, got {quote(value)} "
         f"({type(value).__name__})"
     )
 
@@ -130,7 +136,7 @@ def _table(value: Any) -> Any:
 
 def _list(value: Any) -> Any:
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"expected a list, got {value!r}; write it in [brackets]")
+        raise ValueError(f"expected a list, got {quote(value)}; write it in [brackets]")
     return tuple(cast("list[Any]", value))
 
 

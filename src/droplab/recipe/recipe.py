@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from droplab.errors import RecipeError, nearest
+from droplab.limits import ARMS, SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Count, Label, Norm, Scored, Seed, Text
@@ -25,6 +26,8 @@ SCORE_TRAIN = 10_000
 def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if not seeds:
         raise ValueError("expected at least one seed, got none; [0, 1, 2, 3, 4, 5, 6, 7] is usual")
+    if len(seeds) > SEEDS:
+        raise ValueError(f"expected at most {SEEDS} seeds, got {len(seeds)}")
     twice = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
     if twice:
         raise ValueError(
@@ -41,6 +44,8 @@ def _quoted(names: list[str]) -> str:
 def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     if not arms:
         raise ValueError("expected at least one arm, the baseline, got none")
+    if len(arms) > ARMS:
+        raise ValueError(f"expected at most {ARMS} arms, got {len(arms)}")
     twice = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
     if twice:
         raise ValueError(f"expected different names, got {_quoted(twice)} more than once")

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import PlainValidator, model_validator
 
+from droplab.errors import quote
+from droplab.limits import COUNT
+from droplab.numeric import whole
 from droplab.recipe._spec import spec
 from droplab.recipe._values import (
     Arguments,
@@ -24,32 +27,31 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 def _format(value: Any) -> Any:
     if value is not None and value not in FORMATS:
-        raise ValueError(f"expected one of {', '.join(FORMATS)}, got {value!r}")
+        raise ValueError(f"expected one of {', '.join(FORMATS)}, got {quote(value)}")
     return value
 
 
 def _validation(value: Any) -> Any:
-    if (
-        value is None
-        or value == "test"
-        or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
-    ):
+    if value is None or value == "test":
         return value
+    count = whole(value)
+    if count is not None and 1 <= count <= COUNT:
+        return count
     raise ValueError(
         "expected how many training examples to set aside, a whole number of at least 1, or "
-        f"'test' for the official test split, got {value!r}"
+        f"'test' for the official test split, got {quote(value)}"
     )
 
 
 def _in_memory(value: Any) -> Any:
     if value == "auto" or isinstance(value, bool):
         return value
-    raise ValueError(f"expected 'auto', true or false, got {value!r}")
+    raise ValueError(f"expected 'auto', true or false, got {quote(value)}")
 
 
 def _every(value: Any) -> Any:
     if value not in (None, "step", "epoch"):
-        raise ValueError(f"expected 'step' or 'epoch', got {value!r}")
+        raise ValueError(f"expected 'step' or 'epoch', got {quote(value)}")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, model_validator
 
-from droplab.errors import nearest
+from droplab.errors import nearest, quote
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Number
 
@@ -40,13 +40,13 @@ _CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 def check_metric(value: Any) -> Any:
     """Return `value` if it is one of `METRICS`."""
     if value not in METRICS:
-        raise ValueError(f"expected a metric, got {value!r}{nearest(str(value), METRICS)}")
+        raise ValueError(f"expected a metric, got {quote(value)}{nearest(str(value), METRICS)}")
     return value
 
 
 def _op(value: Any) -> Any:
     if value not in _OPS:
-        raise ValueError(f"expected one of {', '.join(_OPS)}, got {value!r}")
+        raise ValueError(f"expected one of {', '.join(_OPS)}, got {quote(value)}")
     return value
 
 
@@ -98,7 +98,7 @@ def parse_condition(metric: str, text: Any) -> Condition:
     except ValueError as error:
         if "could not convert" not in str(error):
             raise
-    raise ValueError(f"expected a comparison such as '>= 0.85', got {text!r}")
+    raise ValueError(f"expected a comparison such as '>= 0.85', got {quote(text)}")
 
 
 def _order(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:

@@ -64,7 +64,9 @@ def _cpu_model() -> str:
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", check=True, timeout=5
+            )
         except (OSError, subprocess.SubprocessError):
             pass
         else:

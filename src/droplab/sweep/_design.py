@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 
 from torch import nn
 
 from droplab import models, placement
-from droplab.errors import ArgumentError
+from droplab.errors import ArgumentError, quote
 from droplab.probability import check_p
 from droplab.recipe import Arm, Recipe
 from droplab.train import initial_model
@@ -44,23 +44,23 @@ def parse_rates(text: str) -> tuple[float, ...]:
         else:
             start, stop, step = (Decimal(part.strip()) for part in text.split(":"))
             if not all(number.is_finite() for number in (start, stop, step)):
-                raise ArgumentError(f"rates: {form}, got {text!r}")
+                raise ArgumentError(f"rates: {form}, got {quote(text)}")
             if step <= 0:
-                raise ArgumentError(f"rates: expected a step above 0, got {step} in {text!r}")
+                raise ArgumentError(f"rates: expected a step above 0, got {quote(text)}")
             for end in (start, stop):  # before the list is made, which could be a long one
                 check_p(float(end), where="rates")
             if (stop - start) / step > _MOST:
                 raise ArgumentError(
-                    f"rates: expected at most {_MOST} rates, got {text!r}; take larger steps"
+                    f"rates: expected at most {_MOST} rates, got {quote(text)}; take larger steps"
                 )
             found = []
             while start <= stop:
                 found.append(start)
                 start += step
-    except (InvalidOperation, ValueError) as error:
+    except (DecimalException, ValueError) as error:
         if isinstance(error, ArgumentError):
             raise
-        raise ArgumentError(f"rates: {form}, got {text!r}") from None
+        raise ArgumentError(f"rates: {form}, got {quote(text)}") from None
     return check_rates([float(rate) for rate in found], text=text)
 
 

@@ -33,6 +33,15 @@ class RefusalChecks(LayerCase):
         for seed in (-1, 2**63, 1.5, "1"):
             assert refusal(lambda: self.example(seed=seed), ArgumentError), seed  # pyright: ignore[reportArgumentType]
 
+    def test_refusals_name_the_layer(self) -> None:
+        layer: Any = self.example()
+        inputs = convert(self.inputs(), lambda x: x.to(torch.complex64))
+        for label in (type(layer).__name__, "encoder.3"):
+            message = refusal(lambda: self.run(layer, *inputs), ArgumentError)
+            assert message is not None, "complex input is accepted"
+            assert message.startswith(label), message
+            layer.label = "encoder.3"
+
     def test_integer_and_complex_inputs_are_refused(self) -> None:
         for dtype in (torch.int64, torch.bool, torch.complex64):
             inputs = convert(self.inputs(), lambda x: x.to(dtype))

@@ -22,6 +22,21 @@ class ValueChecks(LayerCase):
         output = self.run(layer, *inputs)
         assert torch.equal(output, self.baseline(layer, *inputs).expand_as(output))
 
+    def test_p_zero_draws_nothing(self) -> None:
+        if self.at_zero == "refused":
+            return
+        layer, inputs = self.build(0.0, None), self.inputs()
+        torch._dynamo.reset()
+        compiled = torch.compile(layer, fullgraph=True, backend=self.backend)
+        for call in (layer, compiled):
+            before = torch.get_rng_state()
+            output = self.run(call, *inputs)
+            assert torch.equal(torch.get_rng_state(), before), "p = 0 draws random numbers"
+            # A compiled recurrent layer is no loop of torch's own, so within rounding.
+            expected = self.baseline(layer, *inputs).expand_as(output)
+            torch.testing.assert_close(output, expected)
+        torch._dynamo.reset()
+
     def test_p_one_is_finite_and_zero_where_it_should(self) -> None:
         if self.at_one == "refused":
             assert refusal(lambda: self.build(1.0, 1), ArgumentError)

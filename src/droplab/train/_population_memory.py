@@ -75,7 +75,8 @@ def available_bytes(device: torch.device) -> int:
     free = psutil.virtual_memory().available
     for limit, used in _LIMITS:  # a container may have less than its machine
         try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
+            most, now = (int(Path(p).read_text(encoding="ascii")) for p in (limit, used))
+            free = min(free, most - now)
         except (OSError, ValueError):
             continue
     return max(0, int(free * _SHARE))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader
 
 from droplab import ops
 from droplab.errors import ArgumentError, RunError
@@ -112,3 +118,53 @@ def test_random_numbers_of_data_and_dropout_do_not_meet_with_a_seed() -> None:
     torch.manual_seed(0)
     Dropout(0.5, seed=1)(X)
     assert torch.equal(torch.randperm(10), expected)
+
+
+def test_many_threads_draw_each_call_once() -> None:
+    layer, calls, count = Dropout(0.5, seed=3), 400, 8
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            keys = pool.map(lambda _: int(layer.next_key()[1]), range(calls * count))
+            assert sorted(keys) == list(range(calls * count))
+    finally:
+        sys.setswitchinterval(before)
+    assert layer.calls == calls * count
+
+
+class _Dropped(torch.utils.data.Dataset):
+    def __init__(self, seed: int | None) -> None:
+        self.drop = Dropout(0.5, seed=seed)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.drop(torch.ones(32))
+
+
+def test_a_seeded_layer_in_a_worker_of_a_loader_is_refused() -> None:
+    loader = DataLoader(_Dropped(1), num_workers=2, multiprocessing_context="fork")
+    with pytest.raises(ArgumentError, match="each worker has a copy"):
+        list(loader)
+    unseeded = DataLoader(_Dropped(None), num_workers=2, multiprocessing_context="fork")
+    assert len({tuple(x.flatten().tolist()) for x in unseeded}) == 4
+    here = DataLoader(_Dropped(1))
+    assert len({tuple(x.flatten().tolist()) for x in here}) == 4
+
+
+@pytest.mark.parametrize("number", [np.float32(0.25), np.float64(0.25), np.array(0.25)])
+def test_numbers_of_numpy_are_rates(number: Any) -> None:
+    layer = Dropout(number, seed=np.int64(3))  # pyright: ignore[reportArgumentType]
+    plain = Dropout(0.25, seed=3)
+    x = torch.ones(64)
+    assert repr(layer) == repr(plain)
+    assert torch.equal(layer(x), plain(x))
+    layer.p, plain.p = torch.tensor(0.5), 0.5  # pyright: ignore[reportAttributeAccessIssue]
+    assert repr(layer) == repr(plain)
+    assert torch.equal(ops.dropout(x, number, seed=np.uint8(3)), ops.dropout(x, 0.25, seed=3))
+    wrong: Any
+    for wrong in (np.True_, np.bool_(False), torch.tensor(True), np.array([0.5]), True):
+        with pytest.raises(ArgumentError):
+            Dropout(wrong)

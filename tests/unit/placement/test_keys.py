@@ -57,6 +57,16 @@ def test_seeded_masks_leave_torchs_generator_alone(applied, net, x):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_an_unseeded_site_with_p_zero_draws_nothing(net, x):
+    bare = net(x)
+    plan(net, {"fc2": 0.0, "fc3": 0.0}).apply()
+    for call in (net, torch.compile(net, fullgraph=True, backend="aot_eager")):
+        state = torch.get_rng_state()
+        assert torch.equal(call(x), bare)
+        assert torch.equal(state, torch.get_rng_state())
+    torch._dynamo.reset()
+
+
 def test_unseeded_masks_come_from_torchs_generator(applied, net, x):
     applied.seed(None)
     torch.manual_seed(5)

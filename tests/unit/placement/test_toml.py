@@ -42,7 +42,7 @@ def test_bad_files_are_refused(net, tmp_path, text, message):
 
 
 def test_a_missing_file_is_refused(net):
-    with pytest.raises(PlacementError, match=r"gone.toml: expected a plan file, got: .*No such"):
+    with pytest.raises(PlacementError, match=r"gone.toml: expected a plan file, got .*No such"):
         load_plan(net, "gone.toml")
 
 

@@ -9,6 +9,7 @@ import libcst as cst
 from libcst import metadata as meta
 
 from droplab.errors import PlacementError, nearest
+from droplab.limits import SYNTAX_DEPTH
 
 
 class SourceFile:
@@ -29,6 +30,7 @@ class SourceFile:
             raise PlacementError(
                 f"{path}: expected a Python file, got: {error.strerror or error}"
             ) from None
+        _check_depth(path, self.data)
         try:
             wrapper = meta.MetadataWrapper(cst.parse_module(self.data), unsafe_skip_copy=True)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeDecodeError, LookupError) as error:
@@ -88,6 +90,22 @@ class SourceFile:
                 found[1], f"the class '{name}' is defined more than once, in lines {lines}"
             )
         return found[0]
+
+
+def _check_depth(path: Path, data: bytes) -> None:
+    """Refuse what LibCST, which goes down by recursion in its parser, would crash on."""
+    too_deep = PlacementError(f"{path}: expected Python of usual depth, got code nested too deeply")
+    try:
+        level: list[ast.AST] = [ast.parse(data)]
+    except (SyntaxError, ValueError) as error:
+        raise _not_python(path, data, error) from None
+    except (RecursionError, MemoryError):
+        raise too_deep from None
+    for _ in range(SYNTAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise too_deep
 
 
 def _not_python(path: Path, data: bytes, error: Exception) -> PlacementError:

@@ -63,7 +63,8 @@ def _compile(path: str, source: str, file: Path) -> None:
         [path, *_FLAGS, "-x", "c", "-", "-o", str(part), "-lm"],
         input=source,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         timeout=_PATIENCE,
     )
