@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -173,7 +174,8 @@ def _create(
         groups = make_groups(arms, recipe.seeds, plan.group) if plan.group > 1 else ()
         listed = {"groups": [group.to_list() for group in groups]} if groups else {}
         store.set_plan({**plan.to_dict(), **listed})
-        write_plan(store.folder / PLAN_FILE, plan)
+        with contextlib.suppress(OSError):  # the store has it as well
+            write_plan(store.folder / PLAN_FILE, plan)
         splits = experiment.splits
         sizes = {
             "train": len(splits.train),
