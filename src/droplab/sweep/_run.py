@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -221,9 +222,6 @@ def _create(
         plan={**plan.to_dict(), **listed},
         notes=notes,
     )
-    try:
+    with contextlib.suppress(RunError):  # the store has it as well
         write_plan(store.folder / PLAN_FILE, plan)
-    except BaseException:
-        store.close()
-        raise
     return store
