@@ -19,6 +19,9 @@ from droplab.train import ExecutionPlan, usable_threads
 _SECONDS = 0.4
 """About how long the layouts are compared, in turns."""
 
+_FEWEST = 120
+"""Steps of a whole run from which layouts are compared: comparing takes as long as some forty."""
+
 _GAIN = 0.95
 """What another layout must save at least, scoring included, so that noise does not decide."""
 
@@ -42,6 +45,9 @@ def choose_layout(
     convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
     if plan.device != "cpu" or plan.compiled or not convolutional:
         return plan
+    count = len(arms) * len(recipe.seeds)
+    if count * recipe.epochs * experiment.steps_an_epoch < _FEWEST:
+        return plan
     threads = 1 if plan.workers else plan.threads
     alone = dataclasses.replace(
         plan, threads=threads, group=1, captured=experiment.capturable, channels_last=True
@@ -57,7 +63,6 @@ def choose_layout(
         return plan
     if not together:
         return dataclasses.replace(plan, channels_last=True)
-    count = len(arms) * len(recipe.seeds)
     workers = min(usable_threads(), count) if plan.workers and can_send(experiment) else 0
     reason = "each is faster by itself, with its channels last in memory"
     return dataclasses.replace(alone, workers=workers, reason=reason)

@@ -116,6 +116,7 @@ def test_the_weights_lie_as_the_plan_says():
 def with_costs(monkeypatch, *costs):
     """Replace the measuring of the usual layout and the other one."""
     monkeypatch.setattr(_layout, "in_turns", lambda steps, seconds: list(costs))
+    monkeypatch.setattr(_layout, "_FEWEST", 1)
 
 
 def test_the_faster_layout_is_taken(monkeypatch):
@@ -150,8 +151,15 @@ def test_a_network_without_convolutions_is_not_measured(monkeypatch):
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
 
     monkeypatch.delattr(_layout, "in_turns")
+    monkeypatch.setattr(_layout, "_FEWEST", 1)
     found = experiment()
     found = dataclasses.replace(found, build=build, rates={"none": {}, "half": {"3": 0.5}})
+    assert choose_layout(found, found.recipe.arms, USUAL) == USUAL
+
+
+def test_a_short_run_is_not_measured(monkeypatch):
+    monkeypatch.delattr(_layout, "in_turns")
+    found = experiment()
     assert choose_layout(found, found.recipe.arms, USUAL) == USUAL
 
 
