@@ -333,7 +333,7 @@ def main() -> None:
         cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
         if not bench.quick:  # JAX takes seconds to compile
             against_jax(bench, name, splits, 5)
-    convolutions(bench, *((2000, 1000, 3) if bench.quick else (12_000, 2000, 5)))
+    convolutions(bench, *((3000, 1000, 3) if bench.quick else (12_000, 2000, 5)))
     bench.finish()
 
 
