@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -54,13 +55,14 @@ def read_examples(
     sizes = [m.num_embeddings for m in model.modules() if isinstance(m, _EMBEDDINGS)]
     bound = min([BOUND, *sizes])
     for text in texts:
+        shown = text if len(text) <= 100 else f"{text[:97]}..."
         for part in re.split(r",(?![^\[]*\])", text):
             name, equals, rest = part.strip().rpartition("=")
             if equals and (not name.isidentifier() or name in named):
                 raise ArgumentError(
-                    f"--example {text}: expected NAME=SHAPE with each name once, got '{part}'"
+                    f"--example {shown}: expected NAME=SHAPE, each name once, got '{name[:80]}='"
                 )
-            tensor = _tensor(text, rest, bound, generator)
+            tensor = _tensor(shown, rest, bound, generator)
             if equals:
                 named[name] = tensor
             else:
@@ -92,7 +94,7 @@ def _tensor(text: str, part: str, bound: int, generator: torch.Generator) -> Ten
         )
     dtype = DTYPES[kind]
     sizes = [int(size) for size in shape[2].lower().split("x")]
-    if 0 in sizes or len(sizes) > 8 or torch.Size(sizes).numel() > 2**31:
+    if 0 in sizes or len(sizes) > 8 or math.prod(sizes) > 2**31:
         raise ArgumentError(
             f"--example {text}: expected at most 8 sizes from 1, and at most 2**31 elements"
         )

@@ -132,8 +132,8 @@ def _argument(text: str) -> tuple[str, Any]:
         raise ArgumentError(f"--arg {text}: expected name=value")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value  # a word is a string
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value  # a word is a string, and so is what is nested too deeply
 
 
 def _call(
@@ -231,7 +231,7 @@ def read_arguments(given: Sequence[str], document: str | None) -> dict[str, Any]
         except (ValueError, RecursionError) as error:
             raise ArgumentError(f"--arguments: expected a JSON object, got {error}") from None
         if not isinstance(found, dict):
-            raise ArgumentError(f"--arguments: expected a JSON object, got {document}")
+            raise ArgumentError(f"--arguments: expected a JSON object, got {document[:100]}")
     for text in given:
         name, value = _argument(text)
         if name in found:
