@@ -56,17 +56,14 @@ def read_examples(
     sizes = [m.num_embeddings for m in model.modules() if isinstance(m, _EMBEDDINGS)]
     bound = min([BOUND, *sizes])
     for text in texts:
-        if len(text) > 100 * QUOTED:
-            raise ArgumentError(
-                f"--example: expected at most {100 * QUOTED} letters, got {quote(text)}"
-            )
+        shown = text if len(text) <= QUOTED else quote(text)
         for part in re.split(r",(?![^\[]*\])", text):
             name, equals, rest = part.strip().rpartition("=")
             if equals and (not name.isidentifier() or name in named):
                 raise ArgumentError(
-                    f"--example {text}: expected NAME=SHAPE with each name once, got '{part}'"
+                    f"--example {shown}: expected NAME=SHAPE, each name once, got '{name[:80]}='"
                 )
-            tensor = _tensor(text, rest, bound, generator)
+            tensor = _tensor(shown, rest, bound, generator)
             if equals:
                 named[name] = tensor
             else:

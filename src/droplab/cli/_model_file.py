@@ -134,7 +134,7 @@ def _argument(text: str) -> tuple[str, Any]:
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return name, value  # a word is a string; what is nested too deeply is none of ours
+        return name, value  # a word is a string, and so is what is nested too deeply
 
 
 def _shown(text: str) -> str:
