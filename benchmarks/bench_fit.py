@@ -28,9 +28,9 @@ from _tutorials import TUTORIALS, train
 from droplab.data import Split, Splits
 from droplab.recipe import Recipe, load
 from droplab.results import EpochRow
-from droplab.sweep import Experiment, Observer, choose_plan, resolve, run
-from droplab.sweep import _run as driver
-from droplab.sweep._scoring import with_recipe
+from droplab.study import Experiment, Observer, choose_plan, resolve, run
+from droplab.study import _run as driver
+from droplab.study._scoring import with_recipe
 from droplab.train import (
     EpochResult,
     ExecutionPlan,
@@ -293,17 +293,18 @@ def _same_training(experiment: Experiment) -> None:
     splits: Any = experiment.splits
     train, validation = subset(splits.train, 256), splits.validation
     replica = experiment.replica(recipe.baseline, 0)
-    (ours,) = fit(
-        replica.model,
-        replica.optimizer,
-        replica.applied,
+    plan = ExecutionPlan(1, captured=True)
+    (epoch,) = fit(
+        Single(replica.model, replica.optimizer, replica.applied, plan),
         train,
         validation,
-        seed=0,
+        seeds=(0,),
         epochs=1,
         batch_size=recipe.batch_size,
-        plan=ExecutionPlan(1, captured=True),
+        plan=plan,
     )
+    ours = epoch.results[0]
+    assert ours is not None
     model = initial_model(_convolutions.net, 0)
     everything = torch.arange(len(train))
     orders = iter([batch_order(0, 1, len(train))])

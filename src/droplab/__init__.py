@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from droplab.report import render
     from droplab.results import RunResult
     from droplab.results import load as load_run
-    from droplab.sweep import run, sweep
+    from droplab.study import run, sweep
     from droplab.verdict import Verdict, judge
 
 __version__ = "0.1.0"
@@ -68,12 +68,12 @@ _HOMES = {
     "plan": "placement",
     "rates": "placement",
     "render": "report",
-    "run": "sweep",
+    "run": "study",
     "selftest": "ops",
     "set_rate": "placement",
     "sites": "placement",
     "source_patch": "placement",
-    "sweep": "sweep",
+    "sweep": "study",
 }
 
 __all__ = [

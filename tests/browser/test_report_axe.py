@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from droplab import sweep
+from droplab import study
 from droplab.recipe import load, override
 from droplab.report import render
 from droplab.verdict import judge
@@ -26,7 +26,7 @@ def report(tmp_path_factory) -> Path:
         load("digits"), {"epochs": 2, "seeds": [0, 1], "target.val_accuracy": ">= 0.9"}
     )
     rates = [p / 10 for p in range(1, 10)]
-    result = sweep.run(sweep.sweep_recipe(recipe, rates), place / "run")
+    result = study.run(study.sweep_recipe(recipe, rates), place / "run")
     page = place / "report.html"
     page.write_text(render(result, judge(result)), encoding="utf-8")
     return page

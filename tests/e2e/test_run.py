@@ -11,7 +11,7 @@ import time
 
 from droplab import results
 from droplab.recipe import load, override
-from droplab.sweep import run
+from droplab.study import run
 from droplab.train import ExecutionPlan
 
 SMALL = ("--seeds", "2", "--epochs", "3")

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, TestRow, scored_note
-from droplab.sweep import Observer, named
+from droplab.study import Observer, named
 from droplab.train import ExecutionPlan
 
 _PLANNING = "measuring how to train fastest"

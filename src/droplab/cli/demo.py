@@ -29,7 +29,7 @@ def command(out: Path) -> None:
     from droplab.cli.run import run_and_show
     from droplab.errors import DataError
     from droplab.recipe import load
-    from droplab.sweep import free_folder
+    from droplab.study import free_folder
 
     recipe = load("fashion-overfit")
     try:

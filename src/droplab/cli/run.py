@@ -155,7 +155,7 @@ def run_and_show(
     ):
         from droplab.cli._outcome import outcome, show
         from droplab.cli._watch import Watch
-        from droplab.sweep import default_folder, read_plan, run
+        from droplab.study import default_folder, read_plan, run
 
         if plan is not None:
             _check_plan_options(plan, resume=resume, device=device)

@@ -84,7 +84,7 @@ def command(
     named by their rates. Exit codes are those of `droplab run`.
     """
     from droplab.recipe import load, override
-    from droplab.sweep import parse_rates, sweep_recipe
+    from droplab.study import parse_rates, sweep_recipe
 
     values = parse_rates(rates)
     spec = load(recipe)

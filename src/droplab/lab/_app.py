@@ -118,7 +118,7 @@ class Lab:
         """Load what sweeps and masks need; it takes seconds, so not before the page is shown."""
         self._shown.wait()
         if not self._closing.wait(AFTER_PAGE):
-            for name in ("droplab.sweep", "droplab.lab._see_network"):
+            for name in ("droplab.study", "droplab.lab._see_network"):
                 importlib.import_module(name)
 
     def begin_close(self) -> None:

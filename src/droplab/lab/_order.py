@@ -105,7 +105,7 @@ def _sweep(recipe: Recipe, body: dict[str, Any]) -> Recipe:
             f"rates: expected at most {limits.ARMS} combinations, got more; take fewer rates, or "
             "fewer sites",
         )
-    from droplab.sweep import sweep_recipe
+    from droplab.study import sweep_recipe
 
     try:
         return sweep_recipe(recipe, rates, sites=named, independent=independent)

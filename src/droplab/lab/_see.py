@@ -197,7 +197,7 @@ def _trained(query: Mapping[str, str], recipe: str, seed: int, runs: Path | None
         raise ArgumentError(f"run: expected one that has finished seed {seed}, got {run}")
     arm = one_of(query, "arm", arms, arms[-1])
     from droplab.lab._see_network import Trained
-    from droplab.sweep._folders import weights_path_in
+    from droplab.study._folders import weights_path_in
 
     file = weights_path_in(runs / run, result.recipe, arm, seed, "last")
     return Trained(file, run, arm, result.recipe.epochs)

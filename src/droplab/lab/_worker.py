@@ -56,7 +56,7 @@ def main() -> None:
 def _train(tell: _Output, jobs: queue.Queue[dict[str, Any]]) -> None:
     from droplab.errors import DroplabError
     from droplab.recipe import loads
-    from droplab.sweep import run
+    from droplab.study import run
 
     job = jobs.get()
     try:
@@ -130,7 +130,7 @@ class _Output:
 
 def _teller(tell: _Output) -> Any:
     """Return an observer that tells of everything; made late, as its class needs torch."""
-    from droplab.sweep import Observer, named
+    from droplab.study import Observer, named
 
     class Teller(Observer):
         def __init__(self) -> None:

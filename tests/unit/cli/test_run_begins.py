@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from droplab.cli import run as run_command
 from droplab.cli import sweep as sweep_command
 from droplab.errors import RunError
-from droplab.sweep import Observer
+from droplab.study import Observer
 from droplab.train import ExecutionPlan
 
 
@@ -39,7 +39,7 @@ def begun(monkeypatch):
             observer.planning()
         raise RunError("here it ends")
 
-    monkeypatch.setattr("droplab.sweep.run", run)
+    monkeypatch.setattr("droplab.study.run", run)
     return seen
 
 

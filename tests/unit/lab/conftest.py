@@ -149,7 +149,7 @@ def events():
 @pytest.fixture(scope="session")
 def _real_run(tmp_path_factory):
     """A finished run of the digits, made once."""
-    from droplab.sweep import run
+    from droplab.study import run
     from droplab.train import ExecutionPlan
 
     folder = tmp_path_factory.mktemp("made") / "digits-made"

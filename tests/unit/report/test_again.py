@@ -12,7 +12,7 @@ from droplab.cli import run as run_command
 from droplab.cli import sweep as sweep_command
 from droplab.recipe import Arm, Recipe, load, override
 from droplab.report._again import command, command_of
-from droplab.sweep import sweep_recipe
+from droplab.study import sweep_recipe
 
 
 @pytest.fixture

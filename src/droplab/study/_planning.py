@@ -1,0 +1,166 @@
+"""Choosing how a run is executed, by measuring a few steps on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import perf_counter
+
+from droplab.data import Split
+from droplab.errors import ArgumentError
+from droplab.recipe import Arm, Recipe
+from droplab.study._experiment import Experiment
+from droplab.study._layout import choose_layout
+from droplab.study._planner import Planner, group_sizes
+from droplab.study._recording import why_eager
+from droplab.study._scoring import choose_scoring
+from droplab.study._stored_plans import plan_key, remember, remembered
+from droplab.study._trial import Trial
+from droplab.train import (
+    EagerStep,
+    ExecutionPlan,
+    OneByOne,
+    choose_device,
+    comparison_batches,
+    wait_for,
+    why_not_elementwise,
+    why_not_stacked,
+)
+
+
+def choose_plan(
+    experiment: Experiment,
+    arms: Sequence[Arm] = (),
+    *,
+    device: str | None = None,
+    again: bool = False,
+    on_measure: Callable[[], None] | None = None,
+) -> ExecutionPlan:
+    """Return the fastest execution plan for an experiment on this machine, scoring included.
+
+    How long that may take depends on how long training takes: what trains in seconds is not
+    measured at all. The plan is kept in the user's cache directory, and taken from there where
+    machine, versions, model, data and options are the same: two runs give the same bits.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms that are trained; all of them if empty.
+        device: "cpu" or "cuda"; None takes a CUDA device if there is one.
+        again: Measure even if a plan is kept, and keep the new one.
+        on_measure: Called before something is measured.
+
+    Raises:
+        ArgumentError: If there is no such device.
+    """
+    device, arms = choose_device(device), arms or experiment.recipe.arms
+    key = plan_key(experiment, arms, device)
+    kept = None if again else remembered(key)
+    if kept is not None and _still_fits(experiment, arms, kept):
+        return kept
+    if on_measure is not None:
+        on_measure()
+    planner = Planner(experiment, arms, device, lambda: why_alone(experiment, arms))
+    plan = planner.choose()
+    if not planner.at_once:
+        plan = choose_layout(experiment, arms, plan)
+    plan = choose_scoring(experiment, arms, plan)
+    remember(key, plan)
+    return plan
+
+
+def check_plan(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> None:
+    """Check that a model of somebody's own can be trained as a plan says.
+
+    Raises:
+        ArgumentError: If it cannot.
+    """
+    if experiment.is_known:
+        return
+    reason = why_alone(experiment, arms) if plan.group > 1 else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: it trains {plan.group} replicas together, and this model cannot be: {reason}; "
+            "take another plan, or none"
+        )
+    reason = why_eager(experiment, arms, together=plan.group > 1) if plan.captured else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: its steps are recorded, and those of this model may not be: {reason}; take "
+            "another plan, or none"
+        )
+
+
+def _still_fits(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan) -> bool:
+    """Whether a plan that was kept may be followed: memory suffices, and own code still allows it.
+
+    What a model of one's own calls may have changed since, so what was compared then is compared
+    again.
+    """
+    if plan.group > 1:
+        sizes = group_sizes(experiment, plan.group, beside=max(1, plan.workers), device=plan.device)
+        if not sizes or sizes[0] < plan.group:
+            return False
+    if experiment.is_known:
+        return True
+    if plan.group > 1 and why_alone(experiment, arms):
+        return False
+    return not plan.captured or not why_eager(experiment, arms, together=plan.group > 1)
+
+
+def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
+    """Return why replicas cannot be trained together; empty if they can.
+
+    A few batched steps of two seeds and two arms are compared with the direct ones: see
+    `droplab.train.disagreement`.
+    """
+    recipe, train = experiment.recipe, experiment.splits.train
+    if not isinstance(train, Split):
+        return "the data is streamed"
+    if not isinstance(experiment.splits.validation, Split):
+        return "the validation examples are streamed"
+    model = experiment.replica(arms[-1], recipe.seeds[0]).model
+    reason = why_not_elementwise(experiment.make_optimizer, model)
+    if reason:
+        return reason
+    seeds, pair = recipe.seeds[:2], _two_arms(arms)
+    population = experiment.population(pair, seeds)
+    replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]
+    members = [(each.model, each.optimizer, each.applied) for each in replicas]
+    direct = OneByOne(members, len(pair), partial(EagerStep, clip=recipe.clip))
+    batches = comparison_batches(train, seeds, recipe.batch_size)
+    with ExecutionPlan(1).active():
+        return why_not_stacked(direct, population, batches, recipe.clip)
+
+
+def _two_arms(arms: Sequence[Arm]) -> list[Arm]:
+    """The last arm, and another that may be in its group, if there is one."""
+    last = arms[-1]
+    others = [arm for arm in arms[:-1] if arm.kind == last.kind or arm.is_baseline]
+    return [*others[:1], last]
+
+
+def fit_budget(
+    experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan, budget: float
+) -> Recipe:
+    """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
+    recipe = experiment.recipe
+    with plan.active():
+        trial = Trial(experiment, arms, plan)
+        for _ in range(5):
+            trial.step()
+        began = perf_counter()
+        steps = max(1, min(200, max(20, experiment.steps_an_epoch)) // trial.members)
+        for _ in range(steps):
+            trial.step()
+        wait_for(plan.device)
+        training = (perf_counter() - began) / steps * experiment.steps_an_epoch
+        scoring = 0.0
+        for _ in range(2):  # the first time records
+            began = perf_counter()
+            trial.score(plan)
+            scoring = perf_counter() - began
+        epoch = (training + scoring) / trial.members
+    epoch /= max(1, plan.workers)
+    fitting = int(budget / (epoch * recipe.epochs * len(arms)))
+    return dataclasses.replace(recipe, seeds=recipe.seeds[: max(1, fitting)])

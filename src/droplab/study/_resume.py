@@ -1,0 +1,131 @@
+"""What a run that goes on must share with its beginning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from droplab.errors import RunError
+from droplab.recipe import Recipe, dumps, loads
+from droplab.results import RunStore
+from droplab.study._code import Code, code_of
+from droplab.study._experiment import Experiment
+
+_WORDS = ("name", "title", "story", "hints")
+_SHOWN, _LETTERS = 5, 80
+
+
+def own_recipe(store: RunStore, asked: Recipe) -> Recipe:
+    """Return the recipe that the run in `store` follows: `asked`, or its first seeds of a budget.
+
+    Raises:
+        RunError: If another recipe is asked for, naming what differs.
+    """
+    own, notes = loads(store.recipe_toml), store.notes()
+    if own.scheduler is not None and own.digest != store.digest:
+        raise RunError(
+            f"{store.folder}: was begun by an earlier version, which stepped {own.scheduler.name} "
+            "after every epoch and not after every step; begin the run anew, with "
+            "scheduler.every = 'epoch' to have it as it was"
+        )
+    if asked.digest == own.digest:
+        return own
+    first = dataclasses.replace(asked, seeds=asked.seeds[: len(own.seeds)])
+    # an earlier version did not keep which seeds a budget left away
+    known = json.loads(notes["budget"])["seeds"] if "budget" in notes else None
+    may = known == list(asked.seeds) if known is not None else "code" not in notes
+    if may and first.digest == own.digest:
+        return own
+    found = list(_differences(own, asked))
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    raise RunError(
+        f"{store.folder}: was begun with another recipe: {'; '.join(found[:_SHOWN])}{more}. Resume "
+        "it with what it began with, or begin a new run with another --out"
+    )
+
+
+def check_same_arms(store: RunStore, asked: Sequence[str] | None) -> None:
+    """Raise a RunError if other arms are asked for by name than the run has."""
+    own = list(dict.fromkeys(member.arm for member in store.members()))
+    if asked and set(asked) != set(own):
+        raise RunError(
+            f"{store.folder}: the run has the arms {_quoted(own)}, asked for {_quoted(asked)}. "
+            "Resume it without --arm, or begin a new run with another --out"
+        )
+
+
+def check_same_device(store: RunStore, own: str, asked: str | None) -> None:
+    """Raise a RunError if another device is asked for than the run began on."""
+    if asked is not None and asked != own:
+        raise RunError(
+            f"{store.folder}: the run began on the device {own}, asked for {asked}, where the bits "
+            "are others. Resume it without --device, or begin a new run with another --out"
+        )
+
+
+def check_same_data(store: RunStore, experiment: Experiment) -> None:
+    """Raise a RunError if the data is not what the run began on."""
+    recorded = json.loads(store.notes().get("data", "{}"))
+    if recorded.get("checksum") != experiment.dataset["checksum"]:
+        raise RunError(
+            f"{store.folder}: the run began on data with checksum {recorded.get('checksum')}, "
+            f"and {experiment.dataset['name']} now has {experiment.dataset['checksum']}; put the "
+            "old data back, or start a new run"
+        )
+    validated_on = experiment.splits.validated_on
+    if recorded.get("validated_on", validated_on) != validated_on:
+        raise RunError(
+            f"{store.folder}: the run began with validation on the {recorded['validated_on']} "
+            f"split, and would go on with the {validated_on} split; give data.validation as it was"
+        )
+
+
+def check_same_code(store: RunStore, experiment: Experiment, *, changed_code: bool) -> None:
+    """Raise a RunError if the code is not what the run began with, unless that is wanted.
+
+    A run that goes on with other code says so in its notes. One that an earlier version began has
+    nothing to compare with, and is compared from now on.
+    """
+    now, notes = code_of(experiment), store.notes()
+    changes = now.changes_since(Code.from_json(notes["code"])) if "code" in notes else []
+    if changes and not changed_code:
+        raise RunError(
+            f"{store.folder}: the code is not what the run began with: {'; '.join(changes)}. Half "
+            "of the rows would be of another model; undo the change, begin a new run with another "
+            "--out, or insist with --changed-code"
+        )
+    if changes:
+        earlier = [notes["changed code"]] if "changed code" in notes else []
+        store.set_note("changed code", "\n".join([*earlier, *changes]))
+    store.set_note("code", now.to_json())
+
+
+def _differences(own: Recipe, asked: Recipe) -> Iterator[str]:
+    before, now = (dict(_leaves(tomllib.loads(dumps(each)))) for each in (own, asked))
+    for key in [*before, *(key for key in now if key not in before)]:
+        old, new = before.get(key), now.get(key)
+        if old != new and key not in _WORDS:
+            yield f"{key}: the run has {_short(old)}, asked for {_short(new)}"
+
+
+def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested tables under a dotted key; arms go by their names."""
+    for key, value in table.items():
+        if key == "arms":
+            value = {arm["name"]: {"rates": {}, **arm} for arm in value}
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

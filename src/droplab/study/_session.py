@@ -1,0 +1,209 @@
+"""One driver at work on a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+from droplab.errors import RunError
+from droplab.results import RunStore, TestRow
+from droplab.study._experiment import Experiment
+from droplab.study._folders import weights_path
+from droplab.study._grouping import Group, stored_groups
+from droplab.study._observer import Observer
+from droplab.study._work import (
+    Done,
+    Event,
+    Failed,
+    Logged,
+    Measured,
+    StateChanged,
+    Stepped,
+    Task,
+    train_group,
+)
+from droplab.study._worker import work
+from droplab.study._worker_pool import ATTEMPTS, WorkerPool
+from droplab.train import ExecutionPlan, evaluate, is_out_of_memory, load_weights
+from droplab.verdict import choose
+
+
+@dataclasses.dataclass
+class Session:
+    """One driver at work on a run; it alone writes the store.
+
+    Groups of replicas are trained one after another in this process, or in `plan.workers` others at
+    a time. A replica that is trained by itself is a group of one.
+
+    Args:
+        experiment: What is trained.
+        store: The run.
+        plan: How.
+        log_every: Mini-batches whose mean loss is kept together; 0 for none.
+        observer: Told of everything as it happens.
+    """
+
+    experiment: Experiment
+    store: RunStore
+    plan: ExecutionPlan
+    log_every: int
+    observer: Observer
+
+    def __post_init__(self) -> None:
+        self._pool = WorkerPool[Task](work, self.plan.workers)
+        self._short_of_memory: set[Group] = set()
+
+    def train_all(self) -> None:
+        """Train every group that is not done, from where its last checkpoint left it.
+
+        A group for which memory does not suffice is halved, and so is the stored plan.
+
+        Raises:
+            RunError: If a worker failed or died twice, the loss of every replica became NaN, or
+                there is no memory for a single replica.
+        """
+        members = self.store.members()
+        open_ = {(m.arm, m.seed) for m in members if m.state in ("waiting", "running")}
+        groups = stored_groups(self.store.plan) or self._singles()
+        tasks = [self._task(group) for group in groups if open_.intersection(group.members)]
+        if self.plan.workers:
+            self._pool.run(tasks, arguments=self._begin, take=self.take, lost=self._again)
+        else:
+            self._train_here(tasks)
+        self._check_survivors()
+
+    def _singles(self) -> list[Group]:
+        """Seed by seed, all arms of a seed: what was cut short can be judged on whole seeds."""
+        recipe = self.experiment.recipe
+        there = {(member.arm, member.seed) for member in self.store.members()}
+        pairs = [(arm.name, seed) for seed in recipe.seeds for arm in recipe.arms]
+        return [Group((arm,), (seed,)) for arm, seed in pairs if (arm, seed) in there]
+
+    def _task(self, group: Group, attempt: int = 1) -> Task:
+        names = set(group.members)
+        members = tuple(m for m in self.store.members() if (m.arm, m.seed) in names)
+        rows = tuple(row for row in self.store.rows() if (row.arm, row.seed) in names)
+        task = Task(group, attempt, members, rows, None, self.log_every)
+        checkpoint = self.store.checkpoint(*(task.going_on or group.members)[0])
+        return dataclasses.replace(task, checkpoint=checkpoint)
+
+    def _train_here(self, tasks: list[Task]) -> None:
+        while tasks:
+            task = tasks.pop(0)
+            try:
+                train_group(
+                    self.experiment, self.plan, self.store.folder, task, partial(self.take, task)
+                )
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                tasks[:0] = self._halves(task.group)
+
+    def _begin(self, task: Task) -> tuple[Any, ...]:
+        return self.experiment, self.plan, self.store.folder, task
+
+    def take(self, task: Task, event: Event) -> bool:
+        """Write down what happened to a group; return whether it is done."""
+        match event:
+            case Stepped(steps):
+                self.observer.steps_done(task.group.members, steps)
+            case Logged(row):
+                self.observer.batches_logged(row.arm, row.seed, row.step, row.loss)
+            case Measured(rows, checkpoint, logged):
+                self.store.commit_epochs(rows, checkpoint, logged)
+                for row in rows:
+                    self.observer.epoch_done(row)
+            case StateChanged(arm, seed, state, message):
+                self.store.set_member_state(arm, seed, state, message)
+                if state == "nan":
+                    self.observer.diverged(arm, seed, message)
+            case Failed(_, True):
+                self._short_of_memory.add(task.group)
+            case Failed(trace, False):
+                self._fail(task, trace)
+            case Done():
+                return True
+        return False
+
+    def _again(self, task: Task, code: int | None) -> list[Task]:
+        if task.group in self._short_of_memory:
+            return self._halves(task.group)
+        if task.attempt >= ATTEMPTS:
+            raise RunError(
+                f"{self.experiment.recipe.name}: the worker of {_words(task.group)} died "
+                f"{task.attempt} times (exit code {code}); finished epochs are kept, look for a "
+                "lack of memory and resume"
+            )
+        return [self._task(task.group, task.attempt + 1)]
+
+    def _halves(self, group: Group) -> list[Task]:
+        """Divide a group in the stored plan."""
+        halves = group.halves()
+        if halves is None:
+            raise RunError(
+                f"{self.experiment.recipe.name}: not enough memory for {_words(group)} alone; "
+                "take a smaller batch or model"
+            )
+        stored = self.store.plan
+        groups: list[Group] = []
+        for known in stored_groups(stored):
+            groups += halves if known == group else (known,)
+        self.store.set_plan({**stored, "groups": [each.to_list() for each in groups]})
+        self.observer.group_halved(len(group.members), len(halves[0].members))
+        return [self._task(half) for half in halves]
+
+    def _fail(self, task: Task, trace: str) -> None:
+        # the whole traceback is for who looks into the run; people get its last line
+        for arm, seed in task.going_on:
+            self.store.set_member_state(arm, seed, "waiting", trace)
+        reason = trace.strip().splitlines()[-1]
+        whose = "its" if len(task.group.members) == 1 else "their"
+        raise RunError(
+            f"{self.experiment.recipe.name}: {_words(task.group)} failed in {whose} worker "
+            f"({reason}); finished epochs are kept"
+        )
+
+    def _check_survivors(self) -> None:
+        """Check, after training, that the loss of at least one replica stayed finite."""
+        members = self.store.members()
+        if members and all(member.state == "nan" for member in members):
+            first = members[0]
+            raise RunError(
+                f"{self.experiment.recipe.name}: no replica could be trained; arm '{first.arm}', "
+                f"seed {first.seed}: {first.message}"
+            )
+
+    def test(self) -> None:
+        """Measure the baseline and the chosen arm on the test split, once."""
+        recipe, split = self.experiment.recipe, self.experiment.splits.test
+        members = self.store.members()
+        if split is None or any(member.state in ("waiting", "running") for member in members):
+            return
+        trained = {member.arm for member in members}
+        baseline = recipe.baseline.name
+        if baseline not in trained or len(trained) < 2:
+            return
+        done = {(row.arm, row.seed) for row in self.store.tests()}
+        best = choose(self.store.rows(), recipe, members)
+        sound = {(member.arm, member.seed) for member in members if member.state == "done"}
+        for arm in (baseline, best) if best is not None else ():
+            for seed in recipe.seeds:
+                if (arm, seed) in done or (arm, seed) not in sound:
+                    continue
+                model = self.experiment.replica(
+                    recipe.arm(arm), seed, channels_last=self.plan.channels_last
+                ).model
+                load_weights(model, weights_path(self.store, recipe, arm, seed, "last"))
+                with self.plan.active():
+                    score = evaluate(model, split, batch_size=self.plan.score_batch)
+                row = TestRow(arm, seed, score.loss, score.accuracy, score.ece)
+                self.store.add_test_row(row)
+                self.observer.tested(row)
+
+
+def _words(group: Group) -> str:
+    arm, seed = group.members[0]
+    count = len(group.members)
+    one = f"arm '{arm}', seed {seed}"
+    return one if count == 1 else f"the {count} replicas from {one} on"

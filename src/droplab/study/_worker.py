@@ -1,0 +1,48 @@
+"""A group of replicas in a process of its own.
+
+On a few cores, groups beside each other can beat one process whose operations are divided among
+threads: nobody waits for anybody within a step, and a smaller group stays in its core's cache.
+"""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from droplab.data import Split
+from droplab.study._experiment import Experiment
+from droplab.study._work import Done, Failed, Task, train_group
+from droplab.study._worker_pool import begin_worker
+from droplab.train import ExecutionPlan, is_out_of_memory
+
+
+def can_send(experiment: Experiment) -> bool:
+    """Whether an experiment can be handed to another process.
+
+    What is defined in the caller's main module or inside a function cannot; and data that is
+    streamed stays with the driver.
+    """
+    splits = experiment.splits
+    if not isinstance(splits.train, Split) or not isinstance(splits.validation, Split):
+        return False
+    try:
+        sent = pickle.dumps((experiment.build, experiment.make_optimizer))
+    except Exception:  # whatever somebody's objects do when they are pickled
+        return False
+    return b"__main__" not in sent
+
+
+def work(
+    connection: Connection, experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task
+) -> None:
+    """Train one group and send what happens; the process ends when its driver does."""
+    begin_worker()
+    try:
+        train_group(experiment, plan, folder, task, connection.send)
+        connection.send(Done())
+    except BaseException as error:
+        connection.send(Failed(traceback.format_exc(), is_out_of_memory(error)))
+    finally:
+        connection.close()
