@@ -82,7 +82,7 @@ def load_checkpoint(executor: Executor, names: Sequence[Name], path: Path) -> in
     try:
         with safe_open(str(path), framework="pt") as file:
             about = file.metadata() or {}
-        if "members" not in about:  # of one replica, as versions before 0.2 wrote it
+        if "members" not in about:  # of one replica, as earlier versions wrote it
             one = {k: v[None] if k.startswith("model/") else v for k, v in tensors.items()}
             tensors, about = one, {**about, "members": json.dumps(names), "alive": "[true]"}
         there = [tuple(name) for name in json.loads(about["members"])]
