@@ -39,8 +39,8 @@ from droplab.train import (
     fit,
     initial_model,
     scored_examples,
-    usable_threads,
 )
+from droplab.train.timing import usable_threads
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
 """The ratio to reach, and the one to aim for."""

@@ -21,18 +21,20 @@ from droplab import placement
 from droplab.data import Split
 from droplab.train import (
     Batched,
-    CapturedStep,
     EagerStep,
     ExecutionPlan,
-    OneByOne,
     Population,
     Single,
-    comparison_batches,
     compiler,
-    disagreement,
     fit,
     initial_model,
     mask_key,
+)
+from droplab.train._capture import CapturedStep
+from droplab.train.agreement import (
+    OneByOne,
+    comparison_batches,
+    disagreement,
     why_not_elementwise,
     why_not_stacked,
 )

@@ -15,7 +15,6 @@ from droplab.train import (
     EagerStep,
     ExecutionPlan,
     Population,
-    PopulationStep,
     Single,
     batch_order,
     build_optimizer,
@@ -23,6 +22,7 @@ from droplab.train import (
     initial_model,
     mask_key,
 )
+from droplab.train._population_step import PopulationStep
 
 SEEDS = (0, 5)
 

@@ -13,7 +13,8 @@ from droplab.recipe import Arm
 from droplab.study._experiment import Experiment
 from droplab.study._trial import Trial
 from droplab.study._worker import can_send
-from droplab.train import Candidate, ExecutionPlan, fastest, time_turns, usable_threads
+from droplab.train import ExecutionPlan
+from droplab.train.timing import Candidate, fastest, time_turns, usable_threads
 
 _SECONDS = 0.4
 """About how long the layouts are compared, in turns."""

@@ -15,16 +15,11 @@ from droplab.study._grouping import Group, make_groups
 from droplab.study._recording import why_eager
 from droplab.study._trial import Trial, first_batch
 from droplab.study._worker import can_send
-from droplab.train import (
+from droplab.train import ExecutionPlan, UnsupportedError, compiler
+from droplab.train.memory import available_bytes, evaluation_bytes, is_out_of_memory, member_bytes
+from droplab.train.timing import (
     Candidate,
-    ExecutionPlan,
-    UnsupportedError,
-    available_bytes,
-    compiler,
-    evaluation_bytes,
     fastest,
-    is_out_of_memory,
-    member_bytes,
     own_seconds,
     plan_variants,
     time_turns,

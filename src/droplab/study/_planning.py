@@ -17,16 +17,14 @@ from droplab.study._recording import why_eager
 from droplab.study._scoring import choose_scoring
 from droplab.study._stored_plans import plan_key, remember, remembered
 from droplab.study._trial import Trial
-from droplab.train import (
-    EagerStep,
-    ExecutionPlan,
+from droplab.train import EagerStep, ExecutionPlan, choose_device
+from droplab.train.agreement import (
     OneByOne,
-    choose_device,
     comparison_batches,
-    wait_for,
     why_not_elementwise,
     why_not_stacked,
 )
+from droplab.train.timing import wait_for
 
 
 def choose_plan(

@@ -8,9 +8,8 @@ from functools import partial
 from droplab.data import Split
 from droplab.recipe import Arm
 from droplab.study._experiment import Experiment
-from droplab.train import (
-    EagerStep,
-    ExecutionPlan,
+from droplab.train import EagerStep, ExecutionPlan
+from droplab.train.agreement import (
     Member,
     OneByOne,
     comparison_batches,

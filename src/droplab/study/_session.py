@@ -25,7 +25,8 @@ from droplab.study._work import (
 )
 from droplab.study._worker import work
 from droplab.study._worker_pool import ATTEMPTS, WorkerPool
-from droplab.train import ExecutionPlan, evaluate, is_out_of_memory, load_weights
+from droplab.train import ExecutionPlan, evaluate, load_weights
+from droplab.train.memory import is_out_of_memory
 from droplab.verdict import choose
 
 

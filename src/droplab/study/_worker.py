@@ -15,7 +15,8 @@ from droplab.data import Split
 from droplab.study._experiment import Experiment
 from droplab.study._work import Done, Failed, Task, train_group
 from droplab.study._worker_pool import begin_worker
-from droplab.train import ExecutionPlan, is_out_of_memory
+from droplab.train import ExecutionPlan
+from droplab.train.memory import is_out_of_memory
 
 
 def can_send(experiment: Experiment) -> bool:

@@ -93,7 +93,7 @@ def fit(
     rates: RateOfStep | None = None,
     log_every: int = 0,
     on_log: Callable[[int, int, float], None] | None = None,
-    on_steps: Callable[[int], None] | None = None,
+    on_steps: Callable[[int], object] | None = None,
 ) -> Iterator[Epoch]:
     """Train all members of an executor and yield one `Epoch` after each epoch.
 
@@ -285,6 +285,6 @@ class _Log:
                 self._rows.clear()
 
 
-def _tell(on_steps: Callable[[int], None] | None, steps: int) -> None:
+def _tell(on_steps: Callable[[int], object] | None, steps: int) -> None:
     if on_steps is not None and steps:
         on_steps(steps)

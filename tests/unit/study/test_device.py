@@ -13,15 +13,9 @@ from droplab.recipe import load, override
 from droplab.study import _planner as planner
 from droplab.study import _planning as planning
 from droplab.study import choose_plan, resolve, run
-from droplab.train import (
-    Candidate,
-    ExecutionPlan,
-    Single,
-    choose_device,
-    plan_variants,
-    population_gradients,
-    time_turns,
-)
+from droplab.train import ExecutionPlan, Single, choose_device
+from droplab.train._population_step import population_gradients
+from droplab.train.timing import Candidate, plan_variants, time_turns
 
 
 @pytest.fixture

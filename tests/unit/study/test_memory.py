@@ -18,7 +18,8 @@ import torch
 from droplab.recipe import Arm, load, override
 from droplab.study import resolve, run
 from droplab.study._trial import first_batch
-from droplab.train import ExecutionPlan, evaluation_bytes, member_bytes
+from droplab.train import ExecutionPlan
+from droplab.train.memory import evaluation_bytes, member_bytes
 
 torch.set_num_threads(1)
 members, hidden, batch = int(sys.argv[1]), [int(sys.argv[2])] * 2, int(sys.argv[3])

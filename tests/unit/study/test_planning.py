@@ -77,7 +77,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(planner, "Trial", Trial)
     monkeypatch.setattr(planner, "time_turns", found.time_turns)
     monkeypatch.setattr(planner, "usable_threads", lambda: 2)
-    monkeypatch.setattr("droplab.train._execution.usable_threads", lambda: 2)
+    monkeypatch.setattr("droplab.train.timing.usable_threads", lambda: 2)
     monkeypatch.setattr(planner, "compiler", lambda: None)
     monkeypatch.setattr(planning, "why_alone", lambda *_: "")
     return found

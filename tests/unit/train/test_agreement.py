@@ -11,15 +11,9 @@ from torch import nn
 
 from droplab import placement
 from droplab.data import Split
-from droplab.train import (
-    CapturedStep,
-    OneByOne,
-    build_optimizer,
-    comparison_batches,
-    disagreement,
-    initial_model,
-    mask_key,
-)
+from droplab.train import build_optimizer, initial_model, mask_key
+from droplab.train._capture import CapturedStep
+from droplab.train.agreement import OneByOne, comparison_batches, disagreement
 
 SEEDS = (0, 1)
 

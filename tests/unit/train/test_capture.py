@@ -8,7 +8,8 @@ from torch import nn
 
 from droplab import placement
 from droplab.models import MLP
-from droplab.train import CapturedStep, EagerStep, build_optimizer, can_capture, compiler
+from droplab.train import EagerStep, build_optimizer, can_capture, compiler
+from droplab.train._capture import CapturedStep
 from droplab.train._optimizer import lie_together
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")

@@ -16,10 +16,10 @@ from droplab.train import (
     build_optimizer,
     load_checkpoint,
     load_weights,
-    optimizer_names,
     save_checkpoint,
     save_weights,
 )
+from droplab.train._optimizer import optimizer_names
 
 NAMES = [("none", 0)]
 

@@ -12,13 +12,8 @@ from torch import nn
 from droplab import placement
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import MLP
-from droplab.train import (
-    CapturedStep,
-    ExecutionPlan,
-    UnsupportedError,
-    build_optimizer,
-    compiler,
-)
+from droplab.train import ExecutionPlan, UnsupportedError, build_optimizer, compiler
+from droplab.train._capture import CapturedStep
 from droplab.train.compiled import _compiler
 from droplab.train.compiled._compiler import load
 

@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from droplab.errors import ArgumentError
-from droplab.train import (
-    Candidate,
-    ExecutionPlan,
-    _execution,
-    fastest,
-    plan_variants,
-    time_turns,
-)
+from droplab.train import ExecutionPlan, _execution
 from droplab.train._execution import flushes_denormals
+from droplab.train.timing import Candidate, fastest, plan_variants, time_turns
 
 
 def test_settings_are_given_back_even_after_an_error():

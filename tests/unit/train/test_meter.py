@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from droplab.train import Meter
+from droplab.train._meter import Meter
 
 
 def slow_ece(probabilities, targets, bins=15):

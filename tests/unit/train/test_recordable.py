@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from droplab import placement
-from droplab.train import CapturedStep, EagerStep, build_optimizer
-from droplab.train._recordable import why_not_recorded
+from droplab.train import EagerStep, build_optimizer
+from droplab.train._capture import CapturedStep
+from droplab.train.agreement._recordable import why_not_recorded
 from tests.unit.train.recordable_cases import (
     NOT_RECORDED,
     RECORDED,

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.train import Scheduler, scheduler_names
+from droplab.train import Scheduler
+from droplab.train._scheduler import scheduler_names
 
 
 @pytest.mark.parametrize("name", scheduler_names())

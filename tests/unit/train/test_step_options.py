@@ -15,11 +15,9 @@ from droplab.models import MLP
 from droplab.nn.schedules import early, late
 from droplab.train import (
     Batched,
-    CapturedStep,
     EagerStep,
     ExecutionPlan,
     Population,
-    PopulationStep,
     Scheduler,
     Single,
     _capture,
@@ -31,6 +29,8 @@ from droplab.train import (
     mask_key,
     save_checkpoint,
 )
+from droplab.train._capture import CapturedStep
+from droplab.train._population_step import PopulationStep
 
 SEEDS = (0, 5)
 SITES = ("fc1", "fc2", "fc3")

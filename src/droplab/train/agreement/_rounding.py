@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from droplab.train._agreement_members import Batch, Member
 from droplab.train._step import trained_parameters
 from droplab.train._streams import global_generators
+from droplab.train.agreement._members import Batch, Member
 
 _MARGIN = 30.0
 """How much more than the measured rounding another order of summation may make of it."""

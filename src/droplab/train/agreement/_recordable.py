@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from droplab.train._agreement import disagreement
-from droplab.train._agreement_members import Batch, Member, OneByOne, Stacked
 from droplab.train._capture import CapturedStep, can_record, traced_step
 from droplab.train._executor import eval_logits
 from droplab.train._population import Population
 from droplab.train._population_step import traced_population_step
-from droplab.train._python_state import changed, python_state
 from droplab.train._record import storage_of, trace
 from droplab.train._step import EagerStep, UnsupportedError, first_sentence
+from droplab.train.agreement._compare import disagreement
+from droplab.train.agreement._members import Batch, Member, OneByOne, Stacked
+from droplab.train.agreement._python_state import changed, python_state
 
 _STEPS = (0, 1, 1_000_003)
 """The steps at which forward is traced, each from another state."""

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from droplab.data import Split
 from droplab.errors import DroplabError
-from droplab.train._agreement_members import VALUE, Batch, Compared, Key, OneByOne, Stacked
-from droplab.train._agreement_rounding import StepRounding, gap, nudge, nudged, within
 from droplab.train._population import Population
 from droplab.train._step import UnsupportedError, first_sentence
 from droplab.train._streams import batch_order
+from droplab.train.agreement._members import VALUE, Batch, Compared, Key, OneByOne, Stacked
+from droplab.train.agreement._rounding import StepRounding, gap, nudge, nudged, within
 
 _STEPS = 4
 """Steps that are compared: of those that are recorded, the first one runs as it is."""
