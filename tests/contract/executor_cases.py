@@ -307,8 +307,11 @@ FUNCTIONS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "own norms": Normed,
     "Lion": Lion,
 }
+EPSILONS = {
+    "Adagrad": {"eps": 1e-6}
+}  # with torch's 1e-10 it makes steps of rounding, before a norm
 NAMES = {
-    name: partial(by_name, name)
+    name: partial(by_name, name, **EPSILONS.get(name, {}))
     for name in optimizer_names()
     if name not in ("Muon",)  # takes matrices alone, so no model with a bias
 }

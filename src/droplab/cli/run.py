@@ -137,7 +137,7 @@ def run_and_show(
     from rich.markup import escape
 
     console = Console(stderr=as_json)
-    names = [arm.name for arm in recipe.arms if not arms or arm.name in arms]
+    names = [arm.name for arm in recipe.selected(arms)]
     silent = quiet or as_json
     if not silent:
         # before torch is imported, let alone data loaded or steps measured

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated
 
 from pydantic import AfterValidator
 
-from droplab.errors import RecipeError, nearest
+from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._spec import spec
@@ -134,6 +135,19 @@ class Recipe:
         count, nor does the order of keys or the spelling of a number (1 and 1.0).
         """
         return digest(self)
+
+    def selected(self, names: Sequence[str] | None) -> tuple[Arm, ...]:
+        """Return the arms that are asked for by name, in the recipe's order; all if none is.
+
+        Raises:
+            RecipeError: If a name is not an arm.
+        """
+        for name in names or ():
+            if name not in (known := [arm.name for arm in self.arms]):
+                raise RecipeError(
+                    f"arm: expected an arm of {self.name}, got {quote(name)}{nearest(name, known)}"
+                )
+        return tuple(arm for arm in self.arms if not names or arm.name in names)
 
     def arm(self, name: str) -> Arm:
         """Return the arm called `name`.

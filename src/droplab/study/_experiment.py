@@ -10,7 +10,7 @@ from torch import nn
 
 from droplab import data, models, placement
 from droplab.data import Splits
-from droplab.errors import ArgumentError, RecipeError, nearest
+from droplab.errors import ArgumentError, RecipeError
 from droplab.placement import Applied, Plan
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
 from droplab.train import (
@@ -283,20 +283,3 @@ def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:
     used = {site for rates in chosen.values() for site in rates}
     order = [site.name for site in placement.sites(model) if site.name in used]
     return {arm: {site: own.get(site, 0.0) for site in order} for arm, own in chosen.items()}
-
-
-def select(recipe: Recipe, arms: Sequence[str] | None) -> tuple[Arm, ...]:
-    """Return the arms of a recipe that were asked for by name, in the recipe's order.
-
-    Raises:
-        RecipeError: If a name is not an arm.
-    """
-    if not arms:
-        return recipe.arms
-    names = [arm.name for arm in recipe.arms]
-    for name in arms:
-        if name not in names:
-            raise RecipeError(
-                f"arm: expected an arm of {recipe.name}, got {name!r}{nearest(name, names)}"
-            )
-    return tuple(arm for arm in recipe.arms if arm.name in arms)

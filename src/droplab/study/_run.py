@@ -14,7 +14,7 @@ from droplab.recipe import Arm, Recipe, dumps
 from droplab.results import RunResult, RunStore
 from droplab.study._code import code_of
 from droplab.study._describe import class_counts, own_dropout
-from droplab.study._experiment import Experiment, resolve, select
+from droplab.study._experiment import Experiment, resolve
 from droplab.study._folders import default_folder
 from droplab.study._grouping import make_groups
 from droplab.study._observer import Observer
@@ -93,7 +93,7 @@ def run(
         1
     """
     observer = observer or Observer()
-    select(recipe, arms)  # a wrong name is told before data is fetched
+    recipe.selected(arms)  # a wrong name is told before data is fetched
     return run_experiment(
         resolve(recipe, progress=observer.data_progress),
         out,
@@ -130,7 +130,7 @@ def run_experiment(
     for note in experiment.splits.notes:
         observer.noted(note)
     recipe = experiment.recipe
-    chosen = select(recipe, arms)
+    chosen = recipe.selected(arms)
     folder = Path(out) if out is not None else default_folder(recipe, existing=resume)
     if resume:
         store = RunStore.open_for_resume(folder)

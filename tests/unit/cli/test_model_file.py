@@ -208,7 +208,7 @@ def test_arguments_come_one_by_one_or_as_one_document():
     assert read_arguments([f"deep={deep}"], None) == {"deep": deep}
     with pytest.raises(ArgumentError, match="expected a JSON object"):
         read_arguments([], deep)
-    with pytest.raises(ArgumentError, match="'p' is given twice"):
+    with pytest.raises(ArgumentError, match="--arg p=1: given twice"):
         read_arguments(["p=1"], '{"p": 2}')
 
 

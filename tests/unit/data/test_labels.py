@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from droplab.data._labels import MOST_CLASSES, class_numbers, whole_numbers
+from droplab.data._labels import class_numbers, whole_numbers
 from droplab.errors import DataError
+from droplab.limits import CLASSES
 
 DTYPES = [
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -47,7 +48,7 @@ def test_the_very_numbers_or_a_sentence(
     wanted = [n.item() for n in array]
     whole = [int(n) for n in wanted if np.isfinite(n) and n == int(n)]
     sound = len(whole) == len(wanted) and len(set(whole)) >= 2
-    sound = sound and min(whole) >= 0 and max(whole) < (named or MOST_CLASSES)
+    sound = sound and min(whole) >= 0 and max(whole) < (named or CLASSES)
     if not (sound and (named or min(whole) == 0)):
         with pytest.raises(DataError, match=r"^y: expected.{0,300}$"):
             class_numbers([array], NAMES[:named], where=["y"])

@@ -159,12 +159,6 @@ def test_a_network_without_convolutions_is_not_measured(monkeypatch):
     assert choose_layout(found, found.recipe.arms, USUAL) == USUAL
 
 
-def test_a_short_run_is_not_measured(monkeypatch):
-    monkeypatch.delattr(_layout, "in_turns")
-    found = experiment()
-    assert choose_layout(found, found.recipe.arms, USUAL) == USUAL
-
-
 def test_a_group_has_no_such_layout():
     with pytest.raises(ArgumentError, match="expected replicas by themselves, got a group of 2"):
         ExecutionPlan(1, group=2, channels_last=True)

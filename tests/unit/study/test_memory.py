@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from droplab.recipe import load, override
-from droplab.study import _planning, _trial, resolve
+from droplab.study import _planner, _trial, resolve
 
 SCRIPT = """
 import dataclasses, sys
@@ -83,10 +83,10 @@ def test_groups_are_as_large_as_the_memory_allows(monkeypatch):
     experiment = resolve(override(load("digits"), {"seeds": list(range(8))}))
     replica = experiment.replica(experiment.recipe.baseline, 0)
     example = (replica.model, *_trial.first_batch(experiment))
-    each, common = _planning.member_bytes(*example), _planning.evaluation_bytes(*example)
+    each, common = _planner.member_bytes(*example), _planner.evaluation_bytes(*example)
     for room, sizes in ((5, [5]), (1, []), (0, []), (1000, [32, 16, 8])):
         free = common + room * each + each // 2
-        monkeypatch.setattr(_planning, "available_bytes", lambda device, free=free: free)
-        assert _planning._sizes(experiment, 32) == sizes
-    monkeypatch.setattr(_planning, "available_bytes", lambda device: 0)
-    assert _planning._sizes(experiment, 32) == []
+        monkeypatch.setattr(_planner, "available_bytes", lambda device, free=free: free)
+        assert _planner.group_sizes(experiment, 32) == sizes
+    monkeypatch.setattr(_planner, "available_bytes", lambda device: 0)
+    assert _planner.group_sizes(experiment, 32) == []

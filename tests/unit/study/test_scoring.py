@@ -126,6 +126,7 @@ def test_a_run_of_an_earlier_version_goes_on_scoring_all_examples(tmp_path, monk
         assert plan.pop("score_batch") == EVAL_BATCH
         connection.execute("UPDATE run SET value = ? WHERE name = 'plan'", (json.dumps(plan),))
         connection.execute("DELETE FROM epochs")
+        connection.execute("DELETE FROM run WHERE name = 'checksum'")
         connection.execute("UPDATE members SET state='waiting', epochs_done=0, checkpoint=NULL")
     connection.close()
     resumed = run(tiny(), tmp_path / "old", resume=True)

@@ -218,7 +218,7 @@ def test_a_plan_that_does_not_fit_is_one_sentence(monkeypatch, text, message):
 def test_a_plan_is_written_whole_or_not_at_all(monkeypatch):
     path = Path("plan.json")
     write_plan(path, TOGETHER)
-    monkeypatch.setattr(json, "dump", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(json, "dumps", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_plan(path, ExecutionPlan(2))
     assert read_plan(path, replicas=8) == TOGETHER

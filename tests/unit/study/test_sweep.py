@@ -277,7 +277,6 @@ def test_what_is_odd_about_the_data_is_stored_and_told():
     assert json.loads(found.run.notes["data"])["notes"] == told
     assert told[0] in found.verdict.caveats
     assert found.run.plan["group"] == 1
-    assert found.run.plan["reason"] == "the validation examples are streamed"
 
 
 def test_the_data_of_the_caller_is_not_called_a_test_split():
