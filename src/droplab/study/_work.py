@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-import torch
-
 from droplab.results import BatchRow, EpochRow, Member, State
 from droplab.study._experiment import Experiment
 from droplab.study._folders import checkpoint_name, weights_path_in
@@ -211,9 +209,10 @@ class _Work:
         self._logged.clear()
 
     def _remember(self, member: int) -> None:
-        with torch.no_grad():
-            for name, tensor in self._executor.tensors().items():
-                self._best_weights[name][member].copy_(tensor[member])
+        for name, tensor in self._executor.tensors().items():
+            if self._best_weights[name].shape != tensor.shape:  # a buffer that grows
+                self._best_weights[name] = tensor.clone()
+            self._best_weights[name][member].copy_(tensor[member])
 
     def _checkpoint(self, epoch: int) -> str:
         for member in sorted(self._improved):

@@ -87,12 +87,7 @@ def load_checkpoint(executor: Executor, names: Sequence[Name], path: Path) -> in
             tensors, about = one, {**about, "members": json.dumps(names), "alive": "[true]"}
         there = [tuple(name) for name in json.loads(about["members"])]
         rows = torch.tensor([there.index(tuple(name)) for name in names])
-        with torch.no_grad():
-            for name, tensor in executor.tensors().items():
-                stored = tensors[f"model/{name}"][rows]
-                if stored.shape != tensor.shape:
-                    raise ValueError(f"{name} has shape {tuple(stored.shape)} in it")
-                tensor.copy_(stored)
+        executor.restore({name: tensors[f"model/{name}"][rows] for name in executor.tensors()})
         state: dict[int, dict[str, Any]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer/"):

@@ -94,6 +94,22 @@ class Executor(ABC):
     def tensors(self) -> dict[str, Tensor]:
         """Return parameters and buffers by name, each (K, ...), to be read and changed in place."""
 
+    def restore(self, stored: Mapping[str, Tensor]) -> None:
+        """Give parameters and buffers the values that `tensors` returned at another time.
+
+        Raises:
+            ValueError: If one has another shape.
+        """
+        with torch.no_grad():
+            for name, tensor in self.tensors().items():
+                if stored[name].shape == tensor.shape:
+                    tensor.copy_(stored[name])
+                else:
+                    self._reshape(name, stored[name])
+
+    def _reshape(self, name: str, value: Tensor) -> None:
+        raise ValueError(f"{name} has shape {tuple(value.shape)} in it")
+
     @abstractmethod
     def freeze(self, member: int) -> None:
         """Take a member out; the others go on as if it were not there."""
@@ -165,6 +181,15 @@ class Single(Executor):
         """Return views of the model's own tensors."""
         named = [*self.model.named_parameters(), *self.model.named_buffers()]
         return {name: tensor.detach()[None] for name, tensor in named}
+
+    def _reshape(self, name: str, value: Tensor) -> None:
+        path, _, leaf = name.rpartition(".")
+        buffers = self.model.get_submodule(path)._buffers
+        if leaf not in buffers:
+            super()._reshape(name, value)
+        buffers[leaf] = value[0].to(
+            self._device
+        )  # observers of quantisation grow theirs as they go
 
     def freeze(self, member: int) -> None:
         """Note that the replica is not trained any more."""

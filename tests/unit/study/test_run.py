@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+import droplab
 from droplab import results
 from droplab.errors import ArgumentError, DroplabError, PlacementError, RecipeError, RunError
 from droplab.recipe import Arm, load, override
@@ -212,3 +214,48 @@ def test_changed_data_is_not_trained_on_after_resuming(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "resolve", other)
     with pytest.raises(RunError, match="checksum"):
         run(tiny(), tmp_path / "run", resume=True)
+
+
+class Grows(nn.Module):
+    """A buffer gets its size from the first batch, as that of a quantisation observer does."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 3)
+        self.register_buffer("largest", torch.empty(0))
+
+    def forward(self, x):
+        seen = x.detach().abs().amax(0)
+        if self.training:
+            with torch.no_grad():
+                if not len(self.largest):
+                    self.largest.resize_(seen.shape)
+                    self.largest.zero_()
+                self.largest.copy_(torch.maximum(self.largest, seen))
+        return self.inner(x)
+
+    def _load_from_state_dict(self, state, prefix, *others):
+        self.largest = torch.empty_like(state[f"{prefix}largest"])
+        super()._load_from_state_dict(state, prefix, *others)
+
+
+def test_a_buffer_that_grows_is_kept_and_read_again(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 8, generator=generator)
+    targets = torch.randint(0, 3, (60,), generator=generator)
+
+    def sweep(out, **options):
+        return droplab.sweep(
+            Grows,
+            *((inputs[:40], targets[:40]), (inputs[40:], targets[40:])),
+            **{"rates": [0.5], "seeds": 1, "epochs": 4, "batch_size": 10, "out": out, **options},
+            sites=["inner"],
+        )
+
+    whole = sweep(tmp_path / "whole")
+    assert whole.model.largest.shape == (8,)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path / "part", observer=Stop(2))
+    resumed = sweep(tmp_path / "part", resume=True)
+    losses = [[row.val_loss for row in found.run.rows] for found in (whole, resumed)]
+    assert losses[0] == losses[1]
