@@ -17,6 +17,7 @@ from droplab.data._labels import name_classes, whole_numbers
 from droplab.data._memory import as_split
 from droplab.data.dataset import content_checksum
 from droplab.errors import ArgumentError, DataError
+from droplab.limits import USUAL_SEEDS
 from droplab.models import check_module
 from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
 from droplab.recipe.target import Metric
@@ -80,7 +81,7 @@ def sweep(
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
-    seeds: int | Sequence[int] = 8,
+    seeds: int | Sequence[int] = USUAL_SEEDS,
     epochs: int = 10,
     batch_size: int = 64,
     optimizer: str | MakeOptimizer = "Adam",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from droplab.ops import mask_key
 from droplab.train._agreement import (
     OneByOne,
     Stacked,
@@ -53,7 +54,6 @@ from droplab.train._streams import (
     batch_order,
     global_generators,
     initial_model,
-    mask_key,
     scored_examples,
 )
 from droplab.train.compiled import compiler
