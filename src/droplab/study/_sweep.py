@@ -189,6 +189,7 @@ def sweep(
         plan=execution,
         device=device,
         observer=observer,
+        command="droplab.sweep(...)",
     )
     verdict = judge(result)
     arm = verdict.best.arm if verdict.best is not None else recipe.baseline.name
