@@ -20,7 +20,7 @@ from droplab.errors import ArgumentError, DataError
 from droplab.limits import USUAL_SEEDS
 from droplab.models import check_module
 from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
-from droplab.recipe.target import Metric
+from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.study._design import best_rates, check_rates, parse_rates, sweep_arms
 from droplab.study._experiment import BuildOptimizer, assemble
@@ -87,7 +87,7 @@ def sweep(
     optimizer: str | MakeOptimizer = "Adam",
     clip: float | None = None,
     scheduler: SchedulerSpec | None = None,
-    primary: Metric = "val_loss",
+    primary: MetricName = "val_loss",
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
