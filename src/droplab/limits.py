@@ -33,6 +33,9 @@ INTEGER = 2**63
 SEEDS = 10_000
 """Seeds of one recipe."""
 
+USUAL_SEEDS = 8
+"""Seeds of an experiment that does not say how many."""
+
 ARMS = 10_000
 """Arms of one recipe."""
 

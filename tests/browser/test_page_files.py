@@ -12,7 +12,6 @@ import pytest
 
 import droplab.lab
 from droplab.report._theme import DARK, GROUND_DARK, GROUND_LIGHT, LIGHT
-from droplab.verdict import METRICS
 
 PAGE = Path(droplab.lab.__file__).parent / "page"
 SENT = (".html", ".css", ".js", ".svg")
@@ -88,18 +87,3 @@ def test_the_colours_are_the_reports(ground, colours, part):
     shown = dict(re.findall(r"--(\w+):(#[0-9a-f]+)", block))
     wanted = {**ground, **{f"c{place}": colour for place, colour in enumerate(colours)}}
     assert {name: shown.get(name) for name in wanted} == wanted
-
-
-def test_every_metric_has_its_name():
-    text = (PAGE / "metrics.js").read_text(encoding="utf-8")
-    found = re.findall(
-        r'^  (\w+): \{ label: "([^"]+)", fraction: (\w+), higher: (\w+) \}', text, re.MULTILINE
-    )
-    assert {name: tuple(rest) for name, *rest in found} == {
-        metric.name: (
-            metric.label,
-            str(metric.fraction).lower(),
-            str(metric.higher_is_better).lower(),
-        )
-        for metric in METRICS.values()
-    }

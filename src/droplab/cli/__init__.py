@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import sys
 import tempfile
 import traceback
@@ -63,8 +64,15 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="droplab")
-def group() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is decided and written.")
+def group(verbose: bool) -> None:
     """Dropout, done right: controlled experiments with PyTorch classifiers."""
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logger = logging.getLogger("droplab")
+        logger.handlers[:] = [handler]  # one, however often a process calls this
+        logger.setLevel(logging.DEBUG)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

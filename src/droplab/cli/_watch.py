@@ -21,7 +21,7 @@ from rich.status import Status
 from rich.table import Table
 
 from droplab.recipe import Recipe
-from droplab.results import EpochRow, TestRow, scored_note
+from droplab.results import EpochRow, TestRow, plan_sentence, scored_note
 from droplab.study import Observer, named
 from droplab.train import ExecutionPlan
 
@@ -123,26 +123,12 @@ class Watch(Observer):
                 f"this run has the seeds {', '.join(map(str, recipe.seeds))}",
                 highlight=False,
             )
-        form = "recorded and replayed" if plan.captured else "eager"
-        if plan.eager_reason:
-            form += f" ({plan.eager_reason})"
-        if plan.compiled:
-            form = "recorded and compiled"
-        threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
-        where = threads if plan.device == "cpu" else f"on {plan.device}"
-        how = f"replicas together in groups of up to {plan.group}"
-        if plan.workers:
-            how += f", {plan.workers} groups at a time, each in a worker process"
-        if plan.group == 1:
-            alone = "replicas one by one"
-            if plan.workers:
-                alone = f"replicas alone, in {plan.workers} worker processes"
-            how = alone + (f": {plan.reason}" if plan.reason else "")
+        stored = plan.to_dict()
+        said = (plan_sentence(stored), scored_note(stored), f"run folder: {folder}")
         self._console.print(
-            f"steps {form}, {where}, matmul '{plan.matmul}'\n{how}\n"
-            + (f"{scored}\n" if (scored := scored_note(plan.to_dict())) else "")
-            + f"run folder: {folder}",
+            "\n".join(filter(None, said)),
             highlight=False,
+            markup=False,  # a reason may quote somebody's own code
             soft_wrap=True,
         )
         if self._console.is_terminal:

@@ -155,6 +155,7 @@ def run_and_show(
     ):
         from droplab.cli._outcome import outcome, show
         from droplab.cli._watch import Watch
+        from droplab.cli._words import command_line
         from droplab.study import default_folder, read_plan, run
 
         if plan is not None:
@@ -179,6 +180,7 @@ def run_and_show(
                     device=device,
                     log_every=log_every,
                     observer=watch,
+                    command=command_line(),
                 )
         except KeyboardInterrupt:
             click.echo(

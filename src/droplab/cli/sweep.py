@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from droplab.cli.run import PLAN_HELP, TARGET_MISSED, parse_seeds, parse_time, run_and_show
-
-DEFAULT_SEEDS = 8
+from droplab.limits import USUAL_SEEDS
 
 
 @click.command("sweep")
@@ -31,7 +30,7 @@ DEFAULT_SEEDS = 8
 @click.option(
     "--seeds",
     help="How many seeds ('4': the recipe's first four), or which ('0,1,7') "
-    f"[default: the recipe's, at least {DEFAULT_SEEDS}].",
+    f"[default: the recipe's, at least {USUAL_SEEDS}].",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the recipe's.")
 @click.option(
@@ -91,7 +90,7 @@ def command(
     changes: dict[str, Any] = {}
     if epochs is not None:
         changes["epochs"] = epochs
-    count = seeds if seeds is not None else str(max(DEFAULT_SEEDS, len(spec.seeds)))
+    count = seeds if seeds is not None else str(max(USUAL_SEEDS, len(spec.seeds)))
     changes["seeds"] = parse_seeds(count, spec.seeds)
     chosen = [part.strip() for part in sites.split(",") if part.strip()] if sites else None
     spec = sweep_recipe(

@@ -34,6 +34,7 @@ from droplab.lab._process import Start, WorkerProcess
 from droplab.lab._recipes import listing
 from droplab.lab._shelf import ID
 from droplab.lab._stream import stream
+from droplab.recipe import METRICS
 
 VIEWS = ("/", "/experiment", "/sweep", "/see", "/doctor", "/practice", "/runs")
 """The addresses of the page's views; all are the same page."""
@@ -135,6 +136,7 @@ class Lab:
             ("/runs/{id}/report", self.report),
             ("/static/{name:path}", self.static),
             ("/favicon.ico", self.no_icon),
+            ("/api/metrics", self.metrics),
             ("/api/recipes", self.recipes),
             ("/api/runs", self.list_runs),
             ("/api/runs/{id}", self.run),
@@ -173,6 +175,19 @@ class Lab:
     async def no_icon(self, request: Request) -> Response:
         """Browsers ask for it; the page has its own."""
         return Response(status_code=204)
+
+    async def metrics(self, request: Request) -> Response:
+        """Return what the metrics are called, their units, and which way is better."""
+        return answer(
+            {
+                each.name: {
+                    "label": each.label,
+                    "unit": each.unit,
+                    "higher": each.higher_is_better,
+                }
+                for each in METRICS.values()
+            }
+        )
 
     async def recipes(self, request: Request) -> Response:
         """Return the built-in recipes and the limits."""

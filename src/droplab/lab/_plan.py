@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from droplab import results
 from droplab.recipe import Recipe
 from droplab.results import scored_note
 
@@ -17,20 +18,7 @@ def plan_sentence(recipe: Recipe, plan: Mapping[str, Any]) -> str:
         >>> plan_sentence(load("digits"), {})
         '4 arms x 8 seeds x 60 epochs.'
         >>> plan_sentence(load("digits"), {"group": 32, "threads": 2})
-        '4 arms x 8 seeds x 60 epochs, up to 32 replicas together, on 2 threads.'
+        '4 arms x 8 seeds x 60 epochs. Steps eager, 2 threads; up to 32 replicas together.'
     """
-    text = f"{len(recipe.arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs"
-    if not plan:
-        return f"{text}."
-    if plan.get("group", 1) > 1:
-        text += f", up to {plan['group']} replicas together"
-    elif plan.get("workers", 0):
-        text += f", replicas alone, {plan['workers']} at a time"
-    else:
-        text += ", replicas one by one"
-    if not plan.get("workers", 0):
-        threads = plan.get("threads", 1)
-        text += ", on 1 thread" if threads == 1 else f", on {threads} threads"
-    reason = plan.get("reason", "")
-    sentences = [f"{text}.", f"Why: {reason}." if reason else "", scored_note(plan)]
-    return " ".join(filter(None, sentences))
+    text = f"{len(recipe.arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs."
+    return " ".join(filter(None, [text, results.plan_sentence(plan), scored_note(plan)]))

@@ -7,7 +7,7 @@ from typing import Any
 
 from droplab.errors import DroplabError
 from droplab.results import RunResult
-from droplab.verdict import METRICS, TONES, ArmVerdict, Metric, Verdict, judge
+from droplab.verdict import METRICS, TONES, ArmVerdict, Verdict, WrittenMetric, judge
 
 
 def judged(result: RunResult) -> Verdict | None:
@@ -56,7 +56,7 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _cell(metric: Metric, arm: ArmVerdict) -> dict[str, Any]:
+def _cell(metric: WrittenMetric, arm: ArmVerdict) -> dict[str, Any]:
     found, difference = arm.metrics[metric.name], arm.differences.get(metric.name)
     cell: dict[str, Any] = {
         "metric": metric.name,

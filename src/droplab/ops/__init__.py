@@ -16,7 +16,7 @@ from droplab.ops._dropout import dropout
 from droplab.ops._embedding import embedding_dropout
 from droplab.ops._frozen import frozen_masks, masks_are_frozen
 from droplab.ops._gaussian import gaussian_dropout, gaussian_noise
-from droplab.ops._keys import make_key
+from droplab.ops._keys import make_key, mask_key
 from droplab.ops._layer_key import draw_layer_key, next_key
 from droplab.ops._locked import locked_dropout
 from droplab.ops._multi_sample import multi_sample_dropout
@@ -46,6 +46,7 @@ __all__ = [
     "keep_mask",
     "locked_dropout",
     "make_key",
+    "mask_key",
     "masks_are_frozen",
     "multi_sample_dropout",
     "next_key",

@@ -104,7 +104,7 @@ def draw_key(site: str = "") -> Tensor:
     """Return a key from torch's default CPU generator, or the frozen one."""
     base = frozen_base()
     if base is not None:
-        return torch.tensor([_stream(base, site), rank() << CALL_BITS], device="cpu")
+        return torch.tensor([mask_key(base, site), rank() << CALL_BITS], device="cpu")
     key = torch.randint(CALL_LIMIT, (2,), device="cpu")
     number = rank()
     if number:
@@ -123,7 +123,7 @@ def _seeded(seed: int, call: int | Tensor, site: str) -> Tensor:
             )
         if is_plain():
             index = 0 if frozen_base() is not None else index
-            words = [_stream(seed, site), index + (rank() << CALL_BITS)]
+            words = [mask_key(seed, site), index + (rank() << CALL_BITS)]
             return torch.tensor(words, dtype=torch.int64, device="cpu")
         call = torch.tensor(index, dtype=torch.int64, device="cpu")
     elif call.dtype != torch.int64:
@@ -132,7 +132,8 @@ def _seeded(seed: int, call: int | Tensor, site: str) -> Tensor:
 
 
 @lru_cache(maxsize=4096)
-def _stream(seed: int, site: str) -> int:
+def mask_key(seed: int, site: str) -> int:
+    """Return the stream key of the masks at `site`: the same in every arm of an experiment."""
     return stream_key(seed, f"mask/{site}")
 
 
@@ -140,7 +141,7 @@ def _seeded_key(seed: int, call: Tensor, site: str) -> Tensor:
     frozen = frozen_base() is not None
     second = torch.zeros_like(call) if frozen else call & (CALL_LIMIT - 1)
     second = second + (rank() << CALL_BITS)
-    return torch.stack((torch.full_like(call, _stream(seed, site)), second), dim=-1)
+    return torch.stack((torch.full_like(call, mask_key(seed, site)), second), dim=-1)
 
 
 def _seeded_key_vmap(info, in_dims, seed, call, site):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from droplab.recipe._metrics import METRICS, TEST_METRICS, Metric
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
 from droplab.recipe.specs import FORMATS, Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
-from droplab.recipe.target import METRICS, Condition, Target
+from droplab.recipe.target import Condition, Target
 
 __all__ = [
     "DEFAULT_SEEDS",
     "FORMATS",
     "METRICS",
     "SCORE_TRAIN",
+    "TEST_METRICS",
     "Arm",
     "Condition",
     "DataSpec",
+    "Metric",
     "ModelSpec",
     "OptimizerSpec",
     "Recipe",

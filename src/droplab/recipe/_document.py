@@ -8,10 +8,11 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from droplab.errors import RecipeError, nearest, quote
+from droplab.recipe._metrics import METRICS
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
 from droplab.recipe.specs import DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
-from droplab.recipe.target import METRICS, Condition, Target, parse_condition
+from droplab.recipe.target import Condition, Target, parse_condition
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)

@@ -10,14 +10,14 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from droplab.errors import RecipeError, nearest, quote
-from droplab.limits import ARMS, SEEDS
+from droplab.limits import ARMS, SEEDS, USUAL_SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Count, Label, Norm, Scored, Seed, Text
 from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
-from droplab.recipe.target import Metric, Target
+from droplab.recipe.target import MetricName, Target
 
-DEFAULT_SEEDS = tuple(range(8))
+DEFAULT_SEEDS = tuple(range(USUAL_SEEDS))
 """Eight seeds: enough for an exact sign-flip test to speak at 5 %, and cheap."""
 
 SCORE_TRAIN = 10_000
@@ -112,7 +112,7 @@ class Recipe:
     seeds: Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)] = DEFAULT_SEEDS
     arms: Annotated[tuple[Arm, ...], AsTuple, AfterValidator(_arms)]
     target: Target | None = None
-    primary: Metric = "val_loss"
+    primary: MetricName = "val_loss"
     clip: Norm | None = None
     scheduler: SchedulerSpec | None = None
     score_train: Scored = None

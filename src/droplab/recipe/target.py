@@ -10,21 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, PlainValidator, model_validator
 
 from droplab.errors import nearest, quote
+from droplab.recipe._metrics import METRICS
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Number
-
-METRICS: tuple[str, ...] = (
-    "train_loss_running",
-    "train_accuracy_running",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_ece",
-    "gap",
-)
-"""What is measured every epoch. "running" is with dropout on, while training; the rest in eval
-mode. `gap` = train_accuracy - val_accuracy. Accuracies are fractions in [0, 1]."""
 
 Op = Literal[">=", "<=", ">", "<"]
 _OPS: dict[str, Callable[[float, float], bool]] = {
@@ -33,7 +21,7 @@ _OPS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_FRACTIONS = ("accuracy", "ece", "gap")
+_ORDER = tuple(METRICS)
 _CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 
@@ -50,7 +38,7 @@ def _op(value: Any) -> Any:
     return value
 
 
-Metric = Annotated[str, PlainValidator(check_metric)]
+MetricName = Annotated[str, PlainValidator(check_metric)]
 
 
 @spec
@@ -64,13 +52,13 @@ class Condition:
         'val_accuracy >= 0.85'
     """
 
-    metric: Metric
+    metric: MetricName
     op: Annotated[Op, PlainValidator(_op)]
     value: Number
 
     @model_validator(mode="after")
     def _check(self) -> Condition:
-        if self.metric.partition("_running")[0].endswith(_FRACTIONS) and abs(self.value) > 1:
+        if METRICS[self.metric].fraction and abs(self.value) > 1:
             raise ValueError(
                 f"expected a fraction in [0, 1] for {self.metric}, got {self.value:g}, which looks "
                 f"like a percentage; did you mean {self.value / 100:g}?"
@@ -104,7 +92,7 @@ def parse_condition(metric: str, text: Any) -> Condition:
 def _order(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
     if not conditions:
         raise ValueError("expected at least one condition, got none")
-    return tuple(sorted(conditions, key=lambda condition: METRICS.index(condition.metric)))
+    return tuple(sorted(conditions, key=lambda condition: _ORDER.index(condition.metric)))
 
 
 @spec

@@ -15,19 +15,19 @@ from droplab.verdict import (
     TEST_METRICS,
     TONES,
     Difference,
-    Metric,
     Summary,
+    WrittenMetric,
     condition_text,
     reached_text,
 )
 
-SHOWN = (
-    ("val_loss", "validation loss"),
-    ("val_accuracy", "validation accuracy"),
-    ("train_accuracy", "training accuracy, eval mode"),
-    ("train_accuracy_running", "training accuracy, running"),
-    ("gap", "gap"),
-    ("val_ece", "calibration error"),
+_LONGER = {
+    "train_accuracy": "training accuracy, eval mode",
+    "train_accuracy_running": "training accuracy, running",
+}
+SHOWN = tuple(
+    (name, _LONGER.get(name, METRICS[name].label))
+    for name in ("val_loss", "val_accuracy", *_LONGER, "gap", "val_ece")
 )
 COMPARED = ("val_loss", "val_accuracy", "gap", "val_ece")
 
@@ -77,7 +77,7 @@ def tiles(source: Source) -> list[Tile]:
     return found
 
 
-def bare_interval(metric: Metric, found: Difference) -> str:
+def bare_interval(metric: WrittenMetric, found: Difference) -> str:
     """Write an interval without its unit; "not bounded" where the seeds are too few for one."""
     if math.isinf(found.low) and math.isinf(found.high):
         return "not bounded"
@@ -110,7 +110,7 @@ def means(source: Source) -> dict[str, Any]:
     }
 
 
-def summary_cell(metric: Metric, found: Summary) -> dict[str, str]:
+def summary_cell(metric: WrittenMetric, found: Summary) -> dict[str, str]:
     """Return a mean and its spread as text."""
     if found.n == 0:
         return {"mean": "–", "sd": ""}
@@ -230,5 +230,5 @@ def test_split(source: Source) -> dict[str, Any] | None:
     }
 
 
-def _ordered(found: Mapping[str, Difference]) -> Sequence[Metric]:
+def _ordered(found: Mapping[str, Difference]) -> Sequence[WrittenMetric]:
     return [TEST_METRICS[key] for key in found]

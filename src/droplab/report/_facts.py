@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 from droplab.recipe import Arm, Recipe, dumps
-from droplab.results import RunResult, scored_note
+from droplab.results import RunResult, plan_sentence, scored_note
 from droplab.verdict import Verdict, validated_on
 
 
@@ -59,7 +59,11 @@ def unchanged(result: RunResult) -> list[Fact]:
             "random numbers",
             "initial weights, batch order and masks from separate streams of a seed",
         ),
-        Fact("execution plan", _plan(result.plan), _digest(result.plan) if result.plan else ""),
+        Fact(
+            "execution plan",
+            plan_sentence(result.plan).rstrip("."),
+            _digest(result.plan) if result.plan else "",
+        ),
         Fact(
             "all of the recipe but its arms",
             "",
@@ -79,12 +83,6 @@ def _optional(recipe: Recipe) -> list[Fact]:
     if recipe.clip is not None:
         facts.append(Fact("gradients", f"clipped to a norm of {recipe.clip:g}"))
     return facts
-
-
-def _plan(plan: Mapping[str, Any]) -> str:
-    """Write what an execution plan says, without which replicas were grouped with which."""
-    said = {key: value for key, value in plan.items() if value != "" and key != "groups"}
-    return _plain(said)
 
 
 def _digest(*parts: Any) -> str:

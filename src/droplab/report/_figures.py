@@ -17,7 +17,7 @@ from droplab.report._grid import draw_grid, grid_of
 from droplab.report._lines import Curves, Series, Shade, draw_curves, value_range
 from droplab.report._rates import draw_rates, rate_points
 from droplab.results import RunResult
-from droplab.verdict import METRICS, Metric, Table, Verdict
+from droplab.verdict import METRICS, Table, Verdict, WrittenMetric
 
 Floats = NDArray[np.float64]
 MOST_NAMED = 6
@@ -111,12 +111,12 @@ def draw(source: Source, ids: Ids) -> Figures:
     )
 
 
-def _last(source: Source, metric: Metric) -> dict[str, Sequence[float]]:
+def _last(source: Source, metric: WrittenMetric) -> dict[str, Sequence[float]]:
     values = source.table.judged(metric.name)
     return {name: row.tolist() for name, row in zip(source.table.arms, values, strict=True)}
 
 
-def all_arms(source: Source, ids: Ids, metric: Metric) -> Markup:
+def all_arms(source: Source, ids: Ids, metric: WrittenMetric) -> Markup:
     """Return the curves of every arm in one metric."""
     named = source.named()
     several = len(source.table.seeds) > 1
@@ -191,7 +191,7 @@ def _train_and_validation(source: Source, arm: str, kind: str) -> list[Series]:
     ]
 
 
-def forest(source: Source, ids: Ids, metric: Metric, *, row_height: float = ROW) -> Markup:
+def forest(source: Source, ids: Ids, metric: WrittenMetric, *, row_height: float = ROW) -> Markup:
     """Return the paired differences of every arm in one metric."""
     last = _last(source, metric)
     base = np.array(last[source.verdict.baseline])

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from droplab.report._frame import WIDTH, Frame, Ids, chart
 from droplab.report._svg import element, number, shorten
 from droplab.report._theme import colour_class
-from droplab.verdict import Difference, Metric
+from droplab.verdict import Difference, WrittenMetric
 
 ROW = 34.0
 
@@ -27,7 +27,12 @@ class ForestRow:
 
 
 def draw_forest(
-    ids: Ids, metric: Metric, rows: Sequence[ForestRow], baseline: str, *, row_height: float = ROW
+    ids: Ids,
+    metric: WrittenMetric,
+    rows: Sequence[ForestRow],
+    baseline: str,
+    *,
+    row_height: float = ROW,
 ) -> Markup:
     """Return the chart of the differences to the baseline in one metric."""
     height = 36 + row_height * len(rows) + 44
@@ -79,7 +84,7 @@ def _range(rows: Sequence[ForestRow]) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _row(frame: Frame, metric: Metric, row: ForestRow, y: float) -> Markup:
+def _row(frame: Frame, metric: WrittenMetric, row: ForestRow, y: float) -> Markup:
     style, found = colour_class(row.place), row.difference
     parts: list[str] = [
         element(

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from droplab.recipe import Recipe
 from droplab.report._frame import Ids, chart
 from droplab.report._svg import element
-from droplab.verdict import Metric, Verdict
+from droplab.verdict import Verdict, WrittenMetric
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Grid:
     values: dict[tuple[float, float], float]
 
 
-def grid_of(recipe: Recipe, verdict: Verdict, metric: Metric) -> Grid | None:
+def grid_of(recipe: Recipe, verdict: Verdict, metric: WrittenMetric) -> Grid | None:
     """Return the grid that the arms form; None if they form none.
 
     They do when they have rates at the same two sites at most, each rate of one site is met with
@@ -56,7 +56,7 @@ def grid_of(recipe: Recipe, verdict: Verdict, metric: Metric) -> Grid | None:
     return Grid((first, second), across, down, values)
 
 
-def draw_grid(ids: Ids, metric: Metric, grid: Grid) -> Markup:
+def draw_grid(ids: Ids, metric: WrittenMetric, grid: Grid) -> Markup:
     """Return the heat map; darker is better, and the best cell has a frame."""
     sign = 1.0 if metric.higher_is_better else -1.0
     low, high = min(grid.values.values()), max(grid.values.values())

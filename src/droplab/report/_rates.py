@@ -11,7 +11,7 @@ from markupsafe import Markup
 from droplab.recipe import Recipe
 from droplab.report._frame import Frame, Ids, chart
 from droplab.report._svg import bounds, element, number, polyline
-from droplab.verdict import Metric, Verdict
+from droplab.verdict import Verdict, WrittenMetric
 
 FEWEST = 3
 
@@ -46,7 +46,7 @@ def rates_of(recipe: Recipe) -> dict[str, float] | None:
 
 
 def rate_points(
-    recipe: Recipe, verdict: Verdict, metric: Metric, seeds: dict[str, Sequence[float]]
+    recipe: Recipe, verdict: Verdict, metric: WrittenMetric, seeds: dict[str, Sequence[float]]
 ) -> list[RatePoint]:
     """Return the points of the curve, by rate; empty if the arms form none."""
     rates = rates_of(recipe)
@@ -62,7 +62,9 @@ def rate_points(
     return points
 
 
-def draw_rates(ids: Ids, metric: Metric, points: Sequence[RatePoint], without: str) -> Markup:
+def draw_rates(
+    ids: Ids, metric: WrittenMetric, points: Sequence[RatePoint], without: str
+) -> Markup:
     """Return the chart of the metric against p; the baseline's line is called `without`."""
     y_range = bounds(v for p in points for v in (p.mean, p.low, p.high, *p.seeds))
     last = max(p.rate for p in points)

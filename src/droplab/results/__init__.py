@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from droplab.results._environment import environment
 from droplab.results._load import load
+from droplab.results._planned import plan_sentence
 from droplab.results._preflight import preflight
 from droplab.results._rows import (
     BatchRow,
@@ -27,6 +28,7 @@ __all__ = [
     "TestRow",
     "environment",
     "load",
+    "plan_sentence",
     "preflight",
     "scored_at",
     "scored_note",

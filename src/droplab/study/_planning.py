@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
@@ -10,6 +11,7 @@ from time import perf_counter
 from droplab.data import Split
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Recipe
+from droplab.results import plan_sentence
 from droplab.study._experiment import Experiment
 from droplab.study._layout import choose_layout
 from droplab.study._planner import Planner, group_sizes
@@ -25,6 +27,9 @@ from droplab.train.agreement import (
     why_not_stacked,
 )
 from droplab.train.timing import wait_for
+
+_LOG = logging.getLogger("droplab.study")
+_LOG.addHandler(logging.NullHandler())
 
 
 def choose_plan(
@@ -55,6 +60,7 @@ def choose_plan(
     key = plan_key(experiment, arms, device)
     kept = None if again else remembered(key)
     if kept is not None and _still_fits(experiment, arms, kept):
+        _LOG.debug("plan known from before: %s", plan_sentence(kept.to_dict()))
         return kept
     if on_measure is not None:
         on_measure()
@@ -64,6 +70,7 @@ def choose_plan(
         plan = choose_layout(experiment, arms, plan)
     plan = choose_scoring(experiment, arms, plan)
     remember(key, plan)
+    _LOG.debug("plan measured: %s", plan_sentence(plan.to_dict()))
     return plan
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from droplab.recipe import METRICS
 from droplab.results import EpochRow
 from droplab.train import EpochResult
-
-_LOWER_IS_BETTER = ("loss", "ece", "gap")
 
 
 def row_of(arm: str, seed: int, result: EpochResult) -> EpochRow:
@@ -28,4 +27,4 @@ def row_of(arm: str, seed: int, result: EpochResult) -> EpochRow:
 def goodness(row: EpochRow, metric: str) -> float:
     """Return a number that is larger the better the row is by `metric`."""
     value = getattr(row, metric)
-    return -value if metric.partition("_running")[0].endswith(_LOWER_IS_BETTER) else value
+    return value if METRICS[metric].higher_is_better else -value

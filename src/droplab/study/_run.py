@@ -46,6 +46,7 @@ def run(
     budget: float | None = None,
     log_every: int = 0,
     observer: Observer | None = None,
+    command: str = "",
 ) -> RunResult:
     """Run the experiment that a recipe describes, and return what it measured.
 
@@ -72,6 +73,7 @@ def run(
             from the end of the recipe's list until the rest fits; one seed is always trained.
         log_every: Keep and report the mean loss of every so many mini-batches of an epoch.
         observer: Told of everything as it happens.
+        command: The command line that makes this run again, to be kept with it; "" for none.
 
     Returns:
         The result, read back from the folder.
@@ -106,6 +108,7 @@ def run(
         budget=budget,
         log_every=log_every,
         observer=observer,
+        command=command,
     )
 
 
@@ -122,6 +125,7 @@ def run_experiment(
     budget: float | None = None,
     log_every: int = 0,
     observer: Observer | None = None,
+    command: str = "",
 ) -> RunResult:
     """Run an experiment whose names are resolved; the arguments are those of `run`."""
     observer = observer or Observer()
@@ -145,7 +149,7 @@ def run_experiment(
             recipe = fit_budget(experiment, chosen, plan, budget)
         asked = experiment.recipe.seeds
         experiment = dataclasses.replace(experiment, recipe=recipe)
-        store = _create(experiment, chosen, folder, plan, asked)
+        store = _create(experiment, chosen, folder, plan, asked, command)
     with store:
         plan = ExecutionPlan.from_dict(store.plan)
         if resume:
@@ -180,6 +184,7 @@ def _create(
     folder: Path,
     plan: ExecutionPlan,
     asked_seeds: Sequence[int],
+    command: str,
 ) -> RunStore:
     recipe = experiment.recipe
     members = [(arm.name, seed) for arm in arms for seed in recipe.seeds]
@@ -211,6 +216,8 @@ def _create(
         "model": json.dumps({"parameters": parameters, "text": str(replica.model)}),
         "code": code_of(experiment).to_json(),
     }
+    if command:
+        notes["command"] = command
     if recipe.seeds != tuple(asked_seeds):
         notes["budget"] = json.dumps({"seeds": list(asked_seeds)})
     store = RunStore.create(

@@ -17,9 +17,10 @@ from droplab.data._labels import name_classes, whole_numbers
 from droplab.data._memory import as_split
 from droplab.data.dataset import content_checksum
 from droplab.errors import ArgumentError, DataError
+from droplab.limits import USUAL_SEEDS
 from droplab.models import check_module
 from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
-from droplab.recipe.target import Metric
+from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.study._design import best_rates, check_rates, parse_rates, sweep_arms
 from droplab.study._experiment import BuildOptimizer, assemble
@@ -80,13 +81,13 @@ def sweep(
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
-    seeds: int | Sequence[int] = 8,
+    seeds: int | Sequence[int] = USUAL_SEEDS,
     epochs: int = 10,
     batch_size: int = 64,
     optimizer: str | MakeOptimizer = "Adam",
     clip: float | None = None,
     scheduler: SchedulerSpec | None = None,
-    primary: Metric = "val_loss",
+    primary: MetricName = "val_loss",
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
@@ -188,6 +189,7 @@ def sweep(
         plan=execution,
         device=device,
         observer=observer,
+        command="droplab.sweep(...)",
     )
     verdict = judge(result)
     arm = verdict.best.arm if verdict.best is not None else recipe.baseline.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from droplab.ops import mask_key
 from droplab.train._capture import can_capture, is_stateless
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
@@ -14,7 +15,7 @@ from droplab.train._optimizer import MakeOptimizer, build_optimizer, check_optim
 from droplab.train._population import Population, check_factory
 from droplab.train._scheduler import Scheduler
 from droplab.train._step import EagerStep, UnsupportedError
-from droplab.train._streams import batch_order, initial_model, mask_key, scored_examples
+from droplab.train._streams import batch_order, initial_model, scored_examples
 from droplab.train.compiled import compiler
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
 

@@ -96,8 +96,3 @@ def scored_examples(count: int, limit: int) -> Tensor:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(stream_key(0, "scored", count))
     return torch.randperm(count, generator=generator)[:limit].sort().values
-
-
-def mask_key(seed: int, site: str) -> int:
-    """Return the stream key of the masks at `site`: the same in every arm of an experiment."""
-    return stream_key(seed, f"mask/{site}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from droplab.verdict._choose import choose
 from droplab.verdict._judge import duration, judge
-from droplab.verdict._metrics import METRICS, TEST_METRICS, Metric, metric
+from droplab.verdict._metrics import METRICS, TEST_METRICS, WrittenMetric, metric
 from droplab.verdict._notes import validated_on
 from droplab.verdict._pool import pool
 from droplab.verdict._signflip import Comparison, compare, smallest_p
@@ -37,13 +37,13 @@ __all__ = [
     "Cost",
     "Diagnosis",
     "Difference",
-    "Metric",
     "Summary",
     "Table",
     "TargetVerdict",
     "TestVerdict",
     "Verdict",
     "Word",
+    "WrittenMetric",
     "choose",
     "compare",
     "compare_skewed",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._metrics import METRICS, WrittenMetric
 from droplab.verdict._signflip import compare, enough, smallest_p
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
@@ -28,7 +28,7 @@ def summary(values: Floats) -> Summary:
 
 
 def paired(
-    names: Sequence[str], values: Floats, baseline: int, metric: Metric, level: float
+    names: Sequence[str], values: Floats, baseline: int, metric: WrittenMetric, level: float
 ) -> dict[str, Difference]:
     """Return the difference of every arm but the baseline in one metric.
 
@@ -64,7 +64,7 @@ def less(values: Floats, baseline: int) -> Floats:
     return np.delete(finite, baseline, axis=0) - finite[baseline]
 
 
-def judge_arms(table: Table, primary: Metric, level: float) -> tuple[ArmVerdict, ...]:
+def judge_arms(table: Table, primary: WrittenMetric, level: float) -> tuple[ArmVerdict, ...]:
     """Return what is to be said of every arm, in the recipe's order."""
     done = table.done()
     baseline = table.arms.index(table.recipe.baseline.name)
@@ -114,7 +114,7 @@ def _sentence(
     name: str,
     word: Word | None,
     differences: Mapping[str, Difference],
-    primary: Metric,
+    primary: WrittenMetric,
     lost: list[int],
     level: float,
 ) -> str:
@@ -142,7 +142,7 @@ def _sentence(
     return f"'{name}' is {word}: {measured}; {sees_text([found], primary)}."
 
 
-def sees_text(found: Sequence[Difference], primary: Metric) -> str:
+def sees_text(found: Sequence[Difference], primary: WrittenMetric) -> str:
     """Say from where on an improvement would have been seen in every one of these arms.
 
     The mean moves the interval with it. So the word is "helps" from the mean on whose better end

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.verdict._arms import summary, too_few
-from droplab.verdict._metrics import Metric
+from droplab.verdict._metrics import WrittenMetric
 from droplab.verdict._signflip import LEVEL, enough, sign_vectors
 from droplab.verdict._table import Table
 from droplab.verdict._types import Best
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 _CLOSE = 1e-9
 
 
-def judge_best(table: Table, primary: Metric, level: float) -> Best | None:
+def judge_best(table: Table, primary: WrittenMetric, level: float) -> Best | None:
     """Return the arm with the best mean and what ties with it.
 
     The best is picked by looking, so it is compared with the others in the family of all pairs of
@@ -91,7 +91,7 @@ def _sentence(
     best: int,
     tied: tuple[str, ...],
     values: Floats,
-    primary: Metric,
+    primary: WrittenMetric,
     level: float,
 ) -> str:
     mean = primary.text(summary(values[best]).mean)

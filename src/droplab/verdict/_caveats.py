@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from droplab.verdict._arms import less, p_text, seeds_text
-from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._metrics import METRICS, WrittenMetric
 from droplab.verdict._notes import About
 from droplab.verdict._signflip import smallest_p
 from droplab.verdict._skewed import compare_skewed, seeds_needed
@@ -22,7 +22,7 @@ def caveats(
     table: Table,
     arms: tuple[ArmVerdict, ...],
     best: Best | None,
-    primary: Metric,
+    primary: WrittenMetric,
     about: About,
     level: float,
 ) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def _missing(table: Table, arms: tuple[ArmVerdict, ...]) -> list[str]:
     return found
 
 
-def _few(others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
+def _few(others: list[ArmVerdict], primary: WrittenMetric, level: float) -> list[str]:
     few = [arm for arm in others if arm.word == "too few seeds"]
     if not few:
         return []
@@ -107,7 +107,9 @@ def _few(others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
     ]
 
 
-def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: float) -> list[str]:
+def _skewed(
+    table: Table, others: list[ArmVerdict], primary: WrittenMetric, level: float
+) -> list[str]:
     """Return which words rest on differences that scatter to both sides alike."""
     if not any(arm.word in ("helps", "hurts") for arm in others):
         return []
@@ -141,7 +143,7 @@ def _skewed(table: Table, others: list[ArmVerdict], primary: Metric, level: floa
     ]
 
 
-def _constant(others: list[ArmVerdict], primary: Metric) -> list[str]:
+def _constant(others: list[ArmVerdict], primary: WrittenMetric) -> list[str]:
     found: list[str] = []
     for arm in others:
         difference = arm.differences[primary.name]
@@ -203,7 +205,7 @@ def _evaluation_set(baseline: ArmVerdict, about: About) -> list[str]:
     ]
 
 
-def _several(others: list[ArmVerdict], primary: Metric) -> list[str]:
+def _several(others: list[ArmVerdict], primary: WrittenMetric) -> list[str]:
     if not others:
         return []
     arms = "" if len(others) == 1 else f" over all {len(others)} arms at once"

@@ -1,25 +1,20 @@
-"""What each metric is called, which way is better, and how its numbers are written."""
+"""How the numbers of each metric are written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from droplab import recipe
 from droplab.errors import ArgumentError, nearest
 
 MINUS = "−"
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """How people read one metric.
-
-    Args:
-        name: Its name in recipes and rows.
-        label: Its name in a sentence.
-        higher_is_better: Whether more of it is better.
-        fraction: Whether it is a fraction, shown in per cent, and its differences in points.
+class WrittenMetric(recipe.Metric):
+    """One metric with its numbers as people read them.
 
     Example:
         >>> metric("val_accuracy").text(0.8483), metric("val_accuracy").difference(0.0125)
@@ -28,18 +23,12 @@ class Metric:
         ('0.482', '−0.341')
     """
 
-    name: str
-    label: str
-    higher_is_better: bool
-    fraction: bool
-
     def text(self, value: float) -> str:
         """Write a value."""
         if not math.isfinite(value):
             return "not a number" if math.isnan(value) else _signed(value, "", plus=False)
         if self.fraction:
-            unit = "points" if self.name == "gap" else "%"  # a difference of percentages
-            return f"{_fixed(100 * value, 1, plus=False)} {unit}"
+            return f"{_fixed(100 * value, 1, plus=False)} {self.unit}"
         return _fixed(value, _places(value), plus=False)
 
     def exact(self, value: float) -> str:
@@ -124,7 +113,7 @@ class Metric:
 
 
 def _number(text: str) -> float:
-    """Read what `Metric` wrote; NaN for what is no finite number."""
+    """Read what `WrittenMetric` wrote; NaN for what is no finite number."""
     try:
         return float(text.partition(" ")[0].replace(MINUS, "-"))
     except ValueError:
@@ -164,28 +153,11 @@ def _signed(value: float, text: str, *, plus: bool) -> str:
     return sign + (text or "∞")
 
 
-METRICS = {
-    found.name: found
-    for found in (
-        Metric("val_accuracy", "validation accuracy", True, True),
-        Metric("val_loss", "validation loss", False, False),
-        Metric("val_ece", "calibration error", False, True),
-        Metric("gap", "gap", False, True),
-        Metric("train_accuracy_running", "running training accuracy", True, True),
-        Metric("train_accuracy", "training accuracy", True, True),
-        Metric("train_loss_running", "running training loss", False, False),
-        Metric("train_loss", "training loss", False, False),
-    )
-}
-
-TEST_METRICS = {
-    "accuracy": Metric("accuracy", "test accuracy", True, True),
-    "loss": Metric("loss", "test loss", False, False),
-    "ece": Metric("ece", "test calibration error", False, True),
-}
+METRICS = {name: WrittenMetric(**asdict(each)) for name, each in recipe.METRICS.items()}
+TEST_METRICS = {name: WrittenMetric(**asdict(each)) for name, each in recipe.TEST_METRICS.items()}
 
 
-def metric(name: str) -> Metric:
+def metric(name: str) -> WrittenMetric:
     """Return how the metric called `name` is read.
 
     Raises:

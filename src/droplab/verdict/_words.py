@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 from droplab.verdict._arms import seeds_text, sees_text, too_few
-from droplab.verdict._metrics import METRICS, Metric
+from droplab.verdict._metrics import METRICS, WrittenMetric
 from droplab.verdict._notes import About
 from droplab.verdict._types import ArmVerdict
 
 
 def headline(
-    arms: Sequence[ArmVerdict], best: str | None, primary: Metric, level: float, about: About
+    arms: Sequence[ArmVerdict], best: str | None, primary: WrittenMetric, level: float, about: About
 ) -> str:
     """Return the verdict on dropout as a whole, in one sentence or two.
 
@@ -32,7 +32,7 @@ def headline(
 def _on_dropout(
     subject: str,
     others: Sequence[ArmVerdict],
-    primary: Metric,
+    primary: WrittenMetric,
     level: float,
 ) -> str:
     if not others:
@@ -70,7 +70,7 @@ def _on_dropout(
     return f"No verdict yet: {too_few(n)}. So far, {_change(few[0], primary, None)}."
 
 
-def also(chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
+def also(chosen: ArmVerdict | None, primary: WrittenMetric, level: float) -> str:
     """Return what the chosen arm does to accuracy, or to loss where accuracy decides.
 
     One of them alone is easily taken for the other: dropout often helps the first to no avail of
@@ -93,7 +93,7 @@ def also(chosen: ArmVerdict | None, primary: Metric, level: float) -> str:
     )
 
 
-def _change(arm: ArmVerdict, primary: Metric, level: float | None) -> str:
+def _change(arm: ArmVerdict, primary: WrittenMetric, level: float | None) -> str:
     found = arm.differences[primary.name]
     move = "stays at" if found.mean == 0 else "rises from" if found.mean > 0 else "falls from"
     before, after = primary.apart(found.before, found.after)
@@ -108,7 +108,7 @@ def _change(arm: ArmVerdict, primary: Metric, level: float | None) -> str:
     )
 
 
-def _not_shown(same: Sequence[ArmVerdict], primary: Metric, level: float) -> str:
+def _not_shown(same: Sequence[ArmVerdict], primary: WrittenMetric, level: float) -> str:
     """Say what the best of these arms did, and what could have been seen in all of them."""
     found = [arm.differences[primary.name] for arm in same]
     if all(d.low == d.high == 0 for d in found):
@@ -146,7 +146,7 @@ def _verb(arms: Sequence[ArmVerdict]) -> str:
     return "gets" if len(arms) == 1 else "get"
 
 
-def _badness(arm: ArmVerdict, primary: Metric) -> float:
+def _badness(arm: ArmVerdict, primary: WrittenMetric) -> float:
     mean = arm.metrics[primary.name].mean
     return (-mean if primary.higher_is_better else mean) if math.isfinite(mean) else math.inf
 

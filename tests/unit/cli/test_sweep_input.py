@@ -38,7 +38,7 @@ def test_a_grid_over_sites_says_how_it_is_run(capsys):
     )
     assert sweep("digits", *arguments, "--out", "run") == 0
     shown = capsys.readouterr().out
-    assert "4 arms x 1 seed x" in shown
+    assert "4 arms x 1 seed x 1 epoch" in shown
     assert "replicas" in shown
     assert "0.5-0" in shown
 

@@ -58,7 +58,7 @@ def test_a_page_that_comes_back_gets_what_it_missed(lab, order, workers, events,
     ids = [at for at, _, _ in missed]
     assert ids == sorted(ids, key=lambda at: int(at.rpartition("-")[2]))
     points = [data["points"] for _, event, data in missed if event == "points"]
-    place = METRICS.index("val_loss")
+    place = list(METRICS).index("val_loss")
     assert [(p[0][0], p[0][1], p[0][2], p[0][3][place]) for p in points] == [
         (0, 1, 1, 0.25), (0, 2, 1, 0.5)
     ]  # fmt: skip

@@ -21,6 +21,13 @@ from droplab.verdict import METRICS as METRICS_OF_VERDICT
 from droplab.verdict import judge
 
 
+def test_the_page_is_told_what_the_metrics_are(lab):
+    found = lab.get("/api/metrics").json()
+    assert list(found) == list(METRICS)
+    assert found["gap"] == {"label": "gap", "unit": "points", "higher": False}
+    assert found["val_accuracy"] == {"label": "validation accuracy", "unit": "%", "higher": True}
+
+
 def test_every_built_in_recipe_is_offered(lab):
     found = lab.get("/api/recipes").json()
     assert [recipe["name"] for recipe in found["recipes"]] == list(builtin_names())

@@ -57,7 +57,7 @@ data = st.one_of(
 )
 conditions = st.builds(
     Condition,
-    st.sampled_from(METRICS),
+    st.sampled_from(list(METRICS)),
     st.sampled_from([">=", "<=", ">", "<"]),
     st.floats(0, 1),
 )
@@ -86,7 +86,7 @@ recipes = st.builds(
     seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True),
     arms=arm_lists(),
     target=st.none() | st.builds(Target, st.lists(conditions, min_size=1, max_size=4)),
-    primary=st.sampled_from(METRICS),
+    primary=st.sampled_from(list(METRICS)),
     clip=st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
     scheduler=st.none()
     | st.builds(SchedulerSpec, filled, arguments, st.sampled_from([None, "step", "epoch"])),

@@ -82,7 +82,11 @@ def fashion(make_run) -> RunResult:
         "--- a/net.py\n+++ b/net.py\n@@ -8,6 +8,7 @@\n         self.fc1 = nn.Linear(784, 256)\n"
         "-        x = F.relu(self.fc1(x))\n+        x = self.drop(F.relu(self.fc1(x)))\n"
     )
-    return replace(result, tests=tests, notes={**result.notes, "patch": patch})
+    return replace(
+        result,
+        tests=tests,
+        notes={**result.notes, "command": "droplab run fashion-overfit", "patch": patch},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def test_command_digests_and_patch_are_in_full(text, fashion):
 
 
 def test_a_recipe_of_the_users_is_there_to_be_saved(fashion):
-    other = replace(fashion, recipe=replace(fashion.recipe, batch_size=32), tests=())
+    other = replace(fashion, recipe=replace(fashion.recipe, batch_size=32), tests=(), notes={})
     text = render_markdown(other, judge(other))
     assert "droplab run recipe.toml" in text
     assert "batch_size = 32" in text.partition("```toml\n")[2].partition("```")[0]

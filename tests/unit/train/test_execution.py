@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from droplab.errors import ArgumentError
-from droplab.train import ExecutionPlan, _execution
+from droplab.train import ExecutionPlan, timing
 from droplab.train._execution import flushes_denormals
 from droplab.train.timing import Candidate, fastest, plan_variants, time_turns
 
@@ -43,9 +43,9 @@ class Machine:
 
 def chosen(monkeypatch, cost):
     machine = Machine(cost)
-    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
-    monkeypatch.setattr(_execution, "process_time", machine.perf_counter)
-    monkeypatch.setattr(_execution, "medium_is_accurate", lambda: True)
+    monkeypatch.setattr(timing, "perf_counter", machine.perf_counter)
+    monkeypatch.setattr(timing, "process_time", machine.perf_counter)
+    monkeypatch.setattr(timing, "medium_is_accurate", lambda: True)
     plans = plan_variants(captured=True, threads=(1, 2))
     costs = time_turns([Candidate(p, machine.make_step(p)) for p in plans], seconds=0.6)
     assert machine.now < 1.0
@@ -59,8 +59,8 @@ def test_the_clearly_faster_plan_is_chosen(monkeypatch):
 
 def test_replicas_share_the_seconds_of_their_step(monkeypatch):
     machine = Machine(lambda plan, now: 4e-3)
-    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
-    monkeypatch.setattr(_execution, "process_time", machine.perf_counter)
+    monkeypatch.setattr(timing, "perf_counter", machine.perf_counter)
+    monkeypatch.setattr(timing, "process_time", machine.perf_counter)
     plan = ExecutionPlan(1, group=8)
     costs = time_turns([Candidate(plan, machine.make_step(plan), 8)], seconds=0.1)
     assert costs == [pytest.approx(0.5e-3)]
@@ -69,10 +69,10 @@ def test_replicas_share_the_seconds_of_their_step(monkeypatch):
 def test_what_other_processes_take_does_not_count(monkeypatch):
     """A processor that is shared with four others: the clock goes five times as fast."""
     machine = Machine(lambda plan, now: 5e-3)
-    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
-    monkeypatch.setattr(_execution, "process_time", lambda: machine.now / 5)
+    monkeypatch.setattr(timing, "perf_counter", machine.perf_counter)
+    monkeypatch.setattr(timing, "process_time", lambda: machine.now / 5)
     plans = [ExecutionPlan(1), ExecutionPlan(1, device="cuda")]
-    monkeypatch.setattr(_execution, "wait_for", lambda device: None)
+    monkeypatch.setattr(timing, "wait_for", lambda device: None)
     costs = time_turns([Candidate(p, machine.make_step(p)) for p in plans], seconds=0.1)
     assert costs == [pytest.approx(1e-3), pytest.approx(5e-3)]
 
@@ -90,8 +90,8 @@ def test_what_is_far_slower_has_two_turns_and_no_more(monkeypatch):
 
 def test_slow_steps_are_not_taken_more_often_than_once_a_turn(monkeypatch):
     machine = Machine(lambda plan, now: 3.0)
-    monkeypatch.setattr(_execution, "perf_counter", machine.perf_counter)
-    monkeypatch.setattr(_execution, "process_time", machine.perf_counter)
+    monkeypatch.setattr(timing, "perf_counter", machine.perf_counter)
+    monkeypatch.setattr(timing, "process_time", machine.perf_counter)
     plan = ExecutionPlan(1)
     assert time_turns([Candidate(plan, machine.make_step(plan))], seconds=0.1) == [3.0]
     assert machine.now == 6.0  # one that wakes the threads, one that is timed

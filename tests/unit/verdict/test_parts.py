@@ -9,7 +9,7 @@ import pytest
 
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Condition, Target
-from droplab.verdict import Metric, choose, duration, judge, metric, pool
+from droplab.verdict import WrittenMetric, choose, duration, judge, metric, pool
 from droplab.verdict._best import p_against
 
 BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]
@@ -179,7 +179,7 @@ def test_numbers_as_people_read_them(name, value, text, difference):
 
 
 def test_metric_parts():
-    loss: Metric = metric("val_loss")
+    loss: WrittenMetric = metric("val_loss")
     assert loss.better(0.1, 0.2)
     assert metric("val_accuracy").better(0.2, 0.1)
     assert loss.interval(-math.inf, 0.25) == "−∞ to +0.250"

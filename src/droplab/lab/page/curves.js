@@ -109,6 +109,6 @@ function padded(curve, length) {
 
 /** A number on the axis: per cent without places where that is enough. */
 export function tickText(family, value) {
-  if (!METRICS[family.val].fraction) return String(Number(value.toPrecision(6)));
+  if (!METRICS[family.val].unit) return String(Number(value.toPrecision(6)));
   return `${Number((100 * value).toPrecision(6))}${family.key === "gap" ? "" : " %"}`;
 }

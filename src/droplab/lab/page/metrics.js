@@ -1,16 +1,9 @@
 // What each metric is called and how its numbers are written, as droplab.verdict has them.
 
-/** label: its name in a sentence; fraction: shown in per cent; higher: whether more is better. */
-export const METRICS = {
-  val_accuracy: { label: "validation accuracy", fraction: true, higher: true },
-  val_loss: { label: "validation loss", fraction: false, higher: false },
-  val_ece: { label: "calibration error", fraction: true, higher: false },
-  gap: { label: "gap", fraction: true, higher: false },
-  train_accuracy_running: { label: "running training accuracy", fraction: true, higher: true },
-  train_accuracy: { label: "training accuracy", fraction: true, higher: true },
-  train_loss_running: { label: "running training loss", fraction: false, higher: false },
-  train_loss: { label: "training loss", fraction: false, higher: false },
-};
+import { get } from "./api.js";
+
+/** By name. label: its name in a sentence; unit: "%", "points" or none; higher: whether more of it is better. */
+export const METRICS = await get("/api/metrics");
 
 /** What can be looked at: the validation metric and, where there is one, its training twins. */
 export const FAMILIES = [
@@ -38,20 +31,20 @@ function fixed(value, digits, plus) {
 export function valueText(name, value) {
   if (value === null || value === undefined) return "–";
   const metric = METRICS[name];
-  if (!metric.fraction) return fixed(value, places(value), false);
-  return `${fixed(100 * value, 1, false)} ${name === "gap" ? "points" : "%"}`;
+  if (!metric.unit) return fixed(value, places(value), false);
+  return `${fixed(100 * value, 1, false)} ${metric.unit}`;
 }
 
 /** Write a standard deviation, without its unit. */
 export function spreadText(name, value) {
   if (value === null || value === undefined) return "";
-  return METRICS[name].fraction ? (100 * value).toFixed(2) : value.toFixed(places(value));
+  return METRICS[name].unit ? (100 * value).toFixed(2) : value.toFixed(places(value));
 }
 
 /** Write a difference with its sign. */
 export function differenceText(name, value) {
   if (value === null || value === undefined) return "";
-  return METRICS[name].fraction
+  return METRICS[name].unit
     ? `${fixed(100 * value, 2, true)} points`
     : fixed(value, places(value, 0.0005), true);
 }
