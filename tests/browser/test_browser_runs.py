@@ -102,6 +102,19 @@ def test_runs_are_listed_and_compared(open_page, made_run):
     assert download.value.suggested_filename.endswith(".html")
 
 
+def test_a_damaged_run_says_what_is_wrong(open_page, made_run, lab):
+    id = made_run("damaged-one")
+    page = open_page(f"/runs/{id}")
+    expect(page.get_by_text("After epoch 8 of 8")).to_be_visible()
+    (lab.runs / id / "run.sqlite").write_bytes(b"no database at all" * 500)
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("This run cannot be shown")
+    expect(page.get_by_role("alert")).to_contain_text("damaged or foreign file")
+    expect(page.get_by_text("Trying again")).to_have_count(0)
+    page.get_by_role("link", name="All runs").click()
+    expect(page.get_by_text("1 folder could not be read")).to_be_visible()
+
+
 def test_what_is_not_there_says_so(open_page):
     page = open_page("/nowhere")
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing here")

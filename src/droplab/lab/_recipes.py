@@ -62,28 +62,30 @@ def about(recipe: Recipe) -> dict[str, Any]:
         "data": _data(recipe),
         "primary": recipe.primary,
         "target": str(recipe.target) if recipe.target else None,
-        "widths": list(widths(recipe)),
+        "network": " → ".join(map(str, recipe.model.widths))
+        or _call(recipe.model.path, recipe.model.arguments),
+        "widths": list(recipe.model.widths),
         "sites": sites(recipe),
         "arms": [{"name": arm.name, "rates": dict(arm.rates)} for arm in recipe.arms],
     }
 
 
-def widths(recipe: Recipe) -> tuple[int, ...]:
-    """Return how many units each layer of a built-in recipe's network has, the input first."""
-    arguments = recipe.model.arguments
-    return (arguments["in_features"], *arguments["hidden"], arguments["classes"])
-
-
 def sites(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return where dropout can go: the input of each layer, in the order of the layers."""
+    """Return where dropout can go.
+
+    In droplab's own network that is the input of each layer, in the order of the layers. What
+    another model has is known once it is built, which needs torch: of it the sites that the
+    recipe's arms name are offered.
+    """
+    widths = recipe.model.widths
+    if not widths:
+        return [
+            {"path": site, "width": None, "input": False, "planned": True} for site in recipe.sites
+        ]
     return [
-        {
-            "path": f"fc{at}",
-            "width": width,
-            "input": at == 1,
-            "planned": f"fc{at}" in recipe.sites,
-        }
-        for at, width in enumerate(widths(recipe)[:-1], start=1)
+        {"path": site, "width": width, "input": at == 1, "planned": site in recipe.sites}
+        for at, width in enumerate(widths[:-1], start=1)
+        for site in (f"fc{at}",)
     ]
 
 

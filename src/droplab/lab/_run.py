@@ -256,7 +256,7 @@ def _steps_an_epoch(result: RunResult) -> int:
     try:
         images = json.loads(result.notes.get("data", "{}"))["train"]
         return max(1, math.ceil(images / result.recipe.batch_size))
-    except (ValueError, KeyError, TypeError):
+    except (ArithmeticError, ValueError, KeyError, TypeError):
         return 1
 
 

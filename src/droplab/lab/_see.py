@@ -156,9 +156,10 @@ def one_of(query: Mapping[str, str], name: str, options: tuple[str, ...], defaul
 
 
 def _recipe(query: Mapping[str, str]) -> str:
+    names = tuple(name for name in builtin_names() if load(name).model.widths)
     if "recipe" not in query:
-        raise ArgumentError(f"recipe: expected one of {', '.join(builtin_names())}, got none")
-    return one_of(query, "recipe", tuple(builtin_names()), "")
+        raise ArgumentError(f"recipe: expected one of {', '.join(names)}, got none")
+    return one_of(query, "recipe", names, "")
 
 
 def _rates(query: Mapping[str, str], recipe: str) -> dict[str, float]:

@@ -61,7 +61,7 @@ class Network:
     def layer(self, name: str) -> nn.Linear:
         """Return the layer whose input is the site `name`."""
         layer = self.model.get_submodule(name)
-        assert isinstance(layer, nn.Linear)  # the built-in recipes have no others
+        assert isinstance(layer, nn.Linear)  # only recipes with droplab's own network are shown
         return layer
 
     def keys(self, site: int, first: int, count: int) -> Tensor:

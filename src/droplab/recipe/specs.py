@@ -137,6 +137,26 @@ class ModelSpec:
             check_import_path(self.path)
         return self
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of each layer of the built-in network, the input first; empty for any other.
+
+        Example:
+            >>> ModelSpec("mlp", {"in_features": 64, "hidden": [32]}).widths
+            (64, 32, 10)
+            >>> ModelSpec("nets:Net").widths
+            ()
+        """
+        known: dict[str, Any] = {"in_features": None, "hidden": (256, 128), "classes": 10}
+        if self.path != "mlp" or not set(self.arguments) <= set(known):
+            return ()
+        given = {**known, **self.arguments}
+        hidden: Any = given["hidden"]
+        if not isinstance(hidden, (tuple, list)):
+            return ()
+        found = (given["in_features"], *hidden, given["classes"])
+        return found if all(isinstance(width, int) for width in found) else ()
+
 
 @spec
 class OptimizerSpec:

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
 
 from droplab.recipe import Recipe
 from droplab.results import RunResult
@@ -65,7 +64,7 @@ def solution(recipe: Recipe, arm: str) -> str | None:
         'self.fc2_dropout = nn.Dropout(p=0.5)'
     """
     rates = {site: p for site, p in recipe.arm(arm).rates.items() if p > 0}
-    widths = _widths(recipe)
+    widths = recipe.model.widths
     sites = {f"fc{i}" for i in range(1, len(widths))}
     if not rates or not set(rates) <= sites or recipe.arm(arm).kind not in (None, "element"):
         return None
@@ -77,20 +76,6 @@ def solution(recipe: Recipe, arm: str) -> str | None:
         f"b/{FILE}",
     )
     return "".join(lines)
-
-
-def _widths(recipe: Recipe) -> tuple[int, ...]:
-    """Return the widths of the recipe's network, none if it is not the built-in one."""
-    arguments: Mapping[str, Any] = recipe.model.arguments
-    known: dict[str, Any] = {"in_features": None, "hidden": (256, 128), "classes": 10}
-    if recipe.model.path != "mlp" or not set(arguments) <= set(known):
-        return ()
-    given: dict[str, Any] = {**known, **arguments}
-    hidden = given["hidden"]
-    if not isinstance(hidden, (tuple, list)):
-        return ()
-    widths = (given["in_features"], *cast("tuple[Any, ...]", hidden), given["classes"])
-    return widths if all(isinstance(width, int) for width in widths) else ()
 
 
 def source(widths: tuple[int, ...], rates: Mapping[str, float]) -> str:

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab import models, placement, results
+from droplab.lab import _recipes
 from droplab.lab._curves import Curves
-from droplab.lab._recipes import built_in, listing, sites, widths
+from droplab.lab._recipes import about, built_in, listing, sites
 from droplab.lab._verdict import judged, verdict_view
 from droplab.practice import exercises
-from droplab.recipe import METRICS, builtin_names, load, override
+from droplab.recipe import METRICS, ModelSpec, builtin_names, load, override
 from droplab.report._solution import FILE, solution, source
 from droplab.verdict import METRICS as METRICS_OF_VERDICT
 from droplab.verdict import judge
@@ -50,7 +51,34 @@ def test_the_sites_are_those_that_placement_finds(name):
     assert [site["input"] for site in sites(recipe)] == [bool(site.left_out) for site in found]
     layers = [model.get_submodule(site.name) for site in found]
     assert [site["width"] for site in sites(recipe)] == [layer.in_features for layer in layers]
-    assert widths(recipe)[-1] == layers[-1].out_features
+    assert recipe.model.widths[-1] == layers[-1].out_features
+
+
+MODELS = [
+    ModelSpec("nets:Net"),
+    ModelSpec("nets:Net", {"hidden": 3, "names": ["a", "b"]}),
+    ModelSpec("cnn", {"channels": [8, 16]}),
+    ModelSpec("mlp", {"in_features": 64}),
+    ModelSpec("mlp", {"in_features": 64, "hidden": [], "classes": 10}),
+    ModelSpec("mlp", {"in_features": 64, "hidden": 3}),
+    ModelSpec("mlp", {"depth": 3}),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_a_recipe_with_any_model_is_offered(lab, monkeypatch, model):
+    """One recipe whose model is unknown to the page must not take the others from it."""
+    other = dataclasses.replace(load("digits"), name="other", model=model)
+    monkeypatch.setattr(_recipes, "built_in", lambda: {"digits": load("digits"), "other": other})
+    shown = lab.get("/api/recipes").json()["recipes"]
+    assert [recipe["name"] for recipe in shown] == ["digits", "other"]
+    assert shown[0] == about(load("digits"))
+    assert shown[1]["network"]
+    assert [site["planned"] for site in shown[1]["sites"]].count(True) <= len(other.sites)
+    if not model.widths:
+        assert [site["path"] for site in shown[1]["sites"]] == list(other.sites)
+    body = {"kind": "experiment", "recipe": "other", "epochs": 2, "seeds": 1}
+    assert lab.post("/api/runs", json=body).status_code == 201
 
 
 def test_recipes_are_json():
@@ -77,7 +105,7 @@ def test_the_solution_is_what_the_source_patch_writes(tmp_path, monkeypatch, rat
 def test_the_solution_of_a_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = built_in()["digits"]
-    (tmp_path / FILE).write_text(source(widths(recipe), {}))
+    (tmp_path / FILE).write_text(source(recipe.model.widths, {}))
     patch = placement.patch_file(FILE, "Net", dict(recipe.arm("input").rates))
     assert solution(recipe, "input") == patch.diff
     assert solution(recipe, "none") is None

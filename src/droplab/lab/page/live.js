@@ -7,7 +7,8 @@ export const ended = (state) => ENDED.has(state);
 
 /**
  * Follow a run. `on` is called with what changed: "snapshot", "points", "progress", "state",
- * "verdict", "lost" (the connection), "missing" (no such run).
+ * "verdict", "lost" (the connection), "missing" (no such run), "refused" (with the sentence that
+ * says why the run cannot be shown).
  */
 export function follow(id, on) {
   const live = { data: null, progress: null, connected: false, close, restart };
@@ -60,8 +61,10 @@ export function follow(id, on) {
       const response = await fetch(address);
       if (closed) return;
       if (response.status === 404) return void on("missing");
-      if (!response.ok) throw new Error(String(response.status));
-      live.data = await response.json();
+      const answer = await response.json();
+      if (closed) return;
+      if (!response.ok) return void on("refused", answer.error);
+      live.data = answer;
       on("snapshot");
       if (!ended(live.data.run.state)) setTimeout(open, 1000);
     } catch {

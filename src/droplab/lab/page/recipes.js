@@ -12,7 +12,7 @@ export function recipeCards(recipes, chosen, onchange) {
       h("span", { class: "card-body" },
         h("b", null, recipe.name),
         h("span", null, recipe.title),
-        h("small", null, h("span", null, recipe.widths.join(" → ")), h("span", null, many(recipe.epochs, "epoch"))))))));
+        h("small", null, h("span", null, recipe.network), h("span", null, many(recipe.epochs, "epoch"))))))));
 }
 
 /** The story, the target and the hints. */
@@ -61,7 +61,7 @@ export function hints(texts, fetchOne) {
 export function facts(recipe) {
   const rows = [
     ["Data", recipe.data],
-    ["Network", recipe.widths.join(" → ")],
+    ["Network", recipe.network],
     ["Optimizer", recipe.optimizer],
     ["Batch size", String(recipe.batch_size)],
     ["Decides", METRICS[recipe.primary]?.label ?? recipe.primary],

@@ -48,8 +48,9 @@ export function mount(root, { match }) {
   root.append(h("header", { class: "head" }, eyebrow, title, lead, also), wait, bar.element, note, charts, after);
   const live = follow(id, changed);
 
-  function changed(what) {
-    if (what === "missing") return missing();
+  function changed(what, why) {
+    if (what === "missing") return apart("No such run", `There is no run called ${id} among the lab's runs. It may have been moved or deleted.`);
+    if (what === "refused") return apart("This run cannot be shown", why);
     if (what === "lost") {
       bar.lost(true);
       if (!live.data) fill(note, h("p", { class: "say no", role: "alert" }, "The lab does not answer. Trying again…"));
@@ -114,9 +115,12 @@ export function mount(root, { match }) {
       h("dl", { class: "facts" }, h("dt", null, "Folder"), h("dd", null, h("code", null, id)), h("dt", null, "Training"), h("dd", null, data.plan ?? design(data.run))));
   }
 
-  function missing() {
-    setTitle("No such run");
-    fill(root, h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "No such run"), h("p", { class: "lead" }, `There is no run called ${id} among the lab's runs. It may have been moved or deleted.`)),
+  /** There is nothing to show of the run: say why, and where to go from here. */
+  function apart(what, why) {
+    setTitle(what);
+    panel?.destroy();
+    panel = null;
+    fill(root, h("header", { class: "head" }, h("h1", { tabindex: "-1" }, what), h("p", { class: "lead", role: "alert" }, why)),
       h("p", { class: "row" }, h("a", { class: "button", href: "/runs" }, "All runs"), h("button", { class: "button primary", type: "button", onclick: () => go("/experiment") }, "A new experiment")));
     live.close();
     return undefined;

@@ -55,7 +55,7 @@ export function mount(root) {
   }
 
   async function start() {
-    ({ recipes } = await getRecipes());
+    recipes = (await getRecipes()).recipes.filter((each) => each.widths.length);
     fill(recipe, recipes.map((each) => option(each.name)));
     return choose();
   }
