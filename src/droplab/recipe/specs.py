@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import PlainValidator, model_validator
 
@@ -151,10 +151,10 @@ class ModelSpec:
         if self.path != "mlp" or not set(self.arguments) <= set(known):
             return ()
         given = {**known, **self.arguments}
-        hidden: Any = given["hidden"]
-        if not isinstance(hidden, (tuple, list)):
+        if not isinstance(given["hidden"], (tuple, list)):
             return ()
-        found = (given["in_features"], *hidden, given["classes"])
+        hidden = cast("tuple[Any, ...]", tuple(given["hidden"]))
+        found: tuple[Any, ...] = (given["in_features"], *hidden, given["classes"])
         return found if all(isinstance(width, int) for width in found) else ()
 
 
