@@ -153,7 +153,7 @@ class ModelSpec:
         given = {**known, **self.arguments}
         if not isinstance(given["hidden"], (tuple, list)):
             return ()
-        hidden = cast("tuple[Any, ...]", tuple(given["hidden"]))
+        hidden = cast("list[Any]", given["hidden"])
         found: tuple[Any, ...] = (given["in_features"], *hidden, given["classes"])
         return found if all(isinstance(width, int) for width in found) else ()
 
