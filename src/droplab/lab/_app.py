@@ -20,19 +20,19 @@ from starlette.routing import Route
 
 from droplab.errors import DroplabError
 from droplab.lab import _limits as limits
-from droplab.lab import _see
+from droplab.lab import _masks
 from droplab.lab._body import read_object
-from droplab.lab._desk import Desk
+from droplab.lab._disk import ID
 from droplab.lab._doctor import examine
 from droplab.lab._files import PageFiles
-from droplab.lab._guard import REPORT_POLICY, Guard, answer, error, own_hosts
 from droplab.lab._limits import Refusal
 from droplab.lab._log import dumps
-from droplab.lab._order import ALL_KEYS, order
+from droplab.lab._origin import REPORT_POLICY, OriginCheck, answer, error, own_hosts
 from droplab.lab._practice import PracticeRoom
 from droplab.lab._process import Start, WorkerProcess
+from droplab.lab._queue import RunQueue
 from droplab.lab._recipes import listing
-from droplab.lab._shelf import ID
+from droplab.lab._request import ALL_KEYS, requested_recipe
 from droplab.lab._stream import stream
 from droplab.recipe import METRICS
 
@@ -69,7 +69,7 @@ def create_app(
     lab = Lab(runs, start=start, warm=warm, closing=closing)
     app = Starlette(
         routes=lab.routes(),
-        middleware=[Middleware(Guard, hosts=own_hosts(port))],
+        middleware=[Middleware(OriginCheck, hosts=own_hosts(port))],
         exception_handlers={
             Refusal: lab.refused,
             HTTPException: lab.refused,
@@ -94,7 +94,7 @@ class Lab:
     def __init__(
         self, runs: Path, *, start: Start, warm: bool, closing: threading.Event | None
     ) -> None:
-        self._desk = Desk(runs, start=start, warm=warm)
+        self._queue = RunQueue(runs, start=start, warm=warm)
         self._practice = PracticeRoom()
         self._files = PageFiles()
         self._closing = closing or threading.Event()
@@ -106,26 +106,26 @@ class Lab:
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Get ready; at the end leave nothing running."""
         app.state.begin_close = self.begin_close
-        self._desk.open()
+        self._queue.open()
         if self._warm:
             threading.Thread(target=self._load_torch, daemon=True).start()
         try:
             yield
         finally:
             self.begin_close()
-            await run_in_threadpool(self._desk.close)
+            await run_in_threadpool(self._queue.close)
 
     def _load_torch(self) -> None:
         """Load what sweeps and masks need; it takes seconds, so not before the page is shown."""
         self._shown.wait()
         if not self._closing.wait(AFTER_PAGE):
-            for name in ("droplab.study", "droplab.lab._see_network"):
+            for name in ("droplab.study", "droplab.lab._masks_network"):
                 importlib.import_module(name)
 
     def begin_close(self) -> None:
         """Let streams end, and ask every process to."""
         self._closing.set()
-        self._desk.begin_close()
+        self._queue.begin_close()
         self._practice.close()
 
     def routes(self) -> list[Route]:
@@ -145,7 +145,7 @@ class Lab:
             ("/api/practice/{number}/hints/{place}", self.hint),
         ]
         post: list[tuple[str, Endpoint]] = [
-            ("/api/runs", self.order),
+            ("/api/runs", self.begin),
             ("/api/runs/{id}/stop", self.stop),
             ("/api/runs/{id}/resume", self.resume),
             ("/api/doctor", self.doctor),
@@ -154,7 +154,7 @@ class Lab:
         return [
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in get),
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in post),
-            *_see.routes(self._desk.shelf.root),
+            *_masks.routes(self._queue.disk.root),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -195,14 +195,14 @@ class Lab:
 
     async def list_runs(self, request: Request) -> Response:
         """Return all runs."""
-        return answer(await run_in_threadpool(self._desk.summaries))
+        return answer(await run_in_threadpool(self._queue.summaries))
 
-    async def order(self, request: Request) -> Response:
+    async def begin(self, request: Request) -> Response:
         """Begin a run, or let it wait."""
         body = await read_object(request, ALL_KEYS)
 
         def work() -> str:
-            return self._desk.order(order(body)).id
+            return self._queue.add(requested_recipe(body)).id
 
         return answer({"id": await run_in_threadpool(work)}, 201)
 
@@ -211,14 +211,14 @@ class Lab:
         id = request.path_params["id"]
 
         def work() -> str:
-            return dumps(self._desk.find(id).snapshot())
+            return dumps(self._queue.find(id).snapshot())
 
         return Response(await run_in_threadpool(work), media_type="application/json")
 
     async def events(self, request: Request) -> Response:
         """Return the stream of a run's events."""
         id, known = request.path_params["id"], request.headers.get("last-event-id", "")
-        run = await run_in_threadpool(self._desk.find, id)
+        run = await run_in_threadpool(self._queue.find, id)
         if known and run.all_told(known):
             return Response(status_code=204)  # tells a browser not to come again
         if self._streams >= limits.STREAMS:
@@ -227,7 +227,7 @@ class Lab:
         async def counted() -> AsyncIterator[bytes]:
             self._streams += 1
             try:
-                async for part in stream(self._desk, id, known, self._closing):
+                async for part in stream(self._queue, id, known, self._closing):
                     yield part
             finally:
                 self._streams -= 1
@@ -236,11 +236,11 @@ class Lab:
 
     async def stop(self, request: Request) -> Response:
         """Stop a run."""
-        return await self._change(request, self._desk.stop)
+        return await self._change(request, self._queue.stop)
 
     async def resume(self, request: Request) -> Response:
         """Resume a run."""
-        return await self._change(request, self._desk.resume)
+        return await self._change(request, self._queue.resume)
 
     async def _change(self, request: Request, change: Callable[[str], Any]) -> Response:
         await read_object(request)
@@ -260,7 +260,7 @@ class Lab:
         from droplab.report import render
         from droplab.verdict import judge
 
-        result = self._desk.shelf.result(id)
+        result = self._queue.disk.result(id)
         try:
             return render(result, judge(result))
         except DroplabError as problem:

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import anyio
 from starlette.concurrency import run_in_threadpool
 
-from droplab.lab._desk import Desk
 from droplab.lab._limits import Refusal
+from droplab.lab._queue import RunQueue
 from droplab.lab._run import Run
 
 POLL = 0.1
@@ -23,13 +23,15 @@ QUIET = 15.0
 """Seconds without an event after which a comment shows that the stream is alive."""
 
 
-async def stream(desk: Desk, id: str, known: str, closing: threading.Event) -> AsyncIterator[bytes]:
+async def stream(
+    queue: RunQueue, id: str, known: str, closing: threading.Event
+) -> AsyncIterator[bytes]:
     """Yield a run's events: what was missed since the event `known`, or a snapshot first."""
     yield b"retry: 1000\n\n"
     spoke = time.monotonic()
     while not closing.is_set():
         try:
-            run = desk.at_hand(id) or await run_in_threadpool(desk.find, id)
+            run = queue.at_hand(id) or await run_in_threadpool(queue.find, id)
         except Refusal:
             break  # it was deleted
         events = run.missed(known)
@@ -47,7 +49,7 @@ async def stream(desk: Desk, id: str, known: str, closing: threading.Event) -> A
         if run.all_told(known):
             yield _event(known, "end", "{}")
             return
-        await _wait(POLL if _is_here(desk, run) else DISK_POLL, closing)
+        await _wait(POLL if _is_here(queue, run) else DISK_POLL, closing)
 
 
 async def _wait(seconds: float, closing: threading.Event) -> None:
@@ -56,8 +58,8 @@ async def _wait(seconds: float, closing: threading.Event) -> None:
         await anyio.sleep(min(POLL, seconds))
 
 
-def _is_here(desk: Desk, run: Run) -> bool:
-    return desk.at_hand(run.id) is run
+def _is_here(queue: RunQueue, run: Run) -> bool:
+    return queue.at_hand(run.id) is run
 
 
 def _event(at: str, event: str, text: str) -> bytes:

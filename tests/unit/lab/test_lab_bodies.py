@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from droplab.lab import _limits as limits
 from droplab.lab._body import parse
 from droplab.lab._limits import Refusal
-from droplab.lab._order import ALL_KEYS, order
+from droplab.lab._request import ALL_KEYS, requested_recipe
 
 MANY = settings(
     max_examples=120,
@@ -59,7 +59,7 @@ def as_json(value):
 
 @given(st.one_of(near, plain, st.dictionaries(st.sampled_from(ALL_KEYS), plain)))
 @MANY
-def test_an_order(lab, body):
+def test_a_request_for_a_run(lab, body):
     answer = lab.post("/api/runs", content=as_json(body), headers=JSON)
     check_answer(answer, 201)
 
@@ -70,7 +70,7 @@ def test_what_is_accepted_is_a_built_in_recipe_with_other_arms(body):
     from droplab.recipe import builtin_names, load
 
     try:
-        recipe = order(body)
+        recipe = requested_recipe(body)
     except Refusal:
         return
     own = load(recipe.name.removesuffix("-sweep"))
@@ -190,7 +190,7 @@ def test_source_is_never_run(lab, tmp_path):
 )  # fmt: skip
 def test_the_sentence_says_what_to_do(body, words):
     with pytest.raises(Refusal) as caught:
-        order(body)
+        requested_recipe(body)
     assert words in caught.value.message
 
 
@@ -221,18 +221,22 @@ def test_what_json_does_not_have():
     assert parse(b"") == {}
 
 
-def test_orders():
+def test_the_recipe_of_a_request():
     """The arms, with the baseline where it is missing, and the seeds that are counted."""
-    recipe = order(
+    recipe = requested_recipe(
         {"kind": "experiment", "recipe": "digits", "arms": [{"name": "a", "rates": {"fc2": 0.3}}],
          "seeds": 10, "epochs": 4}
     )  # fmt: skip
     assert [arm.name for arm in recipe.arms] == ["none", "a"]
     assert recipe.seeds == tuple(range(10))
     assert recipe.epochs == 4
-    sweep = order({"kind": "sweep", "recipe": "digits", "rates": [0.5, 0, 0.2], "sites": ["fc2"]})
+    sweep = requested_recipe(
+        {"kind": "sweep", "recipe": "digits", "rates": [0.5, 0, 0.2], "sites": ["fc2"]}
+    )
     assert [(arm.name, dict(arm.rates)) for arm in sweep.arms] == [
         ("none", {}), ("0.2", {"fc2": 0.2}), ("0.5", {"fc2": 0.5})
     ]  # fmt: skip
-    grid = order({"kind": "sweep", "recipe": "digits", "rates": [0.5], "independent": True})
+    grid = requested_recipe(
+        {"kind": "sweep", "recipe": "digits", "rates": [0.5], "independent": True}
+    )
     assert [arm.name for arm in grid.arms] == ["none", "0-0.5", "0.5-0", "0.5-0.5"]

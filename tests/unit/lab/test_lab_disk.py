@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from droplab import results
-from droplab.lab import _shelf
-from droplab.lab._guard import REPORT_POLICY
+from droplab.lab import _disk
+from droplab.lab._disk import RunsOnDisk, state_on_disk
 from droplab.lab._limits import Refusal
-from droplab.lab._shelf import Shelf, state_on_disk
+from droplab.lab._origin import REPORT_POLICY
 from droplab.recipe import METRICS
 
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_named(lab, real_run, runs):
 
 
 def test_a_run_that_is_too_large_to_show(lab, real_run, monkeypatch):
-    monkeypatch.setattr(_shelf, "READABLE", 10)
+    monkeypatch.setattr(_disk, "READABLE", 10)
     assert lab.get(f"/api/runs/{real_run}").status_code == 409
 
 
@@ -127,8 +127,8 @@ def test_only_folders_with_a_run_are_runs(runs, real_run, tmp_path):
     (runs / "link").symlink_to(outside, target_is_directory=True)
     (runs / "linked").mkdir()
     (runs / "linked" / "run.sqlite").symlink_to(outside / "run.sqlite")
-    assert Shelf(runs).ids() == [real_run]
-    assert Shelf(tmp_path / "nowhere").ids() == []
+    assert RunsOnDisk(runs).ids() == [real_run]
+    assert RunsOnDisk(tmp_path / "nowhere").ids() == []
 
 
 STRANGE = ["..", "../outside", "..%2foutside", "%2e%2e%2foutside", "x%00", "x%0a", "/etc",
@@ -145,7 +145,7 @@ def test_no_id_leads_out_of_the_folder(lab, real_run, runs, tmp_path, id):
         assert lab.post(f"/api/runs/{id}/{change}", json={}).status_code in (404, 405)
     for name in (id, unquote(id), ".", ""):  # a client tidies some of them away before it asks
         with pytest.raises(Refusal):
-            Shelf(runs).folder(name)
+            RunsOnDisk(runs).folder(name)
 
 
 @given(st.text(max_size=30))

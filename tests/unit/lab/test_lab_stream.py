@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from droplab.lab import _run, _stream
-from droplab.lab._desk import Desk
 from droplab.lab._log import KEPT, EventLog
+from droplab.lab._queue import RunQueue
 from droplab.recipe import METRICS, load, override
 
 SMALL = override(load("digits"), {"seeds": [0, 1], "epochs": 3})
@@ -112,15 +112,15 @@ def collect(stream, *, until, tell=lambda event: None):
 
 def test_a_stream_follows_the_run(runs, start_worker, workers):
     """Each event is sent before the next thing happens: the curves are live."""
-    desk = Desk(runs, start=start_worker)
-    id = desk.order(SMALL).id
+    queue = RunQueue(runs, start=start_worker)
+    id = queue.add(SMALL).id
     steps = {
         "snapshot": lambda: workers[0].say("started", steps=8, steps_done=0, plan={}),
         "state": lambda: workers[0].say_row("none", 0, 1),
         "points": lambda: workers[0].end("done"),
     }
     found = collect(
-        _stream.stream(desk, id, "", threading.Event()),
+        _stream.stream(queue, id, "", threading.Event()),
         until=lambda found: "end" in found,
         tell=lambda event: steps.pop(event, lambda: None)(),
     )
@@ -129,32 +129,32 @@ def test_a_stream_follows_the_run(runs, start_worker, workers):
     ] + sorted(found[1:4]) + found[4:] == [
         "snapshot", "points", "progress", "state", "verdict", "state", "end"
     ]  # fmt: skip
-    desk.close()
+    queue.close()
 
 
 def test_a_stream_ends_when_the_server_closes(runs, start_worker):
-    desk = Desk(runs, start=start_worker)
+    queue = RunQueue(runs, start=start_worker)
     closing = threading.Event()
     found = collect(
-        _stream.stream(desk, desk.order(SMALL).id, "", closing),
+        _stream.stream(queue, queue.add(SMALL).id, "", closing),
         until=lambda found: False,
         tell=lambda event: closing.set(),
     )
     assert found == ["snapshot"]
-    desk.close()
+    queue.close()
 
 
 def test_points_are_gathered(runs, start_worker, workers, monkeypatch):
     """However fast epochs come, five events a second are enough for the eye."""
     monkeypatch.setattr(_run, "OFTEN", 3600.0)
-    desk = Desk(runs, start=start_worker)
-    run = desk.order(SMALL)
+    queue = RunQueue(runs, start=start_worker)
+    run = queue.add(SMALL)
     start = run.snapshot_event()[0]
     for seed in (0, 1):
         for epoch in (1, 2, 3):
             workers[0].say_row("none", seed, epoch)
     workers[0].end("done")
-    desk._thread.join(10)
+    queue._thread.join(10)
     found = run.missed(start)
     assert names(found) == ["points", "verdict", "state"]
     points = json.loads(found[0][2])["points"]
@@ -164,7 +164,7 @@ def test_points_are_gathered(runs, start_worker, workers, monkeypatch):
 
 
 def test_the_time_that_is_left(runs, start_worker, monkeypatch):
-    run = Desk(runs, start=start_worker).order(SMALL)
+    run = RunQueue(runs, start=start_worker).add(SMALL)
     now = 100.0
     monkeypatch.setattr(_run.time, "monotonic", lambda: now)
     run.take({"event": "started", "steps": 300, "steps_done": 100, "plan": {}})
@@ -198,7 +198,7 @@ def test_a_run_of_another_process_is_followed_on_disk(runs, real_run, start_work
     from droplab import results
 
     monkeypatch.setattr(_stream, "DISK_POLL", 0.01)
-    desk = Desk(runs, start=start_worker)
+    queue = RunQueue(runs, start=start_worker)
     store = results.RunStore.open_for_resume(runs / real_run)
     store.set_member_state("none", 0, "running")
     told = []
@@ -206,14 +206,14 @@ def test_a_run_of_another_process_is_followed_on_disk(runs, real_run, start_work
     def tell(event):
         told.append(event)
         if told == ["snapshot"]:
-            assert desk.find(real_run).state == "running"
-            assert "another droplab" in desk.find(real_run).message
+            assert queue.find(real_run).state == "running"
+            assert "another droplab" in queue.find(real_run).message
             store.set_member_state("none", 0, "done")
         elif told == ["snapshot", "snapshot"]:
             store.close()
 
-    stream = _stream.stream(desk, real_run, "", threading.Event())
+    stream = _stream.stream(queue, real_run, "", threading.Event())
     collect(stream, until=lambda found: "end" in found, tell=tell)
     assert told[:2] == ["snapshot", "snapshot"]
     assert told[-2:] == ["snapshot", "end"]
-    assert desk.find(real_run).state == "done"
+    assert queue.find(real_run).state == "done"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from droplab.lab._guard import PAGE_POLICY, REPORT_POLICY, check, own_hosts
 from droplab.lab._limits import Refusal
+from droplab.lab._origin import PAGE_POLICY, REPORT_POLICY, check, own_hosts
 
 HOME = "http://127.0.0.1:8765"
 JSON = {"content-type": "application/json"}

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from droplab.lab import _limits as limits
+from droplab.lab._disk import ID, RunsOnDisk, state_on_disk
 from droplab.lab._limits import Refusal
 from droplab.lab._process import Start, Worker
 from droplab.lab._run import Run
-from droplab.lab._shelf import ID, Shelf, state_on_disk
 from droplab.recipe import Recipe
 
 STOP_GRACE = 10.0
@@ -27,7 +27,7 @@ _REMEMBERED = 40
 """Ended runs whose events are kept."""
 
 
-class Desk:
+class RunQueue:
     """Takes orders, hands them to workers, and knows every run.
 
     Args:
@@ -37,13 +37,13 @@ class Desk:
     """
 
     def __init__(self, root: Path, *, start: Start, warm: bool = False) -> None:
-        self.shelf = Shelf(root)
+        self.disk = RunsOnDisk(root)
         self._start = start
         self._warm = warm
         self._lock = threading.RLock()
         self._active: dict[str, Run] = {}
         self._signatures: dict[str, Any] = {}
-        self._queue: deque[Run] = deque()
+        self._waiting: deque[Run] = deque()
         self._running: tuple[Run, Worker] | None = None
         self._spare: Worker | None = None
         self._thread: threading.Thread | None = None
@@ -56,7 +56,7 @@ class Desk:
                 with contextlib.suppress(OSError):
                     self._spare = self._start()
 
-    def order(self, recipe: Recipe) -> Run:
+    def add(self, recipe: Recipe) -> Run:
         """Put a new run into the queue.
 
         Raises:
@@ -66,21 +66,21 @@ class Desk:
             self._check_room()
             run = Run(self._free_id(recipe), recipe)
             self._active[run.id] = run
-            self._queue.append(run)
+            self._waiting.append(run)
             self._next()
             return run
 
     def _check_room(self) -> None:
         if self._closing:
             raise Refusal(503, "the lab is closing")
-        if len(self._queue) >= limits.QUEUE:
+        if len(self._waiting) >= limits.QUEUE:
             raise Refusal(429, f"{limits.QUEUE} runs are waiting already; stop one, or wait")
 
     def _free_id(self, recipe: Recipe) -> str:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.name).strip("-.")[:60] or "run"
         first = id = f"{name}-{recipe.digest[:8]}"
         number = 1
-        while id in self._active or (self.shelf.root / id).exists():
+        while id in self._active or (self.disk.root / id).exists():
             number += 1
             id = f"{first}-{number}"
         return id
@@ -93,8 +93,8 @@ class Desk:
         """
         with self._lock:
             run = self.find(id)
-            if run in self._queue:
-                self._queue.remove(run)
+            if run in self._waiting:
+                self._waiting.remove(run)
                 run.set_state("stopped", "it was taken out of the queue")
             elif self._running is not None and self._running[0] is run:
                 if run.state == "running":
@@ -117,10 +117,10 @@ class Desk:
             check_own(run.recipe)
             self._check_room()
             if id not in self._active:
-                run = Run.from_result(id, self.shelf.result(id), state="stopped")
+                run = Run.from_result(id, self.disk.result(id), state="stopped")
                 self._active[id] = run
             run.set_state("queued")
-            self._queue.append(run)
+            self._waiting.append(run)
             self._next()
             return run
 
@@ -131,7 +131,7 @@ class Desk:
             Refusal: There is none, or it cannot be read.
         """
         run = self.at_hand(id)
-        return run if run is not None else self.shelf.run(id)
+        return run if run is not None else self.disk.run(id)
 
     def at_hand(self, id: str) -> Run | None:
         """Return the run if this server trains it or has trained it, without a look at the disk."""
@@ -146,11 +146,11 @@ class Desk:
             active = dict(self._active)
         found = [run.summary() for run in active.values()]
         unreadable: list[dict[str, str]] = []
-        for id in self.shelf.ids():
+        for id in self.disk.ids():
             if id in active:
                 continue
             try:
-                found.append(self.shelf.summary(id))
+                found.append(self.disk.summary(id))
             except Refusal as refusal:
                 unreadable.append({"id": id, "message": refusal.message})
         found.sort(key=lambda run: run["created"], reverse=True)
@@ -160,7 +160,7 @@ class Desk:
         """Forget ended runs that another process has written since, or that were deleted."""
         for id, signature in list(self._signatures.items()):
             try:
-                same = self.shelf.signature(id) == signature
+                same = self.disk.signature(id) == signature
             except Refusal:
                 same = False
             if not same and self._active[id].ended:
@@ -168,9 +168,9 @@ class Desk:
 
     def _next(self) -> None:
         """Begin the run that waits longest, if none is at work."""
-        if self._closing or self._running is not None or not self._queue:
+        if self._closing or self._running is not None or not self._waiting:
             return
-        run = self._queue.popleft()
+        run = self._waiting.popleft()
         try:
             worker, self._spare = self._spare or self._start(), None
         except OSError as error:
@@ -186,7 +186,7 @@ class Desk:
         self._thread.start()
 
     def _drive(self, run: Run, worker: Worker) -> None:
-        folder = self.shelf.root / run.id
+        folder = self.disk.root / run.id
         worker.send(run.recipe, folder, resume=(folder / "run.sqlite").is_file())
         last: dict[str, Any] = {}
         try:
@@ -205,8 +205,8 @@ class Desk:
         state = last.get("event", "failed")
         try:
             if not self._closing:  # then nobody will look, and there is no time
-                signature = self.shelf.signature(run.id)
-                result = self.shelf.result(run.id)
+                signature = self.disk.signature(run.id)
+                result = self.disk.result(run.id)
                 run.fill(result)
                 if state == "stopped":  # perhaps it was just done
                     state = state_on_disk(result)

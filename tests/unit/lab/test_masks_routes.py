@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from droplab import study
-from droplab.lab._see import routes
+from droplab.lab._masks import routes
 from droplab.recipe import load, override
 
 

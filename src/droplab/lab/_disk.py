@@ -29,7 +29,7 @@ OPEN = 8
 _Signature = tuple[tuple[int, int], ...]
 
 
-class Shelf:
+class RunsOnDisk:
     """The folders directly under `root` that hold a run.
 
     Args:

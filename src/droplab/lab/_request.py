@@ -22,7 +22,7 @@ ALL_KEYS = tuple(dict.fromkeys(itertools.chain(*KEYS.values())))
 BASELINE = "none"
 
 
-def order(body: dict[str, Any]) -> Recipe:
+def requested_recipe(body: dict[str, Any]) -> Recipe:
     """Return the recipe of the run that a request asks for.
 
     A sweep needs torch, which takes a second or two to import the first time.

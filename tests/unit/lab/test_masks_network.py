@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab import recipe, study
-from droplab.lab import _see_network as see
+from droplab.lab import _masks_network as see
 from droplab.recipe import Arm, Recipe
 from droplab.train import ExecutionPlan, fit
 

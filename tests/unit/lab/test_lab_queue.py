@@ -5,202 +5,202 @@ from __future__ import annotations
 import pytest
 
 from droplab.lab import _limits as limits
-from droplab.lab._desk import Desk
 from droplab.lab._limits import Refusal
+from droplab.lab._queue import RunQueue
 from droplab.recipe import METRICS, load, override
 
 SMALL = override(load("digits"), {"seeds": [0, 1], "epochs": 3})
 
 
 @pytest.fixture
-def desk(runs, start_worker):
-    found = Desk(runs, start=start_worker)
+def queue(runs, start_worker):
+    found = RunQueue(runs, start=start_worker)
     yield found
     found.close()
 
 
-def ended(desk):
+def ended(queue):
     """Wait for the thread of the run at work."""
-    thread = desk._thread
+    thread = queue._thread
     thread.join(10)
     assert not thread.is_alive()
 
 
-def test_one_at_a_time_in_order(desk, workers):
-    runs = [desk.order(SMALL) for _ in range(3)]
+def test_one_at_a_time_in_order(queue, workers):
+    runs = [queue.add(SMALL) for _ in range(3)]
     assert [run.state for run in runs] == ["running", "queued", "queued"]
     assert len(workers) == 1
     workers[0].end("done")
-    ended(desk) if len(workers) == 1 else None
+    ended(queue) if len(workers) == 1 else None
     workers[0].got_job.wait(10)
     for at in (1, 2):
         while len(workers) <= at:  # the thread of the run before begins it
-            desk._thread.join(0.01)
+            queue._thread.join(0.01)
         workers[at].got_job.wait(10)
         workers[at].end("done")
     while runs[-1].state != "done":
-        desk._thread.join(0.01)
+        queue._thread.join(0.01)
     assert [run.state for run in runs] == ["done"] * 3
     assert [worker.job[1].name for worker in workers] == [run.id for run in runs]
 
 
-def test_ids_are_names_of_folders_that_are_free(desk, runs):
+def test_ids_are_names_of_folders_that_are_free(queue, runs):
     first = f"digits-{SMALL.digest[:8]}"
     (runs / f"{first}-2").mkdir(parents=True)
-    assert [desk.order(SMALL).id for _ in range(3)] == [first, f"{first}-3", f"{first}-4"]
+    assert [queue.add(SMALL).id for _ in range(3)] == [first, f"{first}-3", f"{first}-4"]
 
 
-def test_the_worker_gets_the_recipe_and_the_folder(desk, workers, runs):
-    run = desk.order(SMALL)
+def test_the_worker_gets_the_recipe_and_the_folder(queue, workers, runs):
+    run = queue.add(SMALL)
     assert workers[0].got_job.wait(10)
     recipe, folder, resume = workers[0].job
     assert (recipe, folder, resume) == (SMALL, runs / run.id, False)
 
 
-def test_no_more_than_twenty_wait(desk):
+def test_no_more_than_twenty_wait(queue):
     for _ in range(limits.QUEUE + 1):
-        desk.order(SMALL)
+        queue.add(SMALL)
     with pytest.raises(Refusal, match="20 runs are waiting") as caught:
-        desk.order(SMALL)
+        queue.add(SMALL)
     assert caught.value.status == 429
 
 
-def test_a_run_that_waits_is_stopped_at_once(desk, workers):
-    desk.order(SMALL)
-    waiting = desk.order(SMALL)
-    assert desk.stop(waiting.id).state == "stopped"
+def test_a_run_that_waits_is_stopped_at_once(queue, workers):
+    queue.add(SMALL)
+    waiting = queue.add(SMALL)
+    assert queue.stop(waiting.id).state == "stopped"
     assert not workers[0].asked_to_stop
     workers[0].end("done")
-    ended(desk)
+    ended(queue)
     assert len(workers) == 1
-    assert desk.resume(waiting.id).state == "running"
+    assert queue.resume(waiting.id).state == "running"
 
 
-def test_stop_and_resume(desk, workers):
-    run = desk.order(SMALL)
-    desk.stop(run.id)
-    ended(desk)
+def test_stop_and_resume(queue, workers):
+    run = queue.add(SMALL)
+    queue.stop(run.id)
+    ended(queue)
     assert workers[0].asked_to_stop
     assert run.state == "stopped"
     with pytest.raises(Refusal, match="stopped and not at work"):
-        desk.stop(run.id)
-    desk.resume(run.id)
+        queue.stop(run.id)
+    queue.resume(run.id)
     assert (run.state, len(workers)) == ("running", 2)
 
 
-def test_one_that_finishes_while_it_is_stopped_is_done(desk, workers, monkeypatch):
-    run = desk.order(SMALL)
+def test_one_that_finishes_while_it_is_stopped_is_done(queue, workers, monkeypatch):
+    run = queue.add(SMALL)
     monkeypatch.setattr(workers[0], "stop", lambda grace: workers[0].end("done"))
-    desk.stop(run.id)
-    ended(desk)
+    queue.stop(run.id)
+    ended(queue)
     assert run.state == "done"
 
 
-def test_a_worker_that_dies_is_a_failed_run_with_its_reason(desk, workers):
-    run, after = desk.order(SMALL), desk.order(SMALL)
+def test_a_worker_that_dies_is_a_failed_run_with_its_reason(queue, workers):
+    run, after = queue.add(SMALL), queue.add(SMALL)
     workers[0].say_row("none", 0, 1)
     workers[0].die()
     while after.state != "running":
-        desk._thread.join(0.01)
+        queue._thread.join(0.01)
     assert run.state == "failed"
     assert "killed by SIGKILL" in run.message
     assert "\n" not in run.message
-    assert desk.resume(run.id).state == "queued"
+    assert queue.resume(run.id).state == "queued"
 
 
-def test_a_worker_that_says_why(desk, workers):
-    run = desk.order(SMALL)
+def test_a_worker_that_says_why(queue, workers):
+    run = queue.add(SMALL)
     workers[0].end("failed", message="data: the connection was lost\n  try again")
-    ended(desk)
+    ended(queue)
     assert (run.state, run.message) == ("failed", "data: the connection was lost; try again")
 
 
-def test_a_message_that_nobody_understands_fails_the_run_alone(desk, workers):
-    run = desk.order(SMALL)
+def test_a_message_that_nobody_understands_fails_the_run_alone(queue, workers):
+    run = queue.add(SMALL)
     workers[0].say("started")
     workers[0].die()
-    ended(desk)
+    ended(queue)
     assert run.state == "failed"
     assert workers[0].killed
-    assert desk.order(SMALL).state == "running"
+    assert queue.add(SMALL).state == "running"
 
 
-def test_a_result_that_cannot_be_judged_fails_the_run_alone(desk, workers, monkeypatch):
+def test_a_result_that_cannot_be_judged_fails_the_run_alone(queue, workers, monkeypatch):
     def judged(result):
         raise ZeroDivisionError("by zero")
 
-    run = desk.order(SMALL)
-    monkeypatch.setattr(desk.shelf, "signature", lambda id: ())
-    monkeypatch.setattr(desk.shelf, "result", judged)
+    run = queue.add(SMALL)
+    monkeypatch.setattr(queue.disk, "signature", lambda id: ())
+    monkeypatch.setattr(queue.disk, "result", judged)
     workers[0].end("done")
-    ended(desk)
+    ended(queue)
     assert (run.state, run.message) == ("failed", "ZeroDivisionError: by zero")
-    assert desk.order(SMALL).state == "running"
+    assert queue.add(SMALL).state == "running"
 
 
 def test_a_process_that_cannot_be_started(runs):
     def start():
         raise OSError("no more processes")
 
-    desk = Desk(runs, start=start, warm=True)
-    desk.open()
-    run = desk.order(SMALL)
+    queue = RunQueue(runs, start=start, warm=True)
+    queue.open()
+    run = queue.add(SMALL)
     assert (run.state, "no more processes" in run.message) == ("failed", True)
 
 
 def test_a_worker_is_kept_ready(runs, start_worker, workers):
-    desk = Desk(runs, start=start_worker, warm=True)
-    desk.open()
-    desk.open()
+    queue = RunQueue(runs, start=start_worker, warm=True)
+    queue.open()
+    queue.open()
     assert len(workers) == 1
-    desk.order(SMALL)
+    queue.add(SMALL)
     assert workers[0].got_job.wait(10)
     workers[0].end("done")
-    ended(desk)
+    ended(queue)
     assert len(workers) == 2
-    desk.close()
+    queue.close()
     assert workers[1].killed
 
 
-def test_closing_stops_the_run_and_begins_no_other(desk, workers):
-    run, waiting = desk.order(SMALL), desk.order(SMALL)
-    desk.close()
+def test_closing_stops_the_run_and_begins_no_other(queue, workers):
+    run, waiting = queue.add(SMALL), queue.add(SMALL)
+    queue.close()
     assert (run.state, waiting.state, len(workers)) == ("stopped", "queued", 1)
     with pytest.raises(Refusal, match="closing"):
-        desk.order(SMALL)
+        queue.add(SMALL)
 
 
-def test_a_worker_that_does_not_stop_is_killed_at_the_end(desk, workers, monkeypatch):
-    monkeypatch.setattr("droplab.lab._desk.CLOSE_GRACE", -0.35)
-    desk.order(SMALL)
+def test_a_worker_that_does_not_stop_is_killed_at_the_end(queue, workers, monkeypatch):
+    monkeypatch.setattr("droplab.lab._queue.CLOSE_GRACE", -0.35)
+    queue.add(SMALL)
     monkeypatch.setattr(workers[0], "stop", lambda grace: None)
-    desk.close()
+    queue.close()
     assert workers[0].killed
 
 
-def test_an_ended_run_is_read_again_when_it_changes(desk, workers, real_run, runs):
+def test_an_ended_run_is_read_again_when_it_changes(queue, workers, real_run, runs):
     """Another droplab may go on with a run that this server has trained."""
     import shutil
 
     from droplab import results
 
-    run = desk.order(SMALL)
+    run = queue.add(SMALL)
     workers[0].got_job.wait(10)
     shutil.copytree(runs / real_run, runs / run.id)
     workers[0].end("done")
-    ended(desk)
-    assert desk.summaries()["runs"][0]["state"] == "done"
-    assert desk.at_hand(run.id) is run
+    ended(queue)
+    assert queue.summaries()["runs"][0]["state"] == "done"
+    assert queue.at_hand(run.id) is run
     with results.RunStore.open_for_resume(runs / run.id) as store:
         store.set_note("more", "x")
         store.set_member_state("none", 0, "waiting")
-    states = {item["id"]: item["state"] for item in desk.summaries()["runs"]}
+    states = {item["id"]: item["state"] for item in queue.summaries()["runs"]}
     assert states == {run.id: "stopped", real_run: "done"}
-    assert desk.at_hand(run.id) is None
+    assert queue.at_hand(run.id) is None
 
 
-def test_rows_of_a_worker_make_curves(desk, workers):
-    run = desk.order(SMALL)
+def test_rows_of_a_worker_make_curves(queue, workers):
+    run = queue.add(SMALL)
     for seed, loss in ((0, 0.4), (1, 0.6)):
         workers[0].say_row("0.3", seed, 1, val_loss=loss)
     workers[0].say_row("0.3", 0, 2, val_loss=None)
@@ -208,7 +208,7 @@ def test_rows_of_a_worker_make_curves(desk, workers):
     workers[0].say_row("no such arm", 0, 1)
     workers[0].say("diverged", arm="0.3", seed=1, message="the loss is\nNaN")
     workers[0].end("stopped")
-    ended(desk)
+    ended(queue)
     found = run.snapshot()
     assert found["metrics"] == list(METRICS)
     assert found["curves"]["0.3"]["val_loss"] == [0.5, None]

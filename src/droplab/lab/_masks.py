@@ -47,7 +47,7 @@ from droplab.recipe import builtin_names, load
 from droplab.results import load as load_run
 
 if TYPE_CHECKING:
-    from droplab.lab._see_network import Trained
+    from droplab.lab._masks_network import Trained
 
 MOST_STEPS, FEWEST_MASKS, MOST_MASKS = 32, 16, 1000
 LAST_STEP, LAST_SEED = 9_999_999, 2**31 - 1
@@ -88,9 +88,9 @@ def see(query: Mapping[str, str]) -> dict[str, Any]:
     steps = whole(query, "steps", 1, 1, MOST_STEPS)
     step = whole(query, "step", 0, 0, LAST_STEP)
     example = whole(query, "example", 0, 0, load(recipe).batch_size - 1)
-    from droplab.lab import _see_network
+    from droplab.lab import _masks_network
 
-    return _see_network.masks(recipe, seed, rates, step=step, steps=steps, example=example)
+    return _masks_network.masks(recipe, seed, rates, step=step, steps=steps, example=example)
 
 
 def see_outputs(query: Mapping[str, str], runs: Path | None) -> dict[str, Any]:
@@ -100,16 +100,16 @@ def see_outputs(query: Mapping[str, str], runs: Path | None) -> dict[str, Any]:
     rates = _rates(query, recipe)
     seed = whole(query, "seed", 0, 0, LAST_SEED)
     count = whole(query, "masks", 400, FEWEST_MASKS, MOST_MASKS)
-    from droplab.lab import _see_network
+    from droplab.lab import _masks_network
 
-    found = _see_network.network(recipe, 0)
+    found = _masks_network.network(recipe, 0)
     names = found.applied.names
     first = next((site for site in names if rates.get(site)), names[-1])
     layer = one_of(query, "layer", names, first)
     units = found.layer(layer).out_features
     unit = whole(query, "unit", 0, 0, units - 1) if "unit" in query else None
     trained = _trained(query, recipe, seed, runs)
-    return _see_network.outputs(
+    return _masks_network.outputs(
         recipe, seed, rates, layer=layer, unit=unit, count=count, trained=trained
     )
 
@@ -163,9 +163,9 @@ def _recipe(query: Mapping[str, str]) -> str:
 
 
 def _rates(query: Mapping[str, str], recipe: str) -> dict[str, float]:
-    from droplab.lab import _see_network
+    from droplab.lab import _masks_network
 
-    names = _see_network.site_names(recipe)
+    names = _masks_network.site_names(recipe)
     rates: dict[str, float] = {}
     for part in filter(None, query.get("rates", "")[:1000].split(",")):
         site, _, text = part.partition(":")
@@ -197,7 +197,7 @@ def _trained(query: Mapping[str, str], recipe: str, seed: int, runs: Path | None
     if not arms:
         raise ArgumentError(f"run: expected one that has finished seed {seed}, got {run}")
     arm = one_of(query, "arm", arms, arms[-1])
-    from droplab.lab._see_network import Trained
+    from droplab.lab._masks_network import Trained
     from droplab.study._folders import weights_path_in
 
     file = weights_path_in(runs / run, result.recipe, arm, seed, "last")

@@ -69,7 +69,7 @@ def own_hosts(port: int) -> frozenset[str]:
     )
 
 
-class Guard:
+class OriginCheck:
     """Refuses requests from elsewhere before anything else sees them.
 
     Args:
