@@ -70,7 +70,7 @@ def _settings(recipe: Recipe) -> list[tuple[str, str]]:
     if data.validation is None and data.name is None:
         validation = "validated on its own validation split, or else on its test split"
     elif data.validation in (None, "test"):
-        validation = "validated on the official test split"
+        validation = "validated on the test split"
     elif data.train is None:
         train = "the training examples"
         validation = f"without the last {data.validation}, which it is validated on"

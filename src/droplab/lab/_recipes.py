@@ -99,5 +99,5 @@ def _data(recipe: Recipe) -> str:
     if data.validation is None and data.name is None:
         return f"{data.source}: {train}, validated on its own validation or test split"
     if data.validation in (None, "test"):
-        return f"{data.source}: {train}, validated on the official test split"
+        return f"{data.source}: {train}, validated on the test split"
     return f"{data.source}: {train}, validated on {data.validation} others"

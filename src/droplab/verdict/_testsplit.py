@@ -1,4 +1,4 @@
-"""What the chosen arm and the baseline reached on the official test split."""
+"""What the chosen arm and the baseline reached on the test split."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def _sentence(
     right, lost = differences["accuracy"], differences["loss"]
     if not right.n or not lost.n:
         return (
-            f"On the official test split '{chosen}' and the baseline cannot be compared: they "
+            f"On the test split '{chosen}' and the baseline cannot be compared: they "
             "have no seed in common on which every number is finite, or a number of theirs became "
             "NaN or infinite."
         )
     return (
-        f"On the official test split, touched once, '{chosen}' gets "
+        f"On the test split, touched once, '{chosen}' gets "
         f"{accuracy.text(right.after)} right and the baseline "
         f"{accuracy.text(right.before)} ({accuracy.difference(right.mean)}, interval "
         f"{accuracy.interval(right.low, right.high)}); test loss {loss.text(lost.after)} "

@@ -130,7 +130,7 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class TestVerdict:
-    """What the chosen arm and the baseline reached on the official test split."""
+    """What the chosen arm and the baseline reached on the test split."""
 
     __test__ = False  # pytest: a verdict, not a test
 

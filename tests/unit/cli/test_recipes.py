@@ -62,7 +62,7 @@ def test_show_speaks_json_and_toml() -> None:
     [
         ("train = 9\nvalidation = 5", "trained on the first 9, validated on the next 5"),
         ("validation = 5", "trained on the training examples, without the last 5"),
-        ("validation = 'test'", "all the training examples, validated on the official test"),
+        ("validation = 'test'", "all the training examples, validated on the test split"),
     ],
 )
 def test_show_reads_a_file_and_no_markup_in_it(tmp_path: Path, validation: str, said: str) -> None:

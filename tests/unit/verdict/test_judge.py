@@ -247,7 +247,7 @@ def test_the_test_split(make_result):
     assert verdict.test.differences["accuracy"].mean == pytest.approx(0.02)
     assert verdict.test.differences["accuracy"].better is True
     assert verdict.test.sentence.startswith(
-        "On the official test split, touched once, 'a' gets 84.8 % right and the baseline 82.8 %"
+        "On the test split, touched once, 'a' gets 84.8 % right and the baseline 82.8 %"
     )
     alone = judge(make_result({"none": BASE, "a": BETTER}, tests=tests[:8]))
     assert alone.test.sentence == "The test split was touched by 'none' alone."
