@@ -11,9 +11,9 @@ def test_a_run_has_its_report_as_page_picture_and_markdown(droplab, tmp_path):
         assert (tmp_path / "run" / f"report.{form}").read_bytes().startswith(start)
     shown = droplab("report", "run", "--format", "md", "--out", "-").stdout
     assert shown == (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
-    assert "droplab run digits --seeds 0,1 --epochs 1" in shown
+    assert "droplab run digits --seeds 2 --epochs 1" in shown
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert "droplab run digits --seeds 0,1 --epochs 1" in page
+    assert "droplab run digits --seeds 2 --epochs 1" in page
 
 
 def test_a_report_that_cannot_be_is_refused_in_one_sentence(droplab):

@@ -22,7 +22,7 @@ GIGABYTE = 2**30
 PROGRAM = """
 import contextlib, io, json, resource, sys
 from droplab.cli import main
-import torch, droplab.sweep, PIL.Image
+import torch, droplab.study, PIL.Image
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {room}, -1))
 for arguments in json.loads(sys.argv[1]):

@@ -27,13 +27,13 @@ _CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 def check_metric(value: Any) -> Any:
     """Return `value` if it is one of `METRICS`."""
-    if value not in METRICS:
+    if not isinstance(value, str) or value not in METRICS:
         raise ValueError(f"expected a metric, got {quote(value)}{nearest(str(value), METRICS)}")
     return value
 
 
 def _op(value: Any) -> Any:
-    if value not in _OPS:
+    if not isinstance(value, str) or value not in _OPS:
         raise ValueError(f"expected one of {', '.join(_OPS)}, got {quote(value)}")
     return value
 

@@ -37,6 +37,7 @@ def test_every_random_functional_belongs_to_a_layer() -> None:
         "frozen_masks",
         "keep_mask",
         "make_key",
+        "mask_key",
         "masks_are_frozen",
         "next_key",
         "normal",

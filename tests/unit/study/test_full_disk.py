@@ -51,7 +51,7 @@ def limited(plan: str, folder: Path, limit: int) -> subprocess.CompletedProcess[
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_full_disk import PLANS, tiny\n"
-        "import droplab.cli, droplab.sweep\n"
+        "import droplab.cli, droplab.study\n"
         "def command(**_):\n"
         f"    droplab.study.run(tiny(), {str(folder)!r}, plan=PLANS[{plan!r}])\n"
         "droplab.cli.group.main = command\n"
