@@ -170,7 +170,7 @@ def against_jax(bench: Benchmark, name: str, splits: Splits, rounds: int) -> Non
         steps.append(result.seconds - scoring.seconds)
         seconds, accuracy = next(rival)
         theirs.append(seconds)
-        accuracies = (result.validation.accuracy, accuracy)
+        accuracies = (result.validation["accuracy"], accuracy)
     for what, own in (("one epoch in memory", mine), ("its steps alone", steps)):
         bench.add(
             f"{name}, {what}",
@@ -312,7 +312,7 @@ def _same_training(experiment: Experiment) -> None:
     ((_, accuracy),) = _convolutions.train(model, train, validation, **options)
     for one, two in zip(replica.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
-    assert abs(ours.validation.accuracy - accuracy) < 0.01
+    assert abs(ours.validation["accuracy"] - accuracy) < 0.01
 
 
 def subset(split: Any, count: int) -> Split:

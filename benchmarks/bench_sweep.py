@@ -96,7 +96,7 @@ def _epochs(
         batch_size=recipe.batch_size,
         plan=plan,
     ):
-        right = [result.validation.accuracy for result in epoch.results if result is not None]
+        right = [result.validation["accuracy"] for result in epoch.results if result is not None]
         yield len(right), sum(right) / len(right), perf_counter() - began
         began = perf_counter()
 

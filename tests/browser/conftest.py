@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.recipe import Arm, dumps, load
+from droplab.recipe import METRICS, Arm, dumps, load
 from droplab.results import EpochRow, RunStore
 
 CHROMIUM = shutil.which("chromium")
@@ -174,7 +174,9 @@ def made_run(lab):
             for epoch in range(1, epochs + 1):
                 store.commit_epochs(
                     [
-                        EpochRow(arm, seed, epoch, *_made_up(place // seeds / arms, epoch, draw))
+                        EpochRow(
+                            _made_up(place // seeds / arms, epoch, draw), arm, seed, epoch, 0.01
+                        )
                         for place, (arm, seed) in enumerate(members)
                     ]
                 )
@@ -188,4 +190,6 @@ def made_run(lab):
 def _made_up(p, epoch, draw):
     loss = 2 * np.exp(-epoch / 6) + 0.3 * (p - 0.3) ** 2 + 0.01 * draw.standard_normal() + 0.1
     accuracy = float(np.exp(-loss))
-    return (loss, accuracy, 0.8 * loss, min(1.0, 1.1 * accuracy), loss, accuracy, 0.1, 0.01)
+    train = min(1.0, 1.1 * accuracy)
+    values = (loss, accuracy, 0.8 * loss, train, loss, accuracy, 0.1, train - accuracy)
+    return dict(zip(METRICS, values, strict=True))

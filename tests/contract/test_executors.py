@@ -139,10 +139,10 @@ def check_state(state, model):
 
 
 def check_scores(one, two):
-    assert one.running_loss == pytest.approx(two.running_loss, rel=1e-5, abs=1e-5)
+    assert one.running["loss"] == pytest.approx(two.running["loss"], rel=1e-5, abs=1e-5)
     for part in ("train", "validation"):
         got, expected = getattr(one, part), getattr(two, part)
-        assert got.loss == pytest.approx(expected.loss, rel=1e-5, abs=1e-5), part
+        assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5, abs=1e-5), part
 
 
 def small_batches(case):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from droplab.recipe import dumps, load, override
+from droplab.recipe import METRICS, dumps, load, override
 from droplab.results import EpochRow, RunStore
 from droplab.results import load as load_run
 
@@ -37,7 +37,9 @@ def places(tmp_path):
     recipe = override(load("digits"), {"epochs": 1})
     members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
     with RunStore.create(tmp_path / "run", dumps(recipe), recipe.digest, {}, members) as store:
-        store.commit_epochs([EpochRow(a, s, 1, *[0.5 + s / 50] * 8) for a, s in members])
+        store.commit_epochs(
+            [EpochRow(dict.fromkeys(METRICS, 0.5 + s / 50), a, s, 1, 0.5) for a, s in members]
+        )
     names = [str(path) for path in tmp_path.iterdir()]
     targets = [f"{name}:{item}" for name in names for item in ("Net", "None", "a.b", "nn")]
     return [*names, *targets, str(tmp_path / "none"), f"{tmp_path}/{'x' * 300}", "/dev/zero"]

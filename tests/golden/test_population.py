@@ -179,13 +179,13 @@ def test_two_epochs_have_the_rows_of_the_single_runs(case):
         alone = [e.results[0] for e in fit(replica, train, validation, seeds=seeds, **common)]
         for expected, epoch in zip(alone, together, strict=True):
             result = epoch.results[member]
-            assert result.running_loss == pytest.approx(expected.running_loss, abs=1e-5)
-            assert result.running_accuracy == pytest.approx(expected.running_accuracy)
+            assert result.running["loss"] == pytest.approx(expected.running["loss"], abs=1e-5)
+            assert result.running["accuracy"] == pytest.approx(expected.running["accuracy"])
             for part in ("train", "validation"):
                 one, two = getattr(result, part), getattr(expected, part)
-                assert one.loss == pytest.approx(two.loss, abs=1e-5)
-                assert one.accuracy == pytest.approx(two.accuracy)
-                assert one.ece == pytest.approx(two.ece, abs=1e-4)
+                assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
+                assert one["accuracy"] == pytest.approx(two["accuracy"])
+                assert one["ece"] == pytest.approx(two["ece"], abs=1e-4)
 
 
 def test_the_batches_of_a_seed_are_those_of_its_single_run():

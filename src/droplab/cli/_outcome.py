@@ -59,8 +59,8 @@ class Outcome:
             "plan": dict(result.plan),
             "environment": dict(result.environment),
             "verdict": self.verdict.to_dict() if self.verdict else None,
-            "rows": [_finite(dataclasses.asdict(row)) for row in result.rows],
-            "tests": [_finite(dataclasses.asdict(row)) for row in result.tests],
+            "rows": [row.to_dict() for row in result.rows],
+            "tests": [row.to_dict() for row in result.tests],
         }
 
 
@@ -179,10 +179,3 @@ def _show_rows(result: RunResult, console: Console) -> None:
         f"No verdict: the baseline '{result.recipe.baseline.name}' was not trained.",
         highlight=False,
     )
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import queue
 import signal
@@ -16,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -169,14 +167,9 @@ def _teller(tell: _Output) -> Any:
             tell("diverged", arm=arm, seed=seed, message=message)
 
         def epoch_done(self, row: EpochRow) -> None:
-            values = {**asdict(row), "gap": row.gap}
-            tell("row", **{name: _finite(value) for name, value in values.items()})
+            tell("row", **row.to_dict())
 
         def tested(self, row: TestRow) -> None:
             tell("steps", steps_done=self._done, what="the test split")
 
     return Teller()
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

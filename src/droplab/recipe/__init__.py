@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.recipe._metrics import METRICS, TEST_METRICS, Metric
+from droplab.recipe._metrics import METRICS, TASKS, TEST_METRICS, Measure, Metric
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
@@ -14,10 +14,12 @@ __all__ = [
     "FORMATS",
     "METRICS",
     "SCORE_TRAIN",
+    "TASKS",
     "TEST_METRICS",
     "Arm",
     "Condition",
     "DataSpec",
+    "Measure",
     "Metric",
     "ModelSpec",
     "OptimizerSpec",

@@ -1,14 +1,19 @@
-"""The metrics: what each is called, its unit, which way is better, and what it is measured on."""
+"""The metrics of each task: what each is called, its unit, which way is better, and of what."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Literal
+
+Unit = Literal["", "%", "points"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric, as data.
+    """One metric of a run, as data: it is stored with the run, and everyone reads it from there.
 
     Args:
         name: Its name in recipes and rows.
@@ -25,7 +30,7 @@ class Metric:
     name: str
     label: str
     higher_is_better: bool
-    unit: Literal["", "%", "points"]
+    unit: Unit
     split: Literal["train", "validation", "test"]
 
     @property
@@ -34,28 +39,86 @@ class Metric:
         return self.unit != ""
 
 
-METRICS = {
-    found.name: found
-    for found in (
-        Metric("train_loss_running", "running training loss", False, "", "train"),
-        Metric("train_accuracy_running", "running training accuracy", True, "%", "train"),
-        Metric("train_loss", "training loss", False, "", "train"),
-        Metric("train_accuracy", "training accuracy", True, "%", "train"),
-        Metric("val_loss", "validation loss", False, "", "validation"),
-        Metric("val_accuracy", "validation accuracy", True, "%", "validation"),
-        Metric("val_ece", "calibration error", False, "%", "validation"),
-        Metric("gap", "gap", False, "points", "validation"),
-    )
-}
-"""What is measured every epoch. "running" is with dropout on, while training; the rest in eval
-mode. `gap` = train_accuracy - val_accuracy. Accuracies are fractions in [0, 1]."""
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a task measures on a split: of each, the run has a metric for every split it is on.
 
-TEST_METRICS = {
-    found.name: found
-    for found in (
-        Metric("accuracy", "test accuracy", True, "%", "test"),
-        Metric("loss", "test loss", False, "", "test"),
-        Metric("ece", "test calibration error", False, "%", "test"),
-    )
-}
-"""What is measured once, on the official test split."""
+    Args:
+        name: Its name, to which rows add "train_" or "val_".
+        label: Its name in a sentence.
+        higher_is_better: Whether more of it is better.
+        unit: "%" where the value is a fraction; "" else.
+        train: Whether it is measured on training examples too.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool
+    unit: Literal["", "%"]
+    train: bool = False
+
+    @property
+    def validation(self) -> Metric:
+        """The metric on the validation examples; no other split of that name needs a word."""
+        label = f"validation {self.label}" if self.train else self.label
+        return Metric(f"val_{self.name}", label, self.higher_is_better, self.unit, "validation")
+
+    @property
+    def test(self) -> Metric:
+        """The metric on the test split."""
+        return Metric(self.name, f"test {self.label}", self.higher_is_better, self.unit, "test")
+
+    def training(self, *, running: bool = False) -> Metric:
+        """Return the metric on training examples: in eval mode, or `running`, as they were seen."""
+        name, label = f"train_{self.name}", f"training {self.label}"
+        if running:
+            name, label = f"{name}_running", f"running {label}"
+        return Metric(name, label, self.higher_is_better, self.unit, "train")
+
+
+LOSS = Measure("loss", "loss", higher_is_better=False, unit="", train=True)
+ACCURACY = Measure("accuracy", "accuracy", higher_is_better=True, unit="%", train=True)
+ECE = Measure("ece", "calibration error", higher_is_better=False, unit="%")
+
+TASKS: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
+    {"classification": (LOSS, ACCURACY, ECE)}
+)
+"""What each task measures: the loss, then the score that people look at, then the others."""
+
+
+@cache
+def metrics_of(measures: tuple[Measure, ...]) -> Mapping[str, Metric]:
+    """Return the metrics that a run with these measures has after every epoch, by name.
+
+    "running" is with dropout on, while training; the rest in eval mode. `gap` is by how much the
+    score is better on training examples than on validation examples.
+    """
+    return MappingProxyType({each.name: each for each in _epoch_metrics(measures)})
+
+
+def _epoch_metrics(measures: tuple[Measure, ...]) -> Iterator[Metric]:
+    score = measures[1]
+    for each in measures[:2]:
+        yield each.training(running=True)
+    for each in measures:
+        if each.train:
+            yield each.training()
+    for each in measures:
+        yield each.validation
+    unit: Unit = "points" if score.unit else ""
+    yield Metric("gap", "gap", higher_is_better=False, unit=unit, split="validation")
+
+
+@cache
+def test_metrics_of(measures: tuple[Measure, ...]) -> Mapping[str, Metric]:
+    """Return the metrics that are measured once, on the test split, by name; the score first."""
+    loss, score, *others = measures
+    return MappingProxyType({each.name: each.test for each in (score, loss, *others)})
+
+
+METRICS = metrics_of(TASKS["classification"])
+"""The metrics of a classifier after every epoch. `gap` = train_accuracy - val_accuracy. Accuracies
+are fractions in [0, 1]."""
+
+TEST_METRICS = test_metrics_of(TASKS["classification"])
+"""The metrics of a classifier on the test split."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, SEEDS, USUAL_SEEDS
 from droplab.recipe._digest import digest
+from droplab.recipe._metrics import TASKS, Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Count, Label, Norm, Scored, Seed, Text
 from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
@@ -126,6 +127,21 @@ class Recipe:
     def sites(self) -> tuple[str, ...]:
         """Every site that some arm names, in order of first appearance."""
         return tuple(dict.fromkeys(site for arm in self.arms for site in arm.rates))
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What is measured on each split: the loss, the score, and others."""
+        return TASKS["classification"]
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What is measured after every epoch, by name."""
+        return metrics_of(self.measures)
+
+    @property
+    def test_metrics(self) -> Mapping[str, Metric]:
+        """What is measured once, on the test split, by name."""
+        return test_metrics_of(self.measures)
 
     @property
     def digest(self) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from droplab.errors import RunError
 from droplab.results import _schema
@@ -18,30 +16,28 @@ FOLDERS = ("weights", "checkpoints")
 
 def create_folder(
     folder: Path,
-    recipe_toml: str,
-    digest: str,
-    environment: Mapping[str, Any],
+    values: Mapping[str, str],
     members: Sequence[tuple[str, int]],
-    plan: Mapping[str, Any],
     notes: Mapping[str, str],
 ) -> None:
     """Write recipe.toml, an empty run.sqlite and the folders beside them.
 
     The database is made under another name and renamed, so that a driver killed here leaves
     nothing that looks like a run.
+
+    Args:
+        folder: Where.
+        values: The rows of table `run`, "recipe" among them.
+        members: (arm, seed) of every replica.
+        notes: Texts by name.
     """
     database = folder / _schema.DATABASE
     if database.exists():
         raise RunError(f"{folder}: already holds a run; resume it, or choose another folder")
     if not members or len(set(members)) != len(members):
         raise RunError(f"{folder}: expected each (arm, seed) once, got {list(members)!r}")
-    values = {
-        "digest": digest,
-        "recipe": recipe_toml,
-        "environment": json.dumps(dict(environment), allow_nan=False),
-        "plan": json.dumps(dict(plan), allow_nan=False),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    recipe_toml = values["recipe"]
     recipe = folder / _schema.RECIPE
     try:
         if recipe.exists() and recipe.read_bytes() != recipe_toml.encode():
@@ -53,7 +49,7 @@ def create_folder(
         with whole_file(recipe) as part:
             part.write_bytes(recipe_toml.encode())
         with whole_file(database) as part, _schema.plain_errors(database):
-            _write(part, values, members, notes)
+            _write(part, {**values, "created": created}, members, notes)
     except OSError as error:
         raise RunError(
             f"{folder}: the run cannot be created ({error.strerror or error}); "

@@ -48,6 +48,7 @@ def load(path: str | os.PathLike[str]) -> RunResult:
             parsed = _as_begun(recipe.loads(text), _tables.value(sql, "digest"))
         except RecipeError as error:
             raise RunError(f"{database}: the recipe in the run cannot be read: {error}") from error
+        metrics, test_metrics = _tables.metrics(sql)
         return RunResult(
             path=given,
             recipe=parsed,
@@ -59,6 +60,8 @@ def load(path: str | os.PathLike[str]) -> RunResult:
             batches=_tables.batches(sql),
             plan=json.loads(_tables.value(sql, "plan")),
             created=_tables.value(sql, "created"),
+            metrics=metrics,
+            test_metrics=test_metrics,
         )
 
 

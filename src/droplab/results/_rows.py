@@ -2,60 +2,77 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from droplab.recipe import Recipe
+from droplab.recipe import METRICS, TEST_METRICS, Metric, Recipe
 
 State = Literal["waiting", "running", "done", "nan"]
 STATES: tuple[str, ...] = get_args(State)
 
 
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """What one replica measured at the end of one epoch.
+@dataclass(frozen=True)
+class Measured:
+    """Numbers by the names of metrics; each of them can also be read as an attribute.
 
-    Accuracies, calibration error and everything else between 0 and 1 are fractions, never per
-    cent. A value that could not be measured is NaN.
+    Fractions are between 0 and 1, never per cent. What could not be measured is NaN.
 
     Args:
+        values: Metric -> number.
+
+    Example:
+        >>> Measured({"loss": 0.4, "accuracy": 0.9}).accuracy
+        0.9
+    """
+
+    values: Mapping[str, float] = field(hash=False)
+
+    def __getattr__(self, name: str) -> float:
+        """Return the number of a metric.
+
+        Raises:
+            AttributeError: If it was not measured.
+        """
+        if not name.startswith("_") and name != "values" and name in self.values:
+            return self.values[name]
+        raise AttributeError(f"expected a metric that was measured, got '{name}'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one flat table, the metrics beside the rest, as JSON can hold it: NaN is None."""
+        others = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        return others | {
+            name: value if math.isfinite(value) else None for name, value in self.values.items()
+        }
+
+
+@dataclass(frozen=True)
+class EpochRow(Measured):
+    """What one replica measured at the end of one epoch.
+
+    Metrics with "running" in their name are means over the epoch's mini-batches, dropout on; the
+    others are measured after the epoch, in eval mode. Those of training examples are over a part of
+    them where the run's plan says so (`scored_note`), but after the last epoch over all of them.
+
+    Args:
+        values: Metric -> number, of every metric of the run: see `Recipe.metrics`.
         arm: Name of the arm.
         seed: Seed of the replica.
         epoch: Number of the epoch, from 1.
-        train_loss_running: Mean loss over the epoch's mini-batches, dropout on.
-        train_accuracy_running: Accuracy over the same mini-batches, dropout on.
-        train_loss: Loss over the training set after the epoch, in eval mode; over a part of it
-            where the run's plan says so (`scored_note`), but after the last epoch over all of it.
-        train_accuracy: Accuracy over the same examples.
-        val_loss: Loss over the validation set, in eval mode.
-        val_accuracy: Accuracy over the validation set, in eval mode.
-        val_ece: Expected calibration error over the validation set, 15 bins of equal width.
         seconds: Time that the epoch took, without the time of other replicas.
 
     Example:
-        >>> row = EpochRow("none", 0, 1, 0.9, 0.70, 0.6, 0.80, 0.7, 0.75, 0.02, 1.5)
-        >>> round(row.gap, 2)
-        0.05
+        >>> row = EpochRow({"val_loss": 0.7, "val_accuracy": 0.75}, "none", 0, 1, 1.5)
+        >>> row.val_accuracy
+        0.75
     """
 
     arm: str
     seed: int
     epoch: int
-    train_loss_running: float
-    train_accuracy_running: float
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    val_ece: float
     seconds: float
-
-    @property
-    def gap(self) -> float:
-        """Training accuracy less validation accuracy, both in eval mode."""
-        return self.train_accuracy - self.val_accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +92,20 @@ class BatchRow:
     loss: float
 
 
-@dataclass(frozen=True, slots=True)
-class TestRow:
-    """What one replica reached on the official test split, which is touched once.
+@dataclass(frozen=True)
+class TestRow(Measured):
+    """What one replica reached on the test split, which is touched once.
 
     Args:
+        values: Metric -> number, of every metric of the test split: see `Recipe.test_metrics`.
         arm: Name of the arm.
         seed: Seed of the replica.
-        loss: Mean loss.
-        accuracy: Accuracy, a fraction.
-        ece: Expected calibration error, 15 bins of equal width.
     """
 
     __test__ = False  # pytest: a row, not a test
 
     arm: str
     seed: int
-    loss: float
-    accuracy: float
-    ece: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,8 @@ class RunResult:
         batches: Mean losses of mini-batches, if the run logged them.
         plan: The execution plan, as the engine wrote it.
         created: When the run began, ISO 8601 in UTC.
+        metrics: What was measured after every epoch, by name, as it is stored with the run.
+        test_metrics: What was measured on the test split, by name.
     """
 
     path: Path
@@ -143,3 +157,5 @@ class RunResult:
     batches: tuple[BatchRow, ...] = ()
     plan: Mapping[str, Any] = field(default_factory=dict[str, Any])
     created: str = ""
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
+    test_metrics: Mapping[str, Metric] = field(default_factory=lambda: TEST_METRICS)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 from droplab.errors import DroplabError, RunError
-from droplab.results._rows import STATES, EpochRow
+from droplab.results._rows import STATES
 
-VERSION = 2  # 1 had no checksum
+VERSION = 3  # 1 had no checksum; until 2 there was a column for each metric of a classifier
 APPLICATION_ID = 0x44524F50  # "DROP"; tells a run from any other SQLite file
 DATABASE = "run.sqlite"
 RECIPE = "recipe.toml"
 
-METRICS = tuple(f.name for f in fields(EpochRow) if f.name not in {"arm", "seed", "epoch"})
-COMPARED = tuple(name for name in METRICS if name != "seconds")
+EARLIER_METRICS = (
+    *("train_loss_running", "train_accuracy_running", "train_loss", "train_accuracy"),
+    *("val_loss", "val_accuracy", "val_ece"),
+)
+EARLIER_TEST_METRICS = ("loss", "accuracy", "ece")
+"""The columns of the layouts before 3."""
 
 # A REAL column stays nullable: SQLite keeps NaN as NULL.
-_TABLES = f"""
+_OTHER_TABLES = f"""
 CREATE TABLE run (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -35,14 +38,6 @@ CREATE TABLE members (
     checkpoint TEXT,
     PRIMARY KEY (arm, seed)
 ) WITHOUT ROWID;
-CREATE TABLE epochs (
-    arm TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    epoch INTEGER NOT NULL CHECK (epoch >= 1),
-    {"".join(f"{name} REAL, " for name in METRICS)}
-    PRIMARY KEY (arm, seed, epoch),
-    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
-) WITHOUT ROWID;
 CREATE TABLE batches (
     arm TEXT NOT NULL,
     seed INTEGER NOT NULL,
@@ -51,27 +46,71 @@ CREATE TABLE batches (
     PRIMARY KEY (arm, seed, step),
     FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
 ) WITHOUT ROWID;
-CREATE TABLE tests (
-    arm TEXT NOT NULL,
-    seed INTEGER NOT NULL,
-    loss REAL,
-    accuracy REAL,
-    ece REAL,
-    PRIMARY KEY (arm, seed),
-    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
-) WITHOUT ROWID;
 CREATE TABLE notes (
     name TEXT PRIMARY KEY,
     text TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
+_ROWS = """
+CREATE TABLE epochs (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    epoch INTEGER NOT NULL CHECK (epoch >= 1),
+    seconds REAL,
+    PRIMARY KEY (arm, seed, epoch),
+    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
+) WITHOUT ROWID;
+CREATE TABLE epoch_values (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (arm, seed, epoch, metric),
+    FOREIGN KEY (arm, seed, epoch) REFERENCES epochs (arm, seed, epoch)
+) WITHOUT ROWID;
+CREATE TABLE test_values (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (arm, seed, metric),
+    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
+) WITHOUT ROWID;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make the empty tables and mark the file as a run of this version."""
-    connection.executescript(_TABLES)
+    connection.executescript(_OTHER_TABLES + _ROWS)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def has_columns(sql: sqlite3.Connection) -> bool:
+    """Whether the run has a column for each metric, as the layouts before 3 have it."""
+    return sql.execute("PRAGMA user_version").fetchone()[0] < 3
+
+
+def upgrade(sql: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier layout into this one, within the caller's transaction."""
+    if has_columns(sql):
+        sql.execute("ALTER TABLE epochs RENAME TO wide")
+        for statement in filter(str.strip, _ROWS.split(";")):
+            sql.execute(statement)
+        sql.execute("INSERT INTO epochs SELECT arm, seed, epoch, seconds FROM wide")
+        for name in EARLIER_METRICS:
+            query = "INSERT INTO epoch_values SELECT arm, seed, epoch, ?, {} FROM wide"
+            sql.execute(query.format(name), (name,))
+        query = "INSERT INTO epoch_values SELECT arm, seed, epoch, 'gap', {} FROM wide"
+        sql.execute(query.format("train_accuracy - val_accuracy"))
+        for name in EARLIER_TEST_METRICS:
+            query = "INSERT INTO test_values SELECT arm, seed, ?, {} FROM tests"
+            sql.execute(query.format(name), (name,))
+        sql.execute("DROP TABLE wide")
+        sql.execute("DROP TABLE tests")
+    sql.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from typing import Any, Self
 from filelock import FileLock
 
 from droplab.errors import RunError
+from droplab.recipe import METRICS, TEST_METRICS, Metric
 from droplab.results import _schema, _tables
 from droplab.results._checksum import check_checksum, remove_checksum
 from droplab.results._create import create_folder, prepare_folders
@@ -47,7 +48,7 @@ class RunStore:
         >>> import tempfile
         >>> place = tempfile.TemporaryDirectory()
         >>> with RunStore.create(place.name, "name = 'x'", "abc", {}, [("none", 0)]) as store:
-        ...     row = EpochRow("none", 0, 1, 0.9, 0.7, 0.6, 0.8, 0.7, 0.75, 0.02, 1.5)
+        ...     row = EpochRow({"val_loss": 0.7}, "none", 0, 1, 1.5)
         ...     store.commit_epoch(row), store.members()[0].epochs_done
         (True, 1)
         >>> place.cleanup()
@@ -71,6 +72,8 @@ class RunStore:
         *,
         plan: Mapping[str, Any] | None = None,
         notes: Mapping[str, str] | None = None,
+        metrics: Iterable[Metric] = METRICS.values(),
+        test_metrics: Iterable[Metric] = TEST_METRICS.values(),
     ) -> Self:
         """Begin a run in an empty or new folder and hold it open for writing.
 
@@ -82,6 +85,8 @@ class RunStore:
             members: (arm, seed) of every replica, in the order in which results are listed.
             plan: The execution plan, if it is known; see `set_plan`.
             notes: Texts to keep beside the rows; see `set_note`.
+            metrics: What is measured after every epoch.
+            test_metrics: What is measured on the test split.
 
         Raises:
             RunError: The folder holds a run already, another driver is at it, or it cannot be
@@ -90,7 +95,14 @@ class RunStore:
         path = preflight(folder)
         lock = acquire(path)
         try:
-            create_folder(path, recipe_toml, digest, environment, members, plan or {}, notes or {})
+            values = {
+                "digest": digest,
+                "recipe": recipe_toml,
+                "environment": json.dumps(dict(environment), allow_nan=False),
+                "plan": json.dumps(dict(plan or {}), allow_nan=False),
+                "metrics": _tables.metrics_text(metrics, test_metrics),
+            }
+            create_folder(path, values, members, notes or {})
             return cls(path, lock, connect(path))
         except BaseException:
             lock.release()
@@ -143,7 +155,7 @@ class RunStore:
         prepare_folders(self.folder)
         with transaction(self._connection, self._database) as sql:
             remove_checksum(sql)
-            sql.execute(f"PRAGMA user_version = {_schema.VERSION}")
+            _schema.upgrade(sql)
             sql.execute("UPDATE members SET state = 'waiting' WHERE state = 'running'")
         self.remove_orphans()
 
@@ -275,9 +287,9 @@ class RunStore:
         if new := row.epoch == done + 1:
             _tables.insert_epoch(sql, row)
         else:
-            before = _tables.epoch(sql, row.arm, row.seed, row.epoch)
-            for name in _schema.COMPARED:
-                old, now = getattr(before, name), getattr(row, name)
+            before = _tables.epoch_values(sql, row.arm, row.seed, row.epoch)
+            for name in sorted({*before, *row.values}):
+                old, now = (each.get(name, math.nan) for each in (before, row.values))
                 if old != now and not (math.isnan(old) and math.isnan(now)):
                     raise RunError(
                         f"{where}: the resumed run has {name} = {now!r}, the confirmed row "
@@ -308,11 +320,7 @@ class RunStore:
         """
         self._member(row.arm, row.seed, "state")
         with transaction(self._connection, self._database) as sql:
-            done = sql.execute(
-                "INSERT OR IGNORE INTO tests VALUES (?, ?, ?, ?, ?)",
-                (row.arm, row.seed, row.loss, row.accuracy, row.ece),
-            )
-        return done.rowcount == 1
+            return _tables.insert_test(sql, row)
 
     def notes(self) -> dict[str, str]:
         """Return the texts that are kept beside the rows."""

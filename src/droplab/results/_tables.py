@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
-from dataclasses import astuple, fields
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 
 from droplab.errors import RunError
+from droplab.recipe import METRICS, TEST_METRICS, Metric
 from droplab.results._rows import BatchRow, EpochRow, Member, TestRow
+from droplab.results._schema import EARLIER_METRICS, EARLIER_TEST_METRICS, has_columns
 
-_EPOCH = ", ".join(f.name for f in fields(EpochRow))
-_EPOCH_JOINED = ", ".join(f"e.{f.name}" for f in fields(EpochRow))
-_MARKS = ", ".join("?" for _ in fields(EpochRow))
 _ORDER = "JOIN members m USING (arm, seed) ORDER BY m.position"
 
 
 def insert_epoch(sql: sqlite3.Connection, row: EpochRow) -> None:
-    sql.execute(f"INSERT INTO epochs ({_EPOCH}) VALUES ({_MARKS})", astuple(row))
+    place = (row.arm, row.seed, row.epoch)
+    sql.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (*place, row.seconds))
+    sql.executemany(
+        "INSERT INTO epoch_values VALUES (?, ?, ?, ?, ?)",
+        [(*place, name, value) for name, value in row.values.items()],
+    )
 
 
-def epoch(sql: sqlite3.Connection, arm: str, seed: int, number: int) -> EpochRow:
+def epoch_values(sql: sqlite3.Connection, arm: str, seed: int, number: int) -> dict[str, float]:
+    """Return the numbers of one epoch that is there."""
     found = sql.execute(
-        f"SELECT {_EPOCH} FROM epochs WHERE arm = ? AND seed = ? AND epoch = ?",
+        "SELECT metric, value FROM epoch_values WHERE arm = ? AND seed = ? AND epoch = ?",
         (arm, seed, number),
-    ).fetchone()
-    if found is None:
+    ).fetchall()
+    if not found:
         raise RunError(
             f"arm '{arm}', seed {seed}, epoch {number}: the run counts this epoch as done but has "
             "no row of it; restore the run from a copy"
         )
-    return _epoch(found)
+    return {name: _real(value) for name, value in found}
 
 
 def epochs(sql: sqlite3.Connection) -> tuple[EpochRow, ...]:
-    query = f"SELECT {_EPOCH_JOINED} FROM epochs e {_ORDER}, e.epoch"
-    return tuple(_epoch(found) for found in sql.execute(query))
+    if has_columns(sql):
+        return tuple(_earlier_epochs(sql))
+    order, _ = metrics(sql)
+    values: dict[tuple[str, int, int], dict[str, float]] = {}
+    for arm, seed, number, name, value in sql.execute("SELECT * FROM epoch_values"):
+        values.setdefault((arm, seed, number), {})[name] = _real(value)
+    query = f"SELECT arm, seed, epoch, seconds FROM epochs {_ORDER}, epoch"
+    return tuple(
+        EpochRow(
+            _ordered(values.get((arm, seed, number), {}), order), arm, seed, number, _real(seconds)
+        )
+        for arm, seed, number, seconds in sql.execute(query)
+    )
+
+
+def _earlier_epochs(sql: sqlite3.Connection) -> Iterator[EpochRow]:
+    columns = ", ".join(EARLIER_METRICS)
+    query = f"SELECT arm, seed, epoch, seconds, {columns} FROM epochs {_ORDER}, epoch"
+    for arm, seed, number, seconds, *found in sql.execute(query):
+        values = dict(zip(EARLIER_METRICS, map(_real, found), strict=True))
+        values["gap"] = values["train_accuracy"] - values["val_accuracy"]
+        yield EpochRow(values, arm, seed, number, _real(seconds))
 
 
 def batches(sql: sqlite3.Connection) -> tuple[BatchRow, ...]:
@@ -45,12 +71,49 @@ def batches(sql: sqlite3.Connection) -> tuple[BatchRow, ...]:
     )
 
 
-def tests(sql: sqlite3.Connection) -> tuple[TestRow, ...]:
-    query = f"SELECT arm, seed, loss, accuracy, ece FROM tests {_ORDER}"
-    return tuple(
-        TestRow(arm, seed, *(_real(value) for value in values))
-        for arm, seed, *values in sql.execute(query)
+def insert_test(sql: sqlite3.Connection, row: TestRow) -> bool:
+    """Insert what is not there yet; return whether something was not."""
+    done = sql.executemany(
+        "INSERT OR IGNORE INTO test_values VALUES (?, ?, ?, ?)",
+        [(row.arm, row.seed, name, value) for name, value in row.values.items()],
     )
+    return done.rowcount > 0
+
+
+def tests(sql: sqlite3.Connection) -> tuple[TestRow, ...]:
+    values: dict[tuple[str, int], dict[str, float]] = {}
+    if has_columns(sql):
+        columns = ", ".join(EARLIER_TEST_METRICS)
+        for arm, seed, *found in sql.execute(f"SELECT arm, seed, {columns} FROM tests {_ORDER}"):
+            numbers = map(_real, found)
+            values[arm, seed] = dict(zip(EARLIER_TEST_METRICS, numbers, strict=True))
+    else:
+        query = f"SELECT arm, seed, metric, value FROM test_values {_ORDER}"
+        for arm, seed, name, value in sql.execute(query):
+            values.setdefault((arm, seed), {})[name] = _real(value)
+    _, order = metrics(sql)
+    return tuple(
+        TestRow(_ordered(numbers, order), arm, seed) for (arm, seed), numbers in values.items()
+    )
+
+
+def _ordered(values: Mapping[str, float], order: Iterable[str]) -> dict[str, float]:
+    """Return numbers in the order of the run's metrics; the tables have them by name."""
+    return {**{name: values[name] for name in order if name in values}, **values}
+
+
+def metrics(sql: sqlite3.Connection) -> tuple[Mapping[str, Metric], Mapping[str, Metric]]:
+    """Return the metrics after every epoch and those of the test split; see `metrics_text`."""
+    found = sql.execute("SELECT value FROM run WHERE name = 'metrics'").fetchone()
+    if found is None:  # before layout 3 all runs were of classifiers
+        return METRICS, TEST_METRICS
+    epoch, test = ({each["name"]: Metric(**each) for each in part} for part in json.loads(found[0]))
+    return epoch, test
+
+
+def metrics_text(metrics: Iterable[Metric], test_metrics: Iterable[Metric]) -> str:
+    """Return metrics as they are stored: two lists of JSON objects."""
+    return json.dumps([[asdict(each) for each in part] for part in (metrics, test_metrics)])
 
 
 def members(sql: sqlite3.Connection) -> tuple[Member, ...]:
@@ -67,11 +130,6 @@ def value(sql: sqlite3.Connection, name: str) -> str:
     if found is None:
         raise RunError(f"the run has no '{name}'; restore it from a copy")
     return found[0]
-
-
-def _epoch(found: tuple[Any, ...]) -> EpochRow:
-    arm, seed, number, *values = found
-    return EpochRow(arm, seed, number, *(_real(value) for value in values))
 
 
 def _real(found: object) -> float:

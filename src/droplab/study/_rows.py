@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from droplab.recipe import METRICS
+from droplab.recipe import Metric, Recipe
 from droplab.results import EpochRow
 from droplab.train import EpochResult
 
 
-def row_of(arm: str, seed: int, result: EpochResult) -> EpochRow:
+def row_of(recipe: Recipe, arm: str, seed: int, result: EpochResult) -> EpochRow:
     """Return the row of one replica's epoch."""
-    return EpochRow(
-        arm=arm,
-        seed=seed,
-        epoch=result.epoch,
-        train_loss_running=result.running_loss,
-        train_accuracy_running=result.running_accuracy,
-        train_loss=result.train.loss,
-        train_accuracy=result.train.accuracy,
-        val_loss=result.validation.loss,
-        val_accuracy=result.validation.accuracy,
-        val_ece=result.validation.ece,
-        seconds=result.seconds,
-    )
+    values = {f"train_{name}_running": value for name, value in result.running.items()}
+    values |= {f"train_{name}": value for name, value in result.train.items()}
+    values |= {f"val_{name}": value for name, value in result.validation.items()}
+    score = recipe.measures[1]
+    gap = values[score.training().name] - values[score.validation.name]
+    values["gap"] = gap if score.higher_is_better else -gap
+    kept = {name: values[name] for name in recipe.metrics}
+    return EpochRow(kept, arm, seed, result.epoch, result.seconds)
 
 
-def goodness(row: EpochRow, metric: str) -> float:
+def goodness(row: EpochRow, metric: Metric) -> float:
     """Return a number that is larger the better the row is by `metric`."""
-    value = getattr(row, metric)
-    return value if METRICS[metric].higher_is_better else -value
+    value = row.values[metric.name]
+    return value if metric.higher_is_better else -value

@@ -228,6 +228,8 @@ def _create(
         members,
         plan={**plan.to_dict(), **listed},
         notes=notes,
+        metrics=recipe.metrics.values(),
+        test_metrics=recipe.test_metrics.values(),
     )
     with contextlib.suppress(RunError):  # the store has it as well
         write_plan(store.folder / PLAN_FILE, plan)

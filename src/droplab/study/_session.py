@@ -198,7 +198,7 @@ class Session:
                 load_weights(model, weights_path(self.store, recipe, arm, seed, "last"))
                 with self.plan.active():
                     score = evaluate(model, split, batch_size=self.plan.score_batch)
-                row = TestRow(arm, seed, score.loss, score.accuracy, score.ece)
+                row = TestRow({name: score[name] for name in recipe.test_metrics}, arm, seed)
                 self.store.add_test_row(row)
                 self.observer.tested(row)
 

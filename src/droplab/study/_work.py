@@ -176,7 +176,7 @@ class _Work:
                 self._improves(row)
 
     def _improves(self, row: EpochRow) -> bool:
-        value = goodness(row, self._recipe.primary)
+        value = goodness(row, self._recipe.metrics[self._recipe.primary])
         better = value > self._best.get((row.arm, row.seed), float("-inf"))
         if better:
             self._best[row.arm, row.seed] = value
@@ -196,7 +196,7 @@ class _Work:
         for member, result in enumerate(epoch.results):
             if result is None:
                 continue
-            row = row_of(*self._names[member], result)
+            row = row_of(self._recipe, *self._names[member], result)
             rows.append(row)
             if self._improves(row):
                 self._improved.add(member)

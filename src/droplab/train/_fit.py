@@ -48,8 +48,7 @@ class EpochResult:
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        running_loss: Mean training loss over the epoch's examples as they were seen, dropout on.
-        running_accuracy: Accuracy over the same, dropout on, in [0, 1].
+        running: Loss and score over the epoch's examples as they were seen, dropout on.
         train: Score on the training examples in eval mode, after the epoch; on some of them where
             the plan says so, but after the last epoch on all.
         validation: Score on the validation examples in eval mode, after the epoch.
@@ -57,8 +56,7 @@ class EpochResult:
     """
 
     epoch: int
-    running_loss: float
-    running_accuracy: float
+    running: Score
     train: Score
     validation: Score
     seconds: float
@@ -256,8 +254,8 @@ class _Window:
             if not alive:
                 yield None
                 continue
-            running, scores = (losses[member], correct[member]), (train[member], validation[member])
-            yield EpochResult(self._epoch, *running, *scores, seconds)
+            running = {"loss": losses[member], "accuracy": correct[member]}
+            yield EpochResult(self._epoch, running, train[member], validation[member], seconds)
 
 
 class _Log:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -11,20 +11,13 @@ from torch import Tensor
 ECE_BINS = 15
 """Number of equal-width confidence bins of the expected calibration error."""
 
+_NAMES = ("loss", "accuracy", "ece")
 
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """Mean loss, accuracy and expected calibration error over a set of examples.
 
-    Attributes:
-        loss: Mean cross entropy, in nats.
-        accuracy: Fraction of examples whose largest logit is at the label, in [0, 1].
-        ece: Expected calibration error (Guo et al., 2017, eq. 3) with 15 bins of equal width.
-    """
-
-    loss: float
-    accuracy: float
-    ece: float
+Score = Mapping[str, float]
+"""What was measured over a set of examples, by name. Of classifiers: "loss", the mean cross entropy
+in nats; "accuracy", the fraction of examples whose largest logit is at the label; "ece", the
+expected calibration error (Guo et al., 2017, eq. 3) with 15 bins of equal width."""
 
 
 class Meter:
@@ -38,7 +31,7 @@ class Meter:
         >>> meter = Meter(2)
         >>> logits = torch.tensor([[[4.0, 0.0], [0.0, 4.0]], [[4.0, 0.0], [4.0, 0.0]]])
         >>> meter.add(logits, torch.tensor([0, 0]))
-        >>> [score.accuracy for score in meter.scores()]
+        >>> [score["accuracy"] for score in meter.scores()]
         [0.5, 1.0]
     """
 
@@ -70,7 +63,7 @@ class Meter:
     def scores(self) -> list[Score]:
         """Return every member's score of what was added so far; NaN if nothing was."""
         if self._count == 0:
-            return [Score(float("nan"), float("nan"), float("nan"))] * self._members
+            return [dict.fromkeys(_NAMES, float("nan"))] * self._members
         gaps = (self._bins[0] - self._bins[1]).abs().view(self._members, ECE_BINS).sum(1)
         table = (torch.stack((*self._sums, gaps)) / self._count).T.tolist()
-        return [Score(*row) for row in table]
+        return [dict(zip(_NAMES, row, strict=True)) for row in table]

@@ -14,7 +14,7 @@ import pytest
 
 import droplab
 from droplab.cli import COMMANDS, main
-from droplab.recipe import dumps, load, override
+from droplab.recipe import METRICS, dumps, load, override
 from droplab.results import EpochRow, RunStore
 from droplab.results import load as load_run
 
@@ -48,7 +48,11 @@ def run(tmp_path_factory):
     recipe = override(load("digits"), {"epochs": 1})
     folder = tmp_path_factory.mktemp("runs") / "run"
     members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
-    rows = [EpochRow(a, s, 1, *[(0.5 if a == "none" else 0.4) + s / 900] * 8) for a, s in members]
+    level = {"none": 0.5}
+    rows = [
+        EpochRow(dict.fromkeys(METRICS, level.get(a, 0.4) + s / 900), a, s, 1, 0.5)
+        for a, s in members
+    ]
     with RunStore.create(folder, dumps(recipe), recipe.digest, {}, members) as store:
         store.commit_epochs(rows)
     return folder

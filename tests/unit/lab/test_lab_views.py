@@ -123,7 +123,9 @@ def judged_run(runs, real_run):
     found = results.load(runs / real_run)
     rng = np.random.default_rng(0)
     rows = [
-        dataclasses.replace(row, seed=seed, val_loss=row.val_loss + rng.normal(0, 0.01))
+        dataclasses.replace(
+            row, seed=seed, values={**row.values, "val_loss": row.val_loss + rng.normal(0, 0.01)}
+        )
         for seed in range(8)
         for row in found.rows
         if row.seed == 0

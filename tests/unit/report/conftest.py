@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.recipe import Arm, Recipe, load
+from droplab.recipe import METRICS, Arm, Recipe, load
 from droplab.results import EpochRow, Member, RunResult, TestRow, environment
 
 # arm -> (final validation loss, its minimum, validation accuracy, training loss in eval mode,
@@ -36,9 +36,11 @@ def member(arm: str, seed: int, epochs: int, shape: Sequence[float]) -> list[Epo
     run_loss = train * (1.15 if arm == "none" else 2.0) + 0.75 * np.exp(-t * 5.5)
     val_ece = ece * (0.22 + 0.78 * t**0.8) + own.normal(0, 0.002, epochs)
     columns = (run_loss, run_acc, np.maximum(train_loss, 0.01), np.minimum(train_acc, 1.0))
-    columns += (val_loss, val_acc, val_ece, np.full(epochs, 0.19))
+    columns += (val_loss, val_acc, val_ece, columns[3] - val_acc)
     return [
-        EpochRow(arm, seed, e + 1, *(float(c[e]) for c in columns))  # type: ignore[arg-type]
+        EpochRow(
+            dict(zip(METRICS, (float(c[e]) for c in columns), strict=True)), arm, seed, e + 1, 0.19
+        )
         for e in range(epochs)
     ]
 
@@ -73,7 +75,15 @@ def fashion(make_run) -> RunResult:
     result = make_run(load("fashion-overfit"), SHAPES)
     rng = np.random.default_rng(3)
     tests = tuple(
-        TestRow(arm, seed, SHAPES[arm][0] + 0.02 + rng.normal(0, 0.01), right, SHAPES[arm][5])
+        TestRow(
+            {
+                "loss": SHAPES[arm][0] + 0.02 + rng.normal(0, 0.01),
+                "accuracy": right,
+                "ece": SHAPES[arm][5],
+            },
+            arm,
+            seed,
+        )
         for arm in ("none", "input")
         for seed in range(8)
         for right in (SHAPES[arm][2] - 0.006 + float(rng.normal(0, 0.002)),)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from droplab.cli.report import command, write_report
 from droplab.errors import ArgumentError, RunError
-from droplab.recipe import dumps, load
+from droplab.recipe import METRICS, dumps, load
 from droplab.results import EpochRow, RunStore
 
 
@@ -17,7 +17,9 @@ def run(tmp_path):
     recipe = load("digits")
     members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
     with RunStore.create(tmp_path / "run", dumps(recipe), recipe.digest, {}, members) as store:
-        store.commit_epochs([EpochRow(a, s, 1, *[0.5 + s / 50] * 8) for a, s in members])
+        store.commit_epochs(
+            [EpochRow(dict.fromkeys(METRICS, 0.5 + s / 50), a, s, 1, 0.5) for a, s in members]
+        )
     return tmp_path / "run"
 
 

@@ -178,14 +178,16 @@ def test_without_torch():
     code = """
 import sys
 sys.modules["torch"] = None
-from droplab.recipe import load
+from droplab.recipe import METRICS, load
 from droplab.results import EpochRow, RunResult
 from droplab.verdict import judge
 from droplab.report import render
 from pathlib import Path
 recipe = load("digits")
 pairs = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
-rows = tuple(EpochRow(arm, seed, 1, *[0.5 + seed / 100] * 8) for arm, seed in pairs)
+rows = tuple(
+    EpochRow(dict.fromkeys(METRICS, 0.5 + seed / 100), arm, seed, 1, 0.5) for arm, seed in pairs
+)
 result = RunResult(Path("x"), recipe, {}, rows)
 assert "<h1>" in render(result, judge(result))
 assert not {"numba", "matplotlib", "scipy", "PIL"} & set(sys.modules)
@@ -221,7 +223,7 @@ def test_runs_with_little_to_show_have_a_page_too(fashion):
         "NaN": only(
             fashion,
             rows=tuple(
-                replace(r, val_loss=math.nan, train_loss=math.inf)
+                replace(r, values={**r.values, "val_loss": math.nan, "train_loss": math.inf})
                 if r.arm == "input" and r.seed == 3 and r.epoch > 20
                 else r
                 for r in rows

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ import pytest
 from droplab import recipe
 from droplab.results import EpochRow, RunStore
 
-ROW = EpochRow("none", 0, 1, 0.9, 0.70, 0.6, 0.80, 0.7, 0.75, 0.02, 1.5)
+VALUES = dict(zip(recipe.METRICS, (0.9, 0.70, 0.6, 0.80, 0.7, 0.75, 0.02, 0.05), strict=True))
+ROW = EpochRow(VALUES, "none", 0, 1, 1.5)
 MEMBERS = [("none", 0), ("none", 7), ("half", 0), ("half", 7)]
 
 
@@ -36,7 +36,8 @@ def plain_recipe() -> recipe.Recipe:
 @pytest.fixture
 def row() -> Callable[..., EpochRow]:
     def make(arm: str = "none", seed: int = 0, epoch: int = 1, **changes: float) -> EpochRow:
-        return replace(ROW, arm=arm, seed=seed, epoch=epoch, **changes)
+        seconds = changes.pop("seconds", ROW.seconds)
+        return EpochRow(VALUES | changes, arm, seed, epoch, seconds)
 
     return make
 

@@ -18,7 +18,7 @@ while True:
     name = f"group0-seed0-2-epoch{epoch}.safetensors"
     with whole_file(store.checkpoints_folder / name) as part:
         part.write_bytes(epoch.to_bytes(4, "little") * 1000)
-    rows = [EpochRow("none", s, epoch, *[epoch + s / 10] * 8) for s in (0, 7)]
+    rows = [EpochRow({"val_loss": epoch + s / 10}, "none", s, epoch, 0.5) for s in (0, 7)]
     store.commit_epochs(rows, name, [BatchRow("none", 0, epoch, 0.5)])
     print(epoch, flush=True)
 """
@@ -61,7 +61,7 @@ def check(folder, confirmed: int) -> None:
         # One more than was said may have been committed; never one fewer.
         assert confirmed <= len(mine) <= confirmed + 1
         for epoch, found in enumerate(mine, start=1):
-            assert found == EpochRow("none", seed, epoch, *[epoch + seed / 10] * 8)
+            assert found == EpochRow({"val_loss": epoch + seed / 10}, "none", seed, epoch, 0.5)
     last = result.rows[-1].epoch if result.rows else 0
     assert len(result.batches) == last
     assert [m.epochs_done for m in result.members[:2]] == [last, last]

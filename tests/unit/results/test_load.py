@@ -14,7 +14,7 @@ import os, sys
 from droplab.results import EpochRow, RunStore
 from droplab import recipe
 store = RunStore.open_for_resume(sys.argv[1])
-store.commit_epoch(EpochRow("half", 0, 1, *[0.5] * 8))
+store.commit_epoch(EpochRow({"val_loss": 0.5}, "half", 0, 1, 0.5))
 os.kill(os.getpid(), 9)
 """
 
@@ -91,7 +91,9 @@ def test_what_is_no_run_is_said(tmp_path, create):
         load(tmp_path / "run")
 
 
-@pytest.mark.parametrize("table", ["run", "members", "epochs", "tests", "notes", "batches"])
+@pytest.mark.parametrize(
+    "table", ["run", "members", "epochs", "epoch_values", "test_values", "notes", "batches"]
+)
 def test_a_missing_table_is_said(tmp_path, create, table):
     create(tmp_path).close()
     with sqlite3.connect(tmp_path / "run.sqlite") as sql:

@@ -4,7 +4,6 @@ import math
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -23,7 +22,7 @@ def test_a_run_reads_back_as_it_was_written(tmp_path, create, row, plain_recipe)
         assert store.commit_epochs([row("half", 7), row("none", 7)]) == 2
         store.set_member_state("none", 0, "done")
         store.set_member_state("half", 7, "nan", "the loss was NaN at step 4")
-        assert store.add_test_row(TestRow("none", 0, 0.5, 0.8, 0.03))
+        assert store.add_test_row(TestRow({"loss": 0.5, "accuracy": 0.8, "ece": 0.03}, "none", 0))
         store.set_note("patch", "+ nn.Dropout")
         store.set_note("patch", "+ nn.Dropout(0.5)")
         store.set_plan({"group": 4, "threads": 2})
@@ -38,7 +37,7 @@ def test_a_run_reads_back_as_it_was_written(tmp_path, create, row, plain_recipe)
         row("half", 7),
     )
     assert result.batches == (BatchRow("none", 0, 10, 0.5), BatchRow("none", 0, 20, 0.25))
-    assert result.tests == (TestRow("none", 0, 0.5, 0.8, 0.03),)
+    assert result.tests == (TestRow({"loss": 0.5, "accuracy": 0.8, "ece": 0.03}, "none", 0),)
     assert result.members == (
         Member("none", 0, "done", 2),
         Member("none", 7, "waiting", 1),
@@ -66,9 +65,11 @@ def test_a_row_is_never_written_twice(tmp_path, create, row):
         with pytest.raises(RunError, match=r"val_loss = 0\.71, the confirmed row 0\.7"):
             store.commit_epochs([row("none", 7), row(val_loss=0.71)])
         assert store.rows() == (row(seconds=1.0),), "the refused call wrote nothing"
-        assert store.add_test_row(TestRow("none", 0, 0.5, 0.8, 0.03))
-        assert not store.add_test_row(TestRow("none", 0, 0.4, 0.9, 0.03))
-        assert store.tests() == (TestRow("none", 0, 0.5, 0.8, 0.03),)
+        assert store.add_test_row(TestRow({"loss": 0.5, "accuracy": 0.8, "ece": 0.03}, "none", 0))
+        assert not store.add_test_row(
+            TestRow({"loss": 0.4, "accuracy": 0.9, "ece": 0.03}, "none", 0)
+        )
+        assert store.tests() == (TestRow({"loss": 0.5, "accuracy": 0.8, "ece": 0.03}, "none", 0),)
 
 
 def test_an_epoch_cannot_be_left_out(tmp_path, create, row):
@@ -80,7 +81,7 @@ def test_unknown_replicas_are_refused(tmp_path, create, row):
     with create(tmp_path) as store:
         for call in (
             lambda: store.commit_epoch(row("other")),
-            lambda: store.add_test_row(TestRow("none", 99, 0, 0, 0)),
+            lambda: store.add_test_row(TestRow({"loss": 0, "accuracy": 0, "ece": 0}, "none", 99)),
             lambda: store.set_member_state("none", 99, "done"),
             lambda: store.checkpoint("other", 0),
         ):
@@ -243,5 +244,7 @@ def test_a_plan_must_be_json(tmp_path, create):
         assert store.plan == {}
 
 
-def test_gap_is_train_less_validation(row):
-    assert replace(row(), train_accuracy=0.9, val_accuracy=0.5).gap == pytest.approx(0.4)
+def test_a_metric_is_read_as_an_attribute_if_it_was_measured(row):
+    assert row().val_loss == row().values["val_loss"]
+    with pytest.raises(AttributeError, match="expected a metric that was measured, got 'rmse'"):
+        row().rmse  # noqa: B018

@@ -19,7 +19,7 @@ ARMS = ["none", "0.5"]
 
 
 def content(found):
-    return {dataclasses.replace(row, seconds=0.0) for row in found.rows}
+    return {(row.arm, row.seed, row.epoch): row.values for row in found.rows}
 
 
 class Stops(Observer):

@@ -77,8 +77,8 @@ def test_the_last_weights_have_the_last_score(whole):
     path = next((whole.path / "weights").glob(f"*-{row.arm}-seed{row.seed}-last.safetensors"))
     load_weights(replica.model, path)
     score = evaluate(replica.model, experiment.splits.validation)
-    assert score.loss == pytest.approx(row.val_loss, rel=1e-5)
-    assert score.accuracy == pytest.approx(row.val_accuracy)
+    assert score["loss"] == pytest.approx(row.val_loss, rel=1e-5)
+    assert score["accuracy"] == pytest.approx(row.val_accuracy)
 
 
 def test_the_same_plan_gives_the_same_bits(whole, tmp_path):

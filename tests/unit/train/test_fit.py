@@ -75,7 +75,9 @@ class _NoSites:
 
 
 def numbers(results):
-    return [(r.epoch, r.running_loss, r.running_accuracy, r.train, r.validation) for r in results]
+    return [
+        (r.epoch, r.running["loss"], r.running["accuracy"], r.train, r.validation) for r in results
+    ]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -213,5 +215,5 @@ def test_log_means_are_those_of_the_batches():
     losses = dict(logged[9:])
     assert logged[0][1] == pytest.approx((losses[1] + losses[2]) / 2)
     total = sum(losses[i + 1] * size for i, size in enumerate(sizes)) / 90
-    assert single[0].running_loss == pytest.approx(total)
+    assert single[0].running["loss"] == pytest.approx(total)
     assert numbers(single) == numbers(results)

@@ -33,16 +33,18 @@ def test_score_equals_the_definitions(classes):
     for part, labels in zip(logits.split(77), targets.split(77), strict=True):
         meter.add(part[None], labels)
     (score,) = meter.scores()
-    assert score.loss == pytest.approx(F.cross_entropy(logits.double(), targets).item(), rel=1e-6)
-    assert score.accuracy == (logits.argmax(1) == targets).double().mean().item()
-    assert score.ece == pytest.approx(slow_ece(logits.softmax(1), targets), rel=1e-5)
+    assert score["loss"] == pytest.approx(
+        F.cross_entropy(logits.double(), targets).item(), rel=1e-6
+    )
+    assert score["accuracy"] == (logits.argmax(1) == targets).double().mean().item()
+    assert score["ece"] == pytest.approx(slow_ece(logits.softmax(1), targets), rel=1e-5)
 
 
 def test_a_confidence_of_one_is_in_the_last_bin():
     meter = Meter()
     meter.add(torch.tensor([[[200.0, 0.0]]]), torch.tensor([1]))
-    assert meter.scores()[0].ece == pytest.approx(1.0)
+    assert meter.scores()[0]["ece"] == pytest.approx(1.0)
 
 
 def test_nothing_measured_is_nan():
-    assert math.isnan(Meter().scores()[0].loss)
+    assert math.isnan(Meter().scores()[0]["loss"])

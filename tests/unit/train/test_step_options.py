@@ -120,8 +120,8 @@ def assert_members_are_single_runs(name, plan, **options):
         results, model = alone(member, name, plan=plan, **options)
         for one, epoch in zip(results, epochs, strict=True):
             two = epoch.results[member]
-            assert one.running_loss == pytest.approx(two.running_loss, abs=2e-5)
-            assert one.validation.loss == pytest.approx(two.validation.loss, abs=2e-5)
+            assert one.running["loss"] == pytest.approx(two.running["loss"], abs=2e-5)
+            assert one.validation["loss"] == pytest.approx(two.validation["loss"], abs=2e-5)
         for key, value in members.state_dict(member).items():
             torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-3, atol=2e-5)
     return epochs
@@ -133,7 +133,7 @@ def test_a_clipped_member_is_its_clipped_single_run(name, plan):
     clipped = assert_members_are_single_runs(name, plan, clip=CLIP)
     free, _ = together(name, plan=plan)
     for member in range(4):  # and the limit is one that every member meets
-        assert clipped[-1].results[member].train.loss != free[-1].results[member].train.loss
+        assert clipped[-1].results[member].train["loss"] != free[-1].results[member].train["loss"]
 
 
 def plain_steps(captured, clip, count=3):
@@ -344,7 +344,7 @@ def test_a_member_follows_a_schedule_of_dropout_rates_as_its_single_run(plan):
     scheduled = assert_members_are_single_runs("Adam", plan, rates=rates)
     constant, _ = together(plan=plan)
     losses = [
-        [e.results[m].running_loss for e in epochs]
+        [e.results[m].running["loss"] for e in epochs]
         for epochs in (scheduled, constant)
         for m in (0, 1)
     ]

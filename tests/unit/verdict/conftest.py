@@ -15,19 +15,17 @@ EPOCHS = 4
 def plain_row(arm: str, seed: int, epoch: int, loss: float) -> EpochRow:
     """A row of a sound run that does not overfit: losses fall, and so does the gap."""
     early = EPOCHS - epoch
-    return EpochRow(
-        arm=arm,
-        seed=seed,
-        epoch=epoch,
-        train_loss_running=0.6 + 0.1 * early,
-        train_accuracy_running=0.85,
-        train_loss=0.5 + 0.1 * early,
-        train_accuracy=0.9,
-        val_loss=loss + 0.1 * early,
-        val_accuracy=0.88,
-        val_ece=0.02,
-        seconds=0.5,
-    )
+    values = {
+        "train_loss_running": 0.6 + 0.1 * early,
+        "train_accuracy_running": 0.85,
+        "train_loss": 0.5 + 0.1 * early,
+        "train_accuracy": 0.9,
+        "val_loss": loss + 0.1 * early,
+        "val_accuracy": 0.88,
+        "val_ece": 0.02,
+        "gap": 0.9 - 0.88,
+    }
+    return EpochRow(values, arm, seed, epoch, 0.5)
 
 
 @pytest.fixture(scope="session")

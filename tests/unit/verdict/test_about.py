@@ -18,7 +18,9 @@ COUNTS = {"classes": ["no", "yes"], "validation_counts": [885, 115]}
 
 
 def with_accuracies(result, data, **accuracies):
-    rows = tuple(replace(r, val_accuracy=accuracies[r.arm]) for r in result.rows)
+    rows = tuple(
+        replace(r, values={**r.values, "val_accuracy": accuracies[r.arm]}) for r in result.rows
+    )
     return judge(replace(result, rows=rows, notes={"data": json.dumps(data)}))
 
 
@@ -96,7 +98,15 @@ def on_the_test_split(result, difference):
         replace(
             result,
             tests=tuple(
-                TestRow(arm, seed, 0.8 + (arm == "a") * (difference + noise[seed]), 0.8, 0.1)
+                TestRow(
+                    {
+                        "loss": 0.8 + (arm == "a") * (difference + noise[seed]),
+                        "accuracy": 0.8,
+                        "ece": 0.1,
+                    },
+                    arm,
+                    seed,
+                )
                 for arm in ("none", "a")
                 for seed in range(8)
             ),

@@ -57,7 +57,9 @@ def test_loss_and_accuracy_are_never_taken_for_each_other(make_result):
         "Validation accuracy with 'a' is 88.0 % against 88.0 %, the same on every seed."
     )
     rows = tuple(
-        replace(r, val_accuracy=0.88 + (0.0118 + r.seed / 1000) * (r.arm == "a"))
+        replace(
+            r, values={**r.values, "val_accuracy": 0.88 + (0.0118 + r.seed / 1000) * (r.arm == "a")}
+        )
         for r in result.rows
     )
     better = judge(replace(result, rows=rows))
@@ -94,9 +96,21 @@ def test_not_shown_to_help(make_result):
 def test_higher_is_better_is_minded(make_result):
     result = make_result({"none": BASE, "a": BETTER})
     rows = tuple(
-        replace(r, val_accuracy=0.8 + (0.02 if r.arm == "a" else 0) + r.seed / 1000)
+        replace(
+            r,
+            values={
+                **r.values,
+                "val_accuracy": 0.8 + (0.02 if r.arm == "a" else 0) + r.seed / 1000,
+            },
+        )
         if r.seed % 2
-        else replace(r, val_accuracy=0.8 + (0.03 if r.arm == "a" else 0) + r.seed / 1000)
+        else replace(
+            r,
+            values={
+                **r.values,
+                "val_accuracy": 0.8 + (0.03 if r.arm == "a" else 0) + r.seed / 1000,
+            },
+        )
         for r in result.rows
     )
     verdict = judge(replace(result, rows=rows), primary="val_accuracy")
@@ -104,7 +118,7 @@ def test_higher_is_better_is_minded(make_result):
     assert words(verdict)["a"] == "helps"
     assert "validation accuracy rises from 80.3 % to 82.9 %" in verdict.headline
     assert "+2.50 points" in verdict.headline
-    rows = tuple(replace(r, val_accuracy=1 - r.val_accuracy) for r in rows)
+    rows = tuple(replace(r, values={**r.values, "val_accuracy": 1 - r.val_accuracy}) for r in rows)
     assert words(judge(replace(result, rows=rows), primary="val_accuracy"))["a"] == "hurts"
 
 
@@ -157,7 +171,9 @@ def test_a_replica_that_ended_in_nan_costs_the_arm_its_verdict(make_result):
     assert verdict.chosen == "b"
     assert not verdict.target.arms["a"][0].met
     rows = tuple(
-        replace(r, val_loss=math.nan) if (r.arm, r.seed, r.epoch) == ("a", 3, 4) else r
+        replace(r, values={**r.values, "val_loss": math.nan})
+        if (r.arm, r.seed, r.epoch) == ("a", 3, 4)
+        else r
         for r in result.rows
     )
     assert words(judge(replace(result, rows=rows)))["a"] == "unstable"
@@ -188,7 +204,10 @@ def test_every_arm_unstable(make_result):
 def test_a_metric_that_is_not_finite_on_a_seed_is_not_shown(make_result):
     result = make_result({"none": BASE, "a": BETTER})
     rows = tuple(
-        replace(r, train_loss=math.inf) if (r.arm, r.seed) == ("a", 0) else r for r in result.rows
+        replace(r, values={**r.values, "train_loss": math.inf})
+        if (r.arm, r.seed) == ("a", 0)
+        else r
+        for r in result.rows
     )
     verdict = judge(replace(result, rows=rows))
     assert verdict.arm("a").differences["train_loss"].n == 0
@@ -205,7 +224,7 @@ def test_results_of_two_recipes_are_refused(make_result):
     with pytest.raises(ArgumentError, match="is there twice"):
         judge(replace(result, rows=(*result.rows, result.rows[0])))
     with pytest.raises(ArgumentError, match="has a test result but is not part"):
-        judge(replace(result, tests=(TestRow("z", 0, 0, 0, 0),)))
+        judge(replace(result, tests=(TestRow({"loss": 0, "accuracy": 0, "ece": 0}, "z", 0),)))
 
 
 def test_unfinished_runs(make_result):
@@ -237,7 +256,9 @@ def test_an_unknown_primary(make_result):
 
 def test_the_test_split(make_result):
     tests = tuple(
-        TestRow(arm, seed, loss=loss + seed / 100, accuracy=right - seed / 2000, ece=0.05)
+        TestRow(
+            {"loss": loss + seed / 100, "accuracy": right - seed / 2000, "ece": 0.05}, arm, seed
+        )
         for arm, loss, right in (("none", 0.8, 0.83), ("a", 0.5, 0.85))
         for seed in range(8)
     )

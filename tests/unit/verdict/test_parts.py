@@ -20,7 +20,9 @@ def curve(result, arm, **values):
     return replace(
         result,
         rows=tuple(
-            replace(r, **{name: each[r.epoch - 1] for name, each in values.items()})
+            replace(
+                r, values={**r.values, **{name: each[r.epoch - 1] for name, each in values.items()}}
+            )
             if r.arm == arm
             else r
             for r in result.rows
@@ -97,13 +99,17 @@ def test_choose_takes_the_best_mean_without_the_baseline(make_result, make_recip
     result = make_result({"none": [x - 1 for x in BASE], "a": BASE, "b": [x - 0.1 for x in BASE]})
     assert choose(result.rows, result.recipe) == "b"
     by_accuracy = replace(result.recipe, primary="val_accuracy")
-    rows = tuple(replace(r, val_accuracy=0.99 if r.arm == "a" else 0.5) for r in result.rows)
+    rows = tuple(
+        replace(r, values={**r.values, "val_accuracy": 0.99 if r.arm == "a" else 0.5})
+        for r in result.rows
+    )
     assert choose(rows, by_accuracy) == "a"
     assert choose(make_result({"none": BASE}).rows, make_recipe(("none",))) is None
     assert choose((), result.recipe) is None
     # The last epoch decides, not the best.
     early = tuple(
-        replace(r, val_loss=0.0) if r.arm == "a" and r.epoch < 4 else r for r in result.rows
+        replace(r, values={**r.values, "val_loss": 0.0}) if r.arm == "a" and r.epoch < 4 else r
+        for r in result.rows
     )
     assert choose(early, result.recipe) == "b"
 

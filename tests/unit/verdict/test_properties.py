@@ -94,7 +94,8 @@ def test_what_is_not_finite_is_treated_as_nan_and_flatters_nobody(make_result, b
     losses = dict(zip(("none", "a", "b"), (2 + rough(rng, 3)).tolist(), strict=True))
     names = tuple(losses)
     result = make_result(losses, tests=tuple(
-        TestRow(arm, seed, 0.5 + rng.normal(), 0.8, broken.get((i, seed, 4, "val_ece"), 0.1))
+        TestRow({"loss": 0.5 + rng.normal(), "accuracy": 0.8,
+                 "ece": broken.get((i, seed, 4, "val_ece"), 0.1)}, arm, seed)
         for i, arm in enumerate(("none", "a")) for seed in range(8)
     ))  # fmt: skip
 
@@ -105,11 +106,14 @@ def test_what_is_not_finite_is_treated_as_nan_and_flatters_nobody(make_result, b
                 for place, bad in broken.items()
                 if (names[place[0]], place[1], place[2]) == (r.arm, r.seed, r.epoch)
             }
-            return replace(r, **mine)
+            return replace(r, values={**r.values, **mine})
 
         tests = result.tests
         if value is not None:
-            tests = tuple(replace(t, ece=t.ece if math.isfinite(t.ece) else value) for t in tests)
+            tests = tuple(
+                replace(t, values={**t.values, "ece": t.ece if math.isfinite(t.ece) else value})
+                for t in tests
+            )
         return replace(result, rows=tuple(map(row, result.rows)), tests=tests)
 
     try:
