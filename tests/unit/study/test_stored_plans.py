@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,7 +42,26 @@ def measured(monkeypatch):
             return self.answer
 
     monkeypatch.setattr(planning, "Planner", Planner)
+    others(monkeypatch, 0.0)
     return found
+
+
+def others(monkeypatch, part):
+    """Let other processes take so much of the machine."""
+    monkeypatch.setattr(planning, "Load", lambda: SimpleNamespace(others=part))
+
+
+def test_what_was_measured_beside_others_is_measured_again(measured, monkeypatch):
+    others(monkeypatch, 0.5)
+    plans = [choose_plan(tiny()) for _ in range(2)]
+    assert plans == [TOGETHER] * 2
+    assert [plan.others for plan in plans] == [0.5, 0.5]
+    assert len(measured) == 2
+    others(monkeypatch, 0.05)
+    choose_plan(tiny())
+    others(monkeypatch, 0.5)
+    choose_plan(tiny())
+    assert len(measured) == 3
 
 
 def test_the_second_run_measures_nothing(measured):
