@@ -11,7 +11,7 @@ from time import perf_counter
 from droplab.data import Split
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Recipe
-from droplab.results import plan_sentence
+from droplab.results import plan_choices, plan_sentence
 from droplab.study._experiment import Experiment
 from droplab.study._layout import choose_layout
 from droplab.study._planner import Planner, group_sizes
@@ -29,7 +29,6 @@ from droplab.train.agreement import (
 from droplab.train.timing import BUSY, Load, wait_for
 
 _LOG = logging.getLogger("droplab.study")
-_LOG.addHandler(logging.NullHandler())
 
 
 def choose_plan(
@@ -72,6 +71,8 @@ def choose_plan(
         plan = choose_layout(experiment, arms, plan)
     plan = choose_scoring(experiment, arms, plan)
     plan = dataclasses.replace(plan, others=0.0 if planner.at_once else load.others)
+    for row in plan_choices(plan.to_dict()):
+        _LOG.debug("plan tried: %s: %s", row.plan, row.step or row.verdict)
     _LOG.debug("plan measured: %s", plan_sentence(plan.to_dict()))
     if plan.others > BUSY:
         _LOG.debug("not kept: other processes took %.0f %% of the processors", 100 * plan.others)
