@@ -37,8 +37,8 @@ _AT_ONCE = 3.0
 _GROUP_STEPS = 8
 """Steps that a group takes at least while it is recorded and timed."""
 
-_PROOF_STEPS, _PROOF_SECONDS = 40, 2.0
-"""What it takes to find out whether a model of one's own may be recorded."""
+_PROOF_STEPS, _PROOF_SECONDS = 40, {False: 0.5, True: 1.5}
+"""What it takes to find out whether a model of one's own may be recorded, alone and together."""
 
 _SHARE = 0.15
 """The part of the training from which on nothing more is measured."""
@@ -101,8 +101,13 @@ class Planner:
         if self.at_once:
             said = "training takes seconds, and measuring would as well"
             return dataclasses.replace(plain.plan, reason=said if self._costs.replicas > 1 else "")
+        own = not self._experiment.is_known
+        if own:
+            # whether its step may be recorded is found out sooner than for a group, and that is
+            # most of what there is to gain: a short training has no time for both
+            self._add_singles(plain)
         reason = self._add_groups(plain) if self._costs.replicas > 1 else ""
-        if self._best.kind == "single" or self._may():
+        if not own and (self._best.kind == "single" or self._may()):
             self._add_singles(plain)
         self._add_groups_beside(plain)
         self._add_compiled()
@@ -127,7 +132,7 @@ class Planner:
             allowed = together or self._experiment.capturable
             return "" if allowed else "the steps of this optimizer or model are not recorded"
         if together not in self._eager:
-            if not self._may(_PROOF_STEPS, _PROOF_SECONDS):
+            if not self._may(_PROOF_STEPS, _PROOF_SECONDS[together]):
                 return "training is too short to find out whether recording is safe"
             self._eager[together] = why_eager(self._experiment, self._arms, together=together)
         return self._eager[together]

@@ -15,7 +15,7 @@ from droplab.train._execution import MATMUL_PATHS, ExecutionPlan
 _TIE = 0.95
 """A plan with more threads or another matmul path must be at least 5 % faster to be chosen."""
 
-_EXACT = all(get_clock_info(f"{whose}_time").resolution < 1e-4 for whose in ("process", "thread"))
+_EXACT = max(get_clock_info(n).resolution for n in ("process_time", "thread_time")) < 1e-4
 """Whether processor seconds are counted finely enough to time a few steps."""
 
 BUSY = 0.2

@@ -317,8 +317,12 @@ def test_a_model_of_ones_own_is_recorded_where_it_is_shown_to_be_safe(machine, o
 
 
 def test_whether_it_is_safe_is_not_asked_where_that_takes_too_long(machine, own):
-    """4 x 600 steps of 2 ms are 4.8 s, of which 15 % are 0.7 s."""
+    """4 x 600 steps of 1.5 ms are 3.6 s, of which 15 % are 0.5 s; of 10 ms they are 24 s."""
     mine, arms, _, asked = own
-    machine.plain, machine.group = 2e-3, lambda size: 0.5e-3
+    machine.plain, machine.recorded, machine.group = 1.5e-3, 1e-3, lambda size: 0.5e-3
     plan = chosen(mine, arms)
     assert (plan.captured, plan.eager_reason, asked) == (False, "", [])
+    assert "training is too short to find out" in " ".join(row.reason for row in plan.tried)
+    machine.plain, machine.recorded, machine.group = 10e-3, 2e-3, lambda size: 5e-3
+    plan = chosen(mine, arms)
+    assert (plan.captured, plan.group, asked) == (True, 1, [False])
