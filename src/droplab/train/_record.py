@@ -7,8 +7,10 @@ real thing: the same operations in the same order, without modules, autograd or 
 from __future__ import annotations
 
 import copy
+import logging
 import operator
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from droplab.train._record_writer import VIEWS, Writer
+
+_LOG = logging.getLogger("droplab.train")
 
 
 def record(
@@ -36,8 +40,16 @@ def record(
     Returns:
         A function of inputs of the same shapes, to be called in `torch.inference_mode`.
     """
+    began = perf_counter()
     graph, originals = trace(function, subject, *inputs)
-    return _write(graph, originals, writer(_kept_nodes(graph)))
+    written = _write(graph, originals, writer(_kept_nodes(graph)))
+    _LOG.debug(
+        "step recorded for a batch of %s: %d operations, in %.2f s",
+        " x ".join(map(str, inputs[0].shape)),
+        sum(node.op == "call_function" for node in graph.graph.nodes),
+        perf_counter() - began,
+    )
+    return written
 
 
 def trace(
