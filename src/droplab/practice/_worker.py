@@ -59,6 +59,7 @@ def main() -> None:
             _in_forks([answer], job["seconds"], lambda _, status: output.send(status=status))
             _end_if_something_is_left()
         else:
+            _set_alarm(job["seconds"])
             answer()
             output.send(status=0)
         output.send(done=True)
@@ -88,18 +89,14 @@ def _answer(job: Mapping[str, Any], output: Output) -> None:
 def _in_forks(
     tasks: Sequence[Callable[[], None]], seconds: float, ended: Callable[[int, int], None]
 ) -> None:
-    """Run each task in a fork of this process; tell the number and the exit status of each.
-
-    They are ended from outside when their time is over, and by the system if nobody is there to
-    do it.
-    """
+    """Run each task in a fork of this process; tell the number and the exit status of each."""
     running: dict[int, int] = {}
     for number, task in enumerate(tasks):
         pid = os.fork()
         if pid == 0:
             status = 70
             try:
-                signal.alarm(int(seconds) + _ORPHANED)
+                _set_alarm(seconds)
                 task()
                 status = 0
             finally:
@@ -109,6 +106,12 @@ def _in_forks(
         pid, status = os.wait()
         if pid in running:
             ended(running.pop(pid), os.waitstatus_to_exitcode(status))
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this process if nobody is left who ends it when its time is over."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(int(seconds) + _ORPHANED)
 
 
 def _end_if_something_is_left() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -227,6 +229,18 @@ def test_the_time_limit_needs_no_help_from_python(make, runner):
     )
     result = runner.run(exercise)
     assert happened(result) == [(False, "hung"), (False, "hung"), (True, "ran")]
+
+
+def test_what_nobody_ends_is_ended_by_the_system():
+    """As after the death of whoever asked; SIGALRM needs no help from Python."""
+    code = "from droplab.practice import _worker as w; w._ORPHANED = 1; w.main()"
+    check = {"option": HANG, "then": "", "check": "True", "saw": ""}
+    job = {"snippet": "", "seconds": 0.0, "fork": True, "options": [check]}
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(job), capture_output=True, text=True
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"option": 0, "status": -signal.SIGALRM} in told or {"status": -signal.SIGALRM} in told
 
 
 def test_what_an_option_has_started_ends_with_the_answer(make, runner, tmp_path):
