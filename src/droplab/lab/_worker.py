@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from droplab.child import Output
+
 if TYPE_CHECKING:
     from droplab.recipe import Recipe
     from droplab.results import EpochRow, TestRow
@@ -106,24 +108,10 @@ def _interrupt() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-class _Output:
-    """The output, for messages alone: what anything else prints goes where errors go."""
-
-    def __init__(self) -> None:
-        self._stream = os.fdopen(os.dup(1), "wb")
-        os.dup2(2, 1)
-
+class _Output(Output):
     def __call__(self, event: str, **content: Any) -> None:
-        """Tell of one event; if nobody listens any more, the input says so too."""
-        line = json.dumps({"event": event, **content}, allow_nan=False).encode() + b"\n"
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.write(line)
-            self._stream.flush()
-
-    def close(self) -> None:
-        """Let go of the output."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.close()
+        """Tell of one event."""
+        self.send(event=event, **content)
 
 
 def _teller(tell: _Output) -> Any:

@@ -59,7 +59,8 @@ class WorkerPool(Generic[T]):
         method = "forkserver" if "forkserver" in methods else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            self._context.set_forkserver_preload([target.__module__])
+            # The first step of an optimizer imports torch._dynamo, for a second and a half.
+            self._context.set_forkserver_preload([target.__module__, "torch._dynamo"])
         self.running: list[Running[T]] = []
 
     def run(
