@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from droplab.train._record_writer import VIEWS, Writer
@@ -68,7 +70,11 @@ def trace(
     """
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(subject, memo)
-    with torch.random.fork_rng():  # a model's own random layers draw while they are traced
+    # Without a mode to share, make_fx makes one for each value that it describes, and a third of
+    # its time goes into that.
+    describing = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    # a model's own random layers draw while they are traced
+    with describing, torch.random.fork_rng():
         graph = make_fx(lambda *values: function(twin, *values))(
             *[x.contiguous().clone() for x in inputs]
         )
