@@ -1,14 +1,14 @@
 """The process that trains one run: what it does, and what it tells the server.
 
 It reads lines on its input: first the job, then "stop". It writes one JSON object a line on its
-output. When its input ends, the server has died, and it ends as well.
+output: how many steps are done, and how it ended. What it has measured it writes to the run's
+folder, where the server reads it. When its input ends, the server has died, and it ends as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import queue
 import signal
@@ -16,13 +16,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.recipe import Recipe
-    from droplab.results import EpochRow, TestRow
+    from droplab.results import TestRow
     from droplab.train import ExecutionPlan
 
 NICE = 5
@@ -129,7 +128,7 @@ class _Output:
 
 
 def _teller(tell: _Output) -> Any:
-    """Return an observer that tells of everything; made late, as its class needs torch."""
+    """Return an observer that tells how far the run is; made late, as its class needs torch."""
     from droplab.study import Observer, named
 
     class Teller(Observer):
@@ -148,7 +147,7 @@ def _teller(tell: _Output) -> Any:
             self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
         ) -> None:
             self._steps, self._done = steps, steps_done
-            tell("started", steps=steps, steps_done=steps_done, plan=plan.to_dict())
+            tell("started", steps=steps, steps_done=steps_done)
 
         def steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
             self._done += steps * len(members)
@@ -165,18 +164,7 @@ def _teller(tell: _Output) -> Any:
         def group_halved(self, before: int, after: int) -> None:
             tell("note", message=f"not enough memory for {before} replicas: now {after} at a time")
 
-        def diverged(self, arm: str, seed: int, message: str) -> None:
-            tell("diverged", arm=arm, seed=seed, message=message)
-
-        def epoch_done(self, row: EpochRow) -> None:
-            values = {**asdict(row), "gap": row.gap}
-            tell("row", **{name: _finite(value) for name, value in values.items()})
-
         def tested(self, row: TestRow) -> None:
             tell("steps", steps_done=self._done, what="the test split")
 
     return Teller()
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
