@@ -44,7 +44,9 @@ def with_plan(place, plan):
     recipe = load("digits")
     members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
     with RunStore.create(place, dumps(recipe), recipe.digest, {}, members, plan=plan) as store:
-        store.commit_epochs([EpochRow(a, s, 1, *[0.5 + s / 50] * 8) for a, s in members])
+        store.commit_epochs(
+            [EpochRow(dict.fromkeys(METRICS, 0.5 + s / 50), a, s, 1, 0.5) for a, s in members]
+        )
     return str(place)
 
 

@@ -54,7 +54,7 @@ def test_rows_verdict_plan_and_trained_model():
     row = next(r for r in found.run.rows if (r.arm, r.seed, r.epoch) == (found.arm, 0, 2))
     assert not found.model.training
     assert not any(module._forward_pre_hooks for module in found.model.modules())
-    assert evaluate(found.model, Split(*examples(40, 1))).loss == pytest.approx(
+    assert evaluate(found.model, Split(*examples(40, 1)))["loss"] == pytest.approx(
         row.val_loss, rel=1e-5
     )
 
