@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from droplab.errors import RecipeError, nearest, quote
-from droplab.recipe._metrics import METRICS
+from droplab.errors import RecipeError, quote
+from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
 from droplab.recipe.specs import DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
-from droplab.recipe.target import Condition, Target, parse_condition
+from droplab.recipe.target import Condition, Target, nearest_metric, parse_condition
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)
@@ -30,6 +30,8 @@ def to_document(recipe: Recipe) -> Document:
         document[key] = getattr(recipe, key)
     document["seeds"] = list(recipe.seeds)
     document["primary"] = recipe.primary
+    if recipe.task is not None:
+        document["task"] = recipe.task
     if recipe.clip is not None:
         document["clip"] = recipe.clip
     if recipe.score_train is not None:
@@ -126,8 +128,8 @@ def _conditions(table: Mapping[str, Any]) -> tuple[list[Condition], list[Problem
     problems: list[Problem] = []
     for metric, given in table.items():
         place = f"target.{metric}"
-        if metric not in METRICS:
-            problems.append((place, f"unknown key{nearest(metric, METRICS)}"))
+        if metric not in metric_names():
+            problems.append((place, f"unknown key{nearest_metric(metric)}"))
             continue
         for text in cast("list[Any]", given) if isinstance(given, (list, tuple)) else [given]:
             try:

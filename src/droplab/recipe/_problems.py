@@ -17,7 +17,7 @@ _ARM_KEYS = ("name", "rates", "kind")
 _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
-        *("seeds", "arms", "target", "primary", "clip", "scheduler"),
+        *("seeds", "arms", "target", "primary", "clip", "scheduler", "score_train", "task"),
     ),
     "DataSpec": (
         *("name", "path", "function", "arguments", "format", "train", "validation", "in_memory"),
