@@ -131,13 +131,12 @@ class Recipe:
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Recipe:
-        named = [("primary", self.primary)]
-        for condition in self.target.conditions if self.target else ():
-            named.append(("target", condition.metric))
+        conditions = self.target.conditions if self.target else ()
+        named = [("primary", self.primary), *(("target", each.metric) for each in conditions)]
         for place, name in named:
             if name not in self.metrics:
                 raise ValueError(_not_of_this_task(place, name, self.task, self.metrics))
-        for condition in self.target.conditions if self.target else ():
+        for condition in conditions:
             if self.metrics[condition.metric].fraction:
                 condition.check_fraction()
         return self

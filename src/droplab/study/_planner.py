@@ -369,8 +369,8 @@ def group_sizes(
     """Group sizes to measure, the largest that memory allows first; `beside` groups at a time."""
     model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
     inputs, targets = first_batch(experiment)
-    replica = max(1, member_bytes(model, inputs, targets))
-    common = evaluation_bytes(model, inputs, targets)
+    replica = max(1, member_bytes(model, inputs, targets, experiment.task))
+    common = evaluation_bytes(model, inputs, targets, experiment.task)
     room = max(0, available_bytes(torch.device(device)) // beside - common) // replica
     largest = max(1, min(count, _LARGEST, room))
     sizes = [largest, largest // 2, largest // 4] if largest >= 16 else [largest]

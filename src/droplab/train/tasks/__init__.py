@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from droplab.train.tasks._binary import Binary
 from droplab.train.tasks._classification import Classification
 from droplab.train.tasks._losses import CrossEntropy, Loss, own, total
-from droplab.train.tasks._multilabel import Multilabel
-from droplab.train.tasks._regression import Regression
+from droplab.train.tasks._of import KINDS, check_split, task_of
 from droplab.train.tasks._task import Meter, Score, Task, Terms
-from droplab.train.tasks._tokens import IGNORED, Tokens
-
-KINDS: dict[str, type[Task]] = {
-    kind.name: kind for kind in (Classification, Binary, Multilabel, Regression, Tokens)
-}
-"""The class of each task by its name in recipes."""
+from droplab.train.tasks._tokens import IGNORED
 
 CLASSIFICATION = Classification()
 """What a step learns unless it is told."""
@@ -28,6 +21,8 @@ __all__ = [
     "Score",
     "Task",
     "Terms",
+    "check_split",
     "own",
+    "task_of",
     "total",
 ]

@@ -10,7 +10,7 @@ from droplab.train.tasks._task import Meter, Task, Terms
 
 
 class Multilabel(Task):
-    """Yes or no for each label: the loss is binary cross entropy, the score accuracy over labels."""
+    """Yes or no for each label: the loss is binary cross entropy, the score accuracy of labels."""
 
     name = "multilabel"
     usual = Loss(bce)
