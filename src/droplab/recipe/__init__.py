@@ -6,7 +6,15 @@ from droplab.recipe._metrics import METRICS, TASKS, TEST_METRICS, Measure, Metri
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
-from droplab.recipe.specs import FORMATS, Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.specs import (
+    FORMATS,
+    Arm,
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    SchedulerSpec,
+)
 from droplab.recipe.target import Condition, Target
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "Arm",
     "Condition",
     "DataSpec",
+    "LossSpec",
     "Measure",
     "Metric",
     "ModelSpec",

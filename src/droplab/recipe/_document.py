@@ -11,12 +11,17 @@ from droplab.errors import RecipeError, quote
 from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.specs import DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import Condition, Target, nearest_metric, parse_condition
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)
-_OWN_KEYS = {"model": ("path",), "optimizer": ("name",), "scheduler": ("name", "every")}
+_OWN_KEYS = {
+    "model": ("path",),
+    "optimizer": ("name",),
+    "scheduler": ("name", "every"),
+    "loss": ("name",),
+}
 """Tables in which every other key is an argument."""
 
 
@@ -41,6 +46,8 @@ def to_document(recipe: Recipe) -> Document:
     document["optimizer"] = _flat("optimizer", recipe.optimizer)
     if recipe.scheduler is not None:
         document["scheduler"] = _flat("scheduler", recipe.scheduler)
+    if recipe.loss is not None:
+        document["loss"] = _flat("loss", recipe.loss)
     if recipe.target:
         document["target"] = _target(recipe.target)
     document["arms"] = [
@@ -98,7 +105,7 @@ def _target(target: Target) -> Document:
     return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
 
 
-def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec) -> Document:
+def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec | LossSpec) -> Document:
     own, arguments = _OWN_KEYS[table], part.arguments
     reserved = {key: item for key, item in arguments.items() if key in (*own, "arguments")}
     free = {key: item for key, item in arguments.items() if key not in reserved}

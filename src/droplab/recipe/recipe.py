@@ -15,7 +15,7 @@ from droplab.recipe._digest import digest
 from droplab.recipe._metrics import TASKS, Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Count, Label, Norm, OneTask, Scored, Seed, Text
-from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.specs import Arm, DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import MetricName, Target
 
 DEFAULT_SEEDS = tuple(range(USUAL_SEEDS))
@@ -96,6 +96,7 @@ class Recipe:
             the same ones, or "all"; after the last epoch it is all. None: at most `SCORE_TRAIN`.
         task: What is learned: one of `TASKS`. None: the targets tell when they are read, if they
             leave no doubt; until then it counts as classification.
+        loss: What is made small; None: the usual loss of the task.
 
     Raises:
         RecipeError: If a value is impossible, naming every problem at once.
@@ -128,6 +129,7 @@ class Recipe:
     scheduler: SchedulerSpec | None = None
     score_train: Scored = None
     task: OneTask = None
+    loss: LossSpec | None = None
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Recipe:
@@ -139,6 +141,15 @@ class Recipe:
         for condition in conditions:
             if self.metrics[condition.metric].fraction:
                 condition.check_fraction()
+        if self.loss is not None and (self.task or "classification") not in self.loss.tasks:
+            own = self.loss.tasks
+            hint = f"; it is a loss of {' and '.join(own)}"
+            if self.task is None:
+                hint += f': write task = "{own[0]}" if that is what is learned'
+            raise ValueError(
+                f"loss: expected a loss of {self.task or 'classification'}, got "
+                f"'{self.loss.name}'{hint}"
+            )
         return self
 
     @property

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from droplab import data, models, placement
 from droplab.data import Split, Splits
@@ -33,7 +32,7 @@ from droplab.train import (
     is_stateless,
     mask_key,
 )
-from droplab.train.tasks import check_split, task_of
+from droplab.train.tasks import KINDS, check_split, resolve_loss, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +84,7 @@ class Experiment:
         rates: For each arm, the rate at every site that any arm uses.
         build: Makes a new model, with weights from the global generators.
         make_optimizer: Makes an optimizer over some parameters.
+        own_loss: The loss of one's own that the recipe names, where it is at hand.
     """
 
     recipe: Recipe
@@ -94,11 +94,12 @@ class Experiment:
     rates: Mapping[str, Mapping[str, float]]
     build: Callable[[], nn.Module]
     make_optimizer: MakeOptimizer
+    own_loss: Callable[..., Tensor] | None = None
 
-    @functools.cached_property
+    @property
     def task(self) -> Task:
         """What is learned: its loss, and what is measured."""
-        return task_of(self.recipe)
+        return task_of(self.recipe, self.own_loss)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -250,12 +251,15 @@ def assemble(
     classes: tuple[str, ...],
     build: Callable[[], nn.Module],
     make_optimizer: MakeOptimizer,
+    own_loss: Callable[..., Tensor] | None = None,
 ) -> Experiment:
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
     rates = _rates(recipe, model)
-    return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer))
+    return _checked(
+        Experiment(recipe, splits, about, classes, rates, build, make_optimizer, own_loss)
+    )
 
 
 def _scheduler(recipe: Recipe) -> Scheduler | None:
@@ -291,7 +295,7 @@ def _checked(experiment: Experiment) -> Experiment:
         scheduler.table(experiment.make_optimizer(model.parameters()), 1)
         notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
     classes = len(experiment.classes)
-    task = experiment.task
+    task = KINDS[recipe.task or "classification"]()
     if task.name == "binary" and classes not in (0, 2):
         raise DataError(
             f"data: expected targets 0 and 1, for task = 'binary', got {classes} classes; give "
@@ -302,6 +306,11 @@ def _checked(experiment: Experiment) -> Experiment:
         if isinstance(split, Split):
             check_split(task.name, split.targets, name)
     outputs = check_model(model, train, classes=classes, task=task)
+    targets = train.targets if isinstance(train, Split) else None
+    recipe = resolve_loss(recipe, experiment.classes, outputs, targets)
+    experiment = dataclasses.replace(experiment, recipe=recipe)
+    if recipe.loss is not None:
+        check_model(model, train, classes=classes, task=experiment.task)
     check_training(model, train, recipe.batch_size, classes=classes, task=task)
     splits = dataclasses.replace(experiment.splits, notes=notes)
     if task.name == "binary":

@@ -20,7 +20,15 @@ from droplab.data.dataset import content_checksum
 from droplab.errors import ArgumentError, DataError, nearest, quote
 from droplab.limits import USUAL_SEEDS
 from droplab.models import check_module
-from droplab.recipe import TASKS, DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
+from droplab.recipe import (
+    TASKS,
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    Recipe,
+    SchedulerSpec,
+)
 from droplab.recipe._values import Task as TaskName
 from droplab.recipe.target import MetricName
 from droplab.results import RunResult
@@ -92,6 +100,7 @@ def sweep(
     scheduler: SchedulerSpec | None = None,
     primary: MetricName = "val_loss",
     task: TaskName | None = None,
+    loss: str | LossSpec | Callable[..., Tensor] | None = None,
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
@@ -126,6 +135,9 @@ def sweep(
         primary: The metric that decides, one of the task's.
         task: "classification", "binary", "multilabel", "regression" or "tokens"; None: the
             training targets tell, if they leave no doubt.
+        loss: A name of `droplab.recipe.LOSSES`, or one with arguments, such as
+            `LossSpec("cross_entropy", {"weight": "balanced"})`; or a function (outputs, targets) ->
+            one number for each example. None: the usual loss of the task.
         name: What the run is called.
         out: The run's folder; None chooses `runs/<name>-<digest>`.
         resume: Go on with the run in that folder, with what it began with.
@@ -169,6 +181,7 @@ def sweep(
     parts, task, guessed = _parts(train, validation, task)
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
     make_optimizer, optimizer_spec = _optimizer(optimizer, model)
+    loss_spec = _loss(loss)
     recipe = Recipe(
         name=name,
         title=f"{type(model).__name__}: a sweep over dropout rates",
@@ -183,6 +196,7 @@ def sweep(
         clip=clip,
         scheduler=scheduler,
         task=None if guessed and task == "classification" else task,
+        loss=loss_spec,
     )
     classes, splits = _named(Splits(*parts, None), task)
     if guessed and task != "classification":
@@ -190,7 +204,8 @@ def sweep(
     kept = [part for part in (splits.train, splits.validation) if isinstance(part, Split)]
     checksum = content_checksum(*kept) if len(kept) == 2 else ""
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
-    experiment = assemble(recipe, splits, about, classes, build, make_optimizer)
+    own_loss = None if isinstance(loss, (str, LossSpec)) else loss
+    experiment = assemble(recipe, splits, about, classes, build, make_optimizer, own_loss)
     result = run_experiment(
         experiment,
         out,
@@ -225,12 +240,25 @@ def _optimizer(
     return optimizer, OptimizerSpec(type(made).__name__, plain)
 
 
-def _path(factory: Callable[..., Any]) -> str:
+def _loss(loss: str | LossSpec | Callable[..., Tensor] | None) -> LossSpec | None:
+    if loss is None or isinstance(loss, LossSpec):
+        return loss
+    if isinstance(loss, str):
+        return LossSpec(loss)
+    if isinstance(loss, type) or not callable(loss):
+        raise ArgumentError(
+            "loss: expected a name, a LossSpec or a function of outputs and targets, got "
+            f"{loss.__name__ if isinstance(loss, type) else type(loss).__name__}"
+        )
+    return LossSpec(_path(loss, "loss"))
+
+
+def _path(factory: Callable[..., Any], otherwise: str = "model_factory") -> str:
     """An import path for the record: that of the factory if it has one."""
     module = getattr(factory, "__module__", "") or ""
     name = getattr(factory, "__qualname__", "") or ""
     sound = all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
-    return f"{module}:{name}" if sound else "__main__:model_factory"
+    return f"{module}:{name}" if sound else f"__main__:{otherwise}"
 
 
 def _parts(

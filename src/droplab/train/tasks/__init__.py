@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from droplab.train.tasks._classification import Classification
 from droplab.train.tasks._losses import CrossEntropy, Loss, own, total
-from droplab.train.tasks._of import KINDS, check_split, task_of
+from droplab.train.tasks._of import KINDS, check_split, resolve_loss, task_of
 from droplab.train.tasks._task import Meter, Score, Task, Terms
 from droplab.train.tasks._tokens import IGNORED
 
@@ -23,6 +23,7 @@ __all__ = [
     "Terms",
     "check_split",
     "own",
+    "resolve_loss",
     "task_of",
     "total",
 ]

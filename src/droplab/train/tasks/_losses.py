@@ -105,6 +105,22 @@ def squared(outputs: Tensor, targets: Tensor) -> Tensor:
     return per_example(F.mse_loss(outputs, targets, reduction="none"))
 
 
+def absolute(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the absolute error of every example, the mean over its outputs."""
+    return per_example(F.l1_loss(outputs, targets, reduction="none"))
+
+
+def huber(outputs: Tensor, targets: Tensor, delta: float = 1.0) -> Tensor:
+    """Return Huber's loss of every example: squared below `delta`, absolute above."""
+    return per_example(F.huber_loss(outputs, targets, delta=delta, reduction="none"))
+
+
+def pinball(outputs: Tensor, targets: Tensor, q: float = 0.5) -> Tensor:
+    """Return the loss whose least mean is at the quantile `q` of the targets."""
+    off = targets - outputs
+    return per_example(torch.maximum(q * off, (q - 1) * off))
+
+
 def bce(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the binary cross entropy of every example's logits, the mean over its labels."""
     targets = targets.to(outputs.dtype)
