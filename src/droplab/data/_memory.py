@@ -87,7 +87,8 @@ def guess_items(dataset: Any, *, name: str) -> str:
     with torch.random.fork_rng(devices=[]):
         first = raw_target(dataset[0], 0)
         try:
-            operator.index(first.item() if isinstance(first, (Tensor, np.ndarray)) else first)
+            plain: Any = first.item() if isinstance(first, (Tensor, np.ndarray)) else first
+            operator.index(plain)
         except (TypeError, ValueError, RuntimeError):
             pass
         else:

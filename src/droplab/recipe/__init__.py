@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from droplab.recipe._losses import LOSSES
 from droplab.recipe._metrics import METRICS, TASKS, TEST_METRICS, Measure, Metric
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
@@ -20,6 +21,7 @@ from droplab.recipe.target import Condition, Target
 __all__ = [
     "DEFAULT_SEEDS",
     "FORMATS",
+    "LOSSES",
     "METRICS",
     "SCORE_TRAIN",
     "TASKS",

@@ -104,19 +104,19 @@ def test_weights_by_class_name(tmp_path):
         (
             "classification",
             LossSpec("cross_entropy", {"weight": {"7": 2}}),
-            "no class of this name",
+            "7: no class of this",
         ),
         (
             "classification",
             "huber",
-            "expected a loss of classification, got 'huber'; it is a loss of r",
+            "a loss of classification, got 'huber'; it is a loss of r",
         ),
         ("regression", "cross_entropy", "expected a loss of regression, got 'cross_entropy'"),
         ("regression", "hubre", "did you mean 'huber'"),
         (
             "regression",
             lambda o, y: ((o - y) ** 2).mean(),
-            "got one number for the batch; take red",
+            "got one number for the batch; take",
         ),
         ("regression", nn.MSELoss, "loss: expected a name, a LossSpec or a function"),
         ("regression", "no_such_module:loss", "no_such_module"),
@@ -130,8 +130,9 @@ def test_a_loss_that_does_not_fit(task, loss, message):
 def test_classes_that_are_not_there_cannot_be_balanced():
     inputs, targets = examples("classification", 60, 0)
     spec = LossSpec("cross_entropy", {"weight": "balanced"})
-    with pytest.raises(ArgumentError, match="of every class, .* got none of '3'; give the weights"):
-        droplab.sweep(net(4), (inputs, targets), (inputs, targets), loss=spec, rates=[0.5], out="r")
+    pair = inputs, targets
+    with pytest.raises(ArgumentError, match=r"of every class, .* got none of '3'; give"):
+        droplab.sweep(net(4), pair, pair, loss=spec, rates=[0.5], batch_size=16, out="r")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_classes_that_are_not_there_cannot_be_balanced():
         (
             "cross_entropy",
             {"smoothing": 0.1},
-            "unknown argument 'smoothing'; did you mean 'label_sm",
+            "unknown argument .* mean 'label_smoothing'",
         ),
         ("huber", {"delta": 0}, "huber.delta: expected a number above 0"),
         ("pinball", {"q": 1}, "pinball.q: expected a quantile"),

@@ -151,7 +151,12 @@ def test_an_area_of_what_is_no_number_is_none():
 @pytest.mark.parametrize(
     ("task", "targets", "split", "message"),
     [
-        ("binary", torch.zeros(5).long(), "validation", "both classes, without which the area"),
+        (
+            "binary",
+            torch.zeros(5).long(),
+            "validation",
+            "both classes, without which the area",
+        ),
         ("regression", torch.ones(5), "validation", "numbers that differ, without which R squared"),
         ("regression", torch.tensor([[1.0, 2], [2, 2]]), "test", "got 2 in all 2 .* in column 1"),
         ("regression", torch.tensor([1.0, math.nan]), "train", "got nan at example 1; leave"),
@@ -159,14 +164,14 @@ def test_an_area_of_what_is_no_number_is_none():
             "regression",
             torch.tensor([1, 2]),
             "train",
-            "float32 .N,., or .* got torch.int64|float32",
+            "numbers, float32 .* got torch.int64",
         ),
         ("classification", torch.ones(3, 2), "train", "class numbers, int64 .N,., for task"),
         ("multilabel", torch.full((3, 2), 0.5), "train", "expected 0 and 1"),
     ],
 )
 def test_a_split_that_a_task_cannot_have(task, targets, split, message):
-    with pytest.raises(DataError, match=f"{split} targets: expected .*{message}|{message}"):
+    with pytest.raises(DataError, match=f"{split} targets: .*{message}"):
         check_split(task, targets, split)
 
 
@@ -185,7 +190,5 @@ def test_a_constant_is_no_reason_against_training_on_it():
 )
 def test_an_own_loss_gives_one_number_for_each_example(function, message):
     task = KINDS["regression"](own(function, "losses:mine"))
-    with pytest.raises(
-        ArgumentError, match=f"one number for each example from losses:mine.*{message}"
-    ):
+    with pytest.raises(ArgumentError, match=f"for each example from losses:mine.*{message}"):
         task.mean(torch.zeros(2), torch.zeros(2))

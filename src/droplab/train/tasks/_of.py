@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError, DataError, nearest
 from droplab.importing import import_object
-from droplab.recipe import LossSpec, Recipe
-from droplab.recipe._losses import LOSSES
+from droplab.recipe import LOSSES, LossSpec, Recipe
 from droplab.train.tasks._binary import Binary
 from droplab.train.tasks._classification import Classification
 from droplab.train.tasks._losses import CrossEntropy, Loss, absolute, huber, own, pinball
@@ -52,7 +52,7 @@ def task_of(recipe: Recipe, function: Callable[..., Tensor] | None = None) -> Ta
 def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> Loss | None:
     arguments = dict(spec.arguments)
     if spec.name not in LOSSES:
-        found = function or import_object(spec.name, where="loss.name")
+        found: Any = function or import_object(spec.name, where="loss.name")
         if not callable(found):
             raise ArgumentError(f"loss.name: expected a function, got {type(found).__name__}")
         return own(partial(found, **arguments) if arguments else found, spec.name)
