@@ -127,6 +127,14 @@ def test_a_loss_that_does_not_fit(task, loss, message):
         small(task, loss)
 
 
+def test_a_plan_that_compiles_is_refused_for_what_there_is_no_c_for():
+    plan = ExecutionPlan(1, captured=True, compiled=True)
+    with pytest.raises(
+        ArgumentError, match="steps are compiled, and no C is known for the loss of"
+    ):
+        small("regression", None, execution=plan)
+
+
 def test_classes_that_are_not_there_cannot_be_balanced():
     inputs, targets = examples("classification", 60, 0)
     spec = LossSpec("cross_entropy", {"weight": "balanced"})

@@ -67,9 +67,9 @@ def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> 
             None if weight is None else torch.tensor(weight, dtype=torch.float32),
             ignored,
         )
-    if spec.name in ("huber", "pinball", "l1"):
-        function = {"huber": huber, "pinball": pinball, "l1": absolute}[spec.name]
-        return Loss(partial(function, **arguments))
+    errors: dict[str, Callable[..., Tensor]] = {"huber": huber, "pinball": pinball, "l1": absolute}
+    if spec.name in errors:
+        return Loss(partial(errors[spec.name], **arguments))
     return None  # the usual one of its tasks, without arguments
 
 
