@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -55,7 +55,8 @@ def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> 
         found: Any = function or import_object(spec.name, where="loss.name")
         if not callable(found):
             raise ArgumentError(f"loss.name: expected a function, got {type(found).__name__}")
-        return own(partial(found, **arguments) if arguments else found, spec.name)
+        mine = cast("Callable[..., Tensor]", partial(found, **arguments) if arguments else found)
+        return own(mine, spec.name)
     if spec.name == "cross_entropy":
         weight = arguments.get("weight")
         ignored = arguments.get("ignore_index", IGNORED if task == "tokens" else None)
