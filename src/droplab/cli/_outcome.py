@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from droplab.results import RunResult, scored_at
-from droplab.verdict import Difference, Summary, Verdict, judge, metric
-
-SHOWN = {
-    "train_accuracy_running": "train,\nrunning",
-    "train_accuracy": "train",
-    "val_accuracy": "validation",
-    "gap": "gap",
-    "val_loss": "validation\nloss",
-    "val_ece": "calibration\nerror",
-}
-"""The metrics of the table, with their headings."""
+from droplab.verdict import Difference, RunMetrics, Summary, Verdict, WrittenMetric, judge
 
 WIDE = 110
 """Columns from which a mean and its spread or interval stand on one line."""
 
-COMPARED = ("val_accuracy", "gap", "val_loss", "val_ece")
+NAME = 12
+"""Letters of an arm's name that are shown before its name goes on in another line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +75,9 @@ def show(found: Outcome, console: Console) -> None:
         if verdict.also:
             console.print(f"{escape(verdict.also)}\n", highlight=False)
         scored = scored_at(result.plan, verdict.epoch, result.recipe.epochs)
-        console.print(_means(verdict, scored, wide=console.width >= WIDE))
+        console.print(_means(verdict, scored, console.width))
         if any(arm.differences for arm in verdict.arms):
-            console.print(_differences(verdict, wide=console.width >= WIDE))
+            console.print(_differences(verdict, console.width))
         console.print()
         sentences = [
             verdict.diagnosis and verdict.diagnosis.sentence,
@@ -100,9 +94,56 @@ def show(found: Outcome, console: Console) -> None:
     console.print(f"Report: droplab report {result.path}", highlight=False, soft_wrap=True)
 
 
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
+def shown_metrics(metrics: RunMetrics) -> tuple[WrittenMetric, ...]:
+    """Return what the table shows, in its order: the score on all examples, then the others."""
+    eval_mode, *running = metrics.score_on_training or (metrics.score,)
+    score = dict.fromkeys([*running, eval_mode, metrics.score])
+    others = [each for each in metrics.compared if each not in (metrics.loss, metrics.score)]
+    gap = [each for each in others if each.name == "gap"]
+    return tuple(dict.fromkeys([*score, *gap, metrics.loss, *others]))
+
+
+def heading(metric: WrittenMetric) -> str:
+    r"""Return the label of a metric as a narrow heading, with its unit.
+
+    Example:
+        >>> from droplab.recipe import load
+        >>> heading(RunMetrics.of(load("digits")).score).split("\n")
+        ['validation', 'accuracy', '%']
+    """
+    return escape("\n".join([*metric.label.split(), *filter(None, [metric.unit])]))
+
+
+def _tables(
+    title: str, arms: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]], width: int
+) -> Group:
+    """Return one table, or as many under each other as are needed for all columns to be read.
+
+    Args:
+        title: What they show.
+        arms: The name of each row.
+        columns: The heading and the cells of each column.
+        width: Columns of the terminal.
+    """
+    room = width - min(max(map(cell_len, arms)), NAME)
+    batches: list[list[tuple[str, Sequence[str]]]] = [[]]
+    used = 0
+    for name, cells in columns:
+        lines = [
+            line for cell in (name, *cells) for line in Text.from_markup(cell).plain.split("\n")
+        ]
+        size = max(map(cell_len, lines)) + 2
+        if batches[-1] and used + size > room:
+            batches.append([])
+            used = 0
+        batches[-1].append((name, cells))
+        used += size
+    return Group(*(_table("" if i else title, arms, each) for i, each in enumerate(batches)))
+
+
+def _table(title: str, arms: Sequence[str], columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    table = Table(
+        title=title or None,
         title_justify="left",
         title_style="",
         box=SIMPLE_HEAD,
@@ -111,53 +152,55 @@ def _table(title: str) -> Table:
         show_edge=False,
         leading=0,
     )
-
-
-def _means(verdict: Verdict, scored: str, *, wide: bool) -> Table:
-    seeds = max(len(arm.seeds) for arm in verdict.arms)
-    spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed"
-    part = f"; training {scored}" if scored else ""
-    table = _table(f"After epoch {verdict.epoch}{spread} (accuracies in %{part})")
     table.add_column("arm", overflow="fold")
-    for heading in SHOWN.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    for arm in verdict.arms:
-        cells = [_spread(name, arm.metrics.get(name), wide) for name in SHOWN]
-        table.add_row(escape(arm.name), *cells)
+    for name, _ in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for i, arm in enumerate(arms):
+        table.add_row(escape(arm), *(cells[i] for _, cells in columns))
     return table
 
 
-def _differences(verdict: Verdict, *, wide: bool) -> Table:
-    table = _table(
+def _means(verdict: Verdict, scored: str, width: int) -> Group:
+    seeds = max(len(arm.seeds) for arm in verdict.arms)
+    spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed"
+    part = f" (training {scored})" if scored else ""
+    columns = [
+        (heading(each), [_spread(each, a.metrics[each.name], width >= WIDE) for a in verdict.arms])
+        for each in shown_metrics(verdict.metrics)
+    ]
+    title = f"After epoch {verdict.epoch}{spread}{part}"
+    return _tables(title, [arm.name for arm in verdict.arms], columns, width)
+
+
+def _differences(verdict: Verdict, width: int) -> Group:
+    arms = [arm for arm in verdict.arms if arm.differences]
+    columns = [
+        (heading(each), [_interval(each, a.differences[each.name], width >= WIDE) for a in arms])
+        for each in shown_metrics(verdict.metrics)
+        if each.split == "validation"
+    ]
+    title = (
         f"\nDifference to '{escape(verdict.baseline)}', paired by seed, with the "
         f"{verdict.level:.0%} interval for all arms at once"
     )
-    table.add_column("arm", overflow="fold")
-    for name in COMPARED:
-        table.add_column(SHOWN[name], justify="right", no_wrap=True)
-    for arm in verdict.arms:
-        if arm.differences:
-            cells = [_interval(name, arm.differences.get(name), wide) for name in COMPARED]
-            table.add_row(escape(arm.name), *cells)
-    return table
+    return _tables(title, [arm.name for arm in arms], columns, width)
 
 
-def _spread(name: str, summary: Summary | None, wide: bool) -> str:
-    if summary is None or not math.isfinite(summary.mean):
+def _spread(metric: WrittenMetric, summary: Summary, wide: bool) -> str:
+    if not math.isfinite(summary.mean):
         return "-"
-    text = metric(name).text(summary.mean).split(" ")[0]
+    text = metric.text(summary.mean).split(" ")[0]
     if not math.isfinite(summary.sd):
         return text
-    return text + (" " if wide else "\n") + f"±{metric(name).spread(summary.sd)}"
+    return text + (" " if wide else "\n") + f"±{metric.spread(summary.sd)}"
 
 
-def _interval(name: str, difference: Difference | None, wide: bool) -> str:
-    if difference is None or not math.isfinite(difference.mean):
+def _interval(metric: WrittenMetric, difference: Difference, wide: bool) -> str:
+    if not math.isfinite(difference.mean):
         return "-"
-    write = metric(name)
-    text = write.difference(difference.mean, unit=False)
+    text = metric.difference(difference.mean, unit=False)
     if math.isfinite(difference.low) and math.isfinite(difference.high):
-        ends = [write.difference(end, unit=False) for end in (difference.low, difference.high)]
+        ends = [metric.difference(end, unit=False) for end in (difference.low, difference.high)]
         text += (" " if wide else "\n") + rf"\[{ends[0]}, {ends[1]}]"
     colour = {True: "green", False: "red", None: ""}[difference.better]
     return f"[{colour}]{text}[/{colour}]" if colour else text
@@ -165,13 +208,15 @@ def _interval(name: str, difference: Difference | None, wide: bool) -> str:
 
 def _show_rows(result: RunResult, console: Console) -> None:
     last = {(row.arm, row.seed): row for row in result.rows}
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in ("arm", "seed", "epoch", *SHOWN.values()):
-        table.add_column(heading, justify="right")
-    for row in last.values():
-        cells = [metric(name).text(getattr(row, name)) for name in SHOWN]
-        table.add_row(escape(row.arm), str(row.seed), str(row.epoch), *cells)
-    console.print(table)
+    columns = [
+        ("seed", [str(row.seed) for row in last.values()]),
+        ("epoch", [str(row.epoch) for row in last.values()]),
+    ]
+    columns += [
+        (heading(each), [each.text(row.values.get(each.name, math.nan)) for row in last.values()])
+        for each in shown_metrics(RunMetrics.of(result))
+    ]
+    console.print(_tables("", [row.arm for row in last.values()], columns, console.width))
     parts = {scored_at(result.plan, row.epoch, result.recipe.epochs) for row in last.values()}
     for part in sorted(filter(None, parts)):
         console.print(f"Before the last epoch, training is {part}.", highlight=False)

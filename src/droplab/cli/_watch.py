@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,7 @@ from droplab.recipe import Recipe
 from droplab.results import EpochRow, TestRow, plan_sentence, scored_note
 from droplab.study import Observer, named
 from droplab.train import ExecutionPlan
+from droplab.verdict import RunMetrics, WrittenMetric
 
 _PLANNING = "measuring how to train fastest"
 
@@ -51,6 +53,7 @@ class Watch(Observer):
         self._console = console
         self._quiet = quiet
         self._arms = list(arms)
+        self._metrics = RunMetrics.of(recipe)
         self._newest: dict[str, EpochRow] = {}
         self._finished: dict[str, int] = dict.fromkeys(arms, 0)
         self._recipe = recipe
@@ -113,6 +116,7 @@ class Watch(Observer):
         self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
     ) -> None:
         announced, self._recipe = self._recipe, recipe
+        self._metrics = RunMetrics.of(recipe)
         self._end_status()
         self._scored = plan.score_train
         self._end_bars()
@@ -165,10 +169,11 @@ class Watch(Observer):
         if self._live is not None:
             self._live.update(self._view())
         elif last and not self._quiet:
+            known = self._metrics
+            shown = dict.fromkeys([*known.score_on_training[:1], known.score, known.loss])
+            texts = [f"{each.label} {self._text(each, row)}" for each in shown]
             self._console.print(
-                f"arm {row.arm}, seed {row.seed}: training {row.train_accuracy:.2%}, "
-                f"validation {row.val_accuracy:.2%}, validation loss {row.val_loss:.3f}",
-                highlight=False,
+                f"arm {row.arm}, seed {row.seed}: {', '.join(texts)}", highlight=False
             )
 
     def tested(self, row: TestRow) -> None:
@@ -188,28 +193,32 @@ class Watch(Observer):
             self._bars.stop()
             self._fetching = False
 
+    def _text(self, metric: WrittenMetric, row: EpochRow) -> str:
+        return metric.text(row.values.get(metric.name, math.nan))
+
     def _view(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("arm")
-        train = f"train (on {self._scored})" if self._scored else "train"
-        for name in ("seeds done", "seed", "epoch", "train (running)", train, "validation"):
+        known = self._metrics
+        shown = list(dict.fromkeys([*reversed(known.score_on_training), known.score, known.loss]))
+        for name in ("seeds done", "seed", "epoch"):
             table.add_column(name, justify="right")
-        table.add_column("validation loss", justify="right")
+        for metric in shown:
+            in_part = self._scored and metric in known.score_on_training[:1]
+            part = f"\n(on {self._scored})" if in_part else ""
+            table.add_column("\n".join(metric.label.rsplit(" ", 1)) + part, justify="right")
         seeds = len(self._recipe.seeds)
         for arm in self._arms:
             row = self._newest.get(arm)
             done = f"{self._finished.get(arm, 0)}/{seeds}"
             if row is None:
-                table.add_row(arm, done, *[""] * 6)
+                table.add_row(arm, done, *[""] * (2 + len(shown)))
                 continue
             table.add_row(
                 arm,
                 done,
                 str(row.seed),
                 str(row.epoch),
-                f"{row.train_accuracy_running:.1%}",
-                f"{row.train_accuracy:.1%}",
-                f"{row.val_accuracy:.1%}",
-                f"{row.val_loss:.3f}",
+                *(self._text(metric, row) for metric in shown),
             )
         return Group(table, self._bars)

@@ -88,7 +88,7 @@ def _check_order(whole: AnySplit, *parts: AnySplit) -> None:
     A class may be missing from a small part by chance, and that is the user's business. In data
     that is sorted, ascending or not, or stands class by class, it is missing by mistake.
     """
-    if not isinstance(whole, Split):
+    if not isinstance(whole, Split) or not whole.has_classes:
         return
     classes, counts = whole.targets.unique(return_counts=True)
     in_blocks = int((whole.targets.diff() != 0).sum()) + 1 == len(classes)

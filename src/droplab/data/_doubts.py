@@ -37,8 +37,9 @@ def doubts(splits: Splits, outputs: int) -> Splits:
     for name in ("train", "validation", "test"):
         split: AnySplit | None = getattr(splits, name)
         if isinstance(split, Split):
-            _check_labels(split, outputs, name)
-        elif split is not None and not split.classes:
+            if split.has_classes:
+                _check_labels(split, outputs, name)
+        elif split is not None and not split.classes and split.task == "classification":
             split = dataclasses.replace(split, classes=outputs)
         if name != "train" and isinstance(split, StreamedSplit):
             notes += _random_items(split, name)
@@ -71,6 +72,8 @@ def _unseen(train: AnySplit, validation: AnySplit) -> list[str]:
     """Say which classes are validated on and never trained on."""
     if not isinstance(train, Split) or not isinstance(validation, Split):
         return []
+    if not train.has_classes or not validation.has_classes:
+        return []
     classes = validation.targets.unique()
     unseen = classes[~torch.isin(classes, train.targets)]
     if not len(unseen):
@@ -94,7 +97,7 @@ def _check_labels(split: Split, outputs: int, name: str) -> None:
 def _random_items(split: StreamedSplit, name: str) -> list[str]:
     with torch.random.fork_rng(devices=[]):
         items = _Items(split)
-        if repeats(items, len(split), probes=_FEW):
+        if repeats(items, len(split), probes=_FEW, task=split.task):
             return []
     return [
         f"The {name} items differ when they are asked for twice, as with an augmentation. Every "

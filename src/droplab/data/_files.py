@@ -15,6 +15,7 @@ from droplab.data._idx import check_fits, check_ordinary, read_idx
 from droplab.data._items import array_tensor
 from droplab.data._labels import class_numbers
 from droplab.data._memory import fits
+from droplab.data._targets import CLASSES_OF, guess_task, read_targets
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
@@ -45,7 +46,7 @@ _NPY = b"\x93NUMPY"
 Reader = Callable[[str], np.ndarray]
 
 
-def load_npz(path: Path, spec: DataSpec) -> DataSet:
+def load_npz(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
     """Return the data set in an .npz file; the arguments name its arrays."""
     if spec.in_memory is False:
         raise DataError(
@@ -66,7 +67,7 @@ def load_npz(path: Path, spec: DataSpec) -> DataSet:
             where = f"{path}: {name}"
             return _numpy(lambda: _member(archive, members[name], where), where=where)
 
-        return _assemble(path, spec, named, read)
+        return _assemble(path, spec, named, read, task)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:
@@ -86,7 +87,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.n
         return form.read_array(file, allow_pickle=False)
 
 
-def load_npy(path: Path, spec: DataSpec) -> DataSet:
+def load_npy(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
     """Return the data set in .npy files: a folder of them, or one whose labels are named."""
     folder, named = _files(path, spec, {r: _npy(names) for r, names in ROLES.items()})
 
@@ -95,10 +96,10 @@ def load_npy(path: Path, spec: DataSpec) -> DataSet:
         check_ordinary(file)
         return _numpy(lambda: np.lib.format.open_memmap(file, mode="r"), where=str(file))
 
-    return _assemble(path, spec, named, read)
+    return _assemble(path, spec, named, read, task)
 
 
-def load_idx(path: Path, spec: DataSpec) -> DataSet:
+def load_idx(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
     """Return the data set in IDX files: a folder of them, or one whose labels are named."""
     if spec.in_memory is False:
         raise DataError(f"{path}: IDX files can only be read whole; save .npy files to stream")
@@ -109,7 +110,7 @@ def load_idx(path: Path, spec: DataSpec) -> DataSet:
         # Images have a channel, as everywhere else.
         return array[:, None] if array.ndim == 3 else array
 
-    return _assemble(path, spec, named, read)
+    return _assemble(path, spec, named, read, task)
 
 
 def _npy(names: Sequence[str]) -> tuple[str, ...]:
@@ -163,18 +164,24 @@ def _names(
     return named
 
 
-def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader) -> DataSet:
+def _assemble(
+    path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader, task: str | None
+) -> DataSet:
     pairs = [("inputs", "labels")] + ([("test_inputs", "test_labels")] if len(named) == 4 else [])
     arrays = [(read(named[x]), read(named[y])) for x, y in pairs]
     for (inputs, labels), (x, y) in zip(arrays, pairs, strict=True):
         check_fits(8 * labels.size, where=f"{path}: {named[y]}")
         if spec.in_memory is True:
             check_fits(inputs.nbytes, where=f"{path}: {named[x]}")
-    targets, classes, notes = class_numbers(
-        [labels for _, labels in arrays],
-        _class_names(spec.arguments.get("classes", ())),
-        where=[f"{path}: {named[y]}" for _, y in pairs],
-    )
+    given, places = [labels for _, labels in arrays], [f"{path}: {named[y]}" for _, y in pairs]
+    classes = _class_names(spec.arguments.get("classes", ()))
+    task = task or guess_task(given[0], where=places[0])
+    notes: tuple[str, ...] = ()
+    if task in CLASSES_OF:
+        targets, classes, notes = class_numbers(given, classes, where=places)
+    else:
+        pairs_of = zip(given, places, strict=True)
+        targets = [read_targets(each, task, where=place) for each, place in pairs_of]
     splits: list[AnySplit] = []
     for (inputs, _), target, (x, y) in zip(arrays, targets, pairs, strict=True):
         where = f"{path}: {named[x]}"
@@ -188,7 +195,7 @@ def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader
                 f"{where}: expected as many inputs as labels, got {len(inputs)} inputs and "
                 f"{len(target)} labels ({named[y]})"
             )
-        splits.append(_split(inputs, target, spec, len(classes), where=where))
+        splits.append(_split(inputs, target, spec, len(classes), task, where=where))
     shapes = [arrays[i][0].shape[1:] for i in range(len(arrays))]
     if shapes[0] != shapes[-1]:
         raise DataError(f"{path}: training inputs are {shapes[0]} each, test inputs {shapes[-1]}")
@@ -196,15 +203,22 @@ def _assemble(path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader
     whole = isinstance(train, Split) and (test is None or isinstance(test, Split))
     checksum = content_checksum(train, test) if whole else ""  # pyright: ignore[reportArgumentType] # both are Split
     source = f"the user's {path}"
-    return DataSet(path.stem, train, test, classes, source, checksum, notes=notes)
+    return DataSet(path.stem, train, test, classes, source, checksum, notes=notes, task=task)
 
 
 def _split(
-    array: np.ndarray, targets: torch.Tensor, spec: DataSpec, classes: int, *, where: str
+    array: np.ndarray,
+    targets: torch.Tensor,
+    spec: DataSpec,
+    classes: int,
+    task: str,
+    *,
+    where: str,
 ) -> AnySplit:
     keep = fits(array.nbytes) if spec.in_memory == "auto" else spec.in_memory
     if not keep:
-        return StreamedSplit(_Rows(array, targets, where), torch.arange(len(targets)), classes)
+        rows = _Rows(array, targets, where)
+        return StreamedSplit(rows, torch.arange(len(targets)), classes, task=task)
     inputs = array_tensor(array, where=where)
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         i = int((~inputs.flatten(1).isfinite().all(1)).nonzero()[0])
@@ -221,9 +235,9 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.array)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         row = np.asarray(self.array[index])
-        return array_tensor(row, where=f"{self.where}[{index}]"), int(self.targets[index])
+        return array_tensor(row, where=f"{self.where}[{index}]"), self.targets[index]
 
 
 def _class_names(given: Any) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from droplab.data._labels import check_class_names, check_count, name_classes
-from droplab.data._memory import as_split
+from droplab.data._memory import as_split, guess_items
 from droplab.data._progress import Progress
+from droplab.data._targets import CLASSES_OF
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.errors import ArgumentError, DataError, quote
@@ -19,7 +21,7 @@ _FORMS = (
 )
 
 
-def load_function(spec: DataSpec, progress: Progress) -> DataSet:
+def load_function(spec: DataSpec, progress: Progress, task: str | None = None) -> DataSet:
     """Return the data set that `spec.function` makes, called with `spec.arguments`.
 
     Raises:
@@ -44,7 +46,7 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
             f"{', '.join(f'{k}={quote(v)}' for k, v in spec.arguments.items()) or 'no arguments'}"
         ) from error
     if isinstance(made, DataSet):
-        return made
+        return made if task is None else dataclasses.replace(made, task=task)
     train, test = _parts(made, path)
     names = _class_names(train)
     check_class_names(names, where=f"data.function: {path}: classes")
@@ -52,6 +54,7 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
     for part, what in ((train, "train"), (test, "test")):
         if part is not None or what == "train":
             _check(part, what, path)
+            task = task or guess_items(part, name=f"data.function: {path}: {what}")
             splits.append(
                 as_split(
                     part,
@@ -59,11 +62,14 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
                     classes=len(names),
                     in_memory=spec.in_memory,
                     progress=progress,
+                    task=task,
                 )
             )
     kept = [split for split in splits if isinstance(split, Split)]
     notes: tuple[str, ...] = ()
-    if len(kept) == len(splits):
+    if task not in CLASSES_OF:
+        pass
+    elif len(kept) == len(splits):
         where = [f"data.function: {path}: {what}" for what in ("train", "test")]
         numbers = [split.targets.numpy() for split in kept]
         names, notes = name_classes(numbers, names, where=where[: len(kept)])
@@ -77,6 +83,7 @@ def load_function(spec: DataSpec, progress: Progress) -> DataSet:
         f"the user's function {path}",
         content_checksum(*kept) if len(kept) == len(splits) else "",
         notes=notes,
+        task=task or "classification",
     )
 
 

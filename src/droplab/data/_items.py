@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from droplab.data._labels import outside
+from droplab.data._targets import read_targets
 from droplab.errors import DataError, quote
 from droplab.limits import CLASSES
 
@@ -60,6 +61,33 @@ def as_target(item: Any, index: int, classes: int = 0) -> int:
     return target
 
 
+def as_value(item: Any, index: int, task: str) -> Tensor:
+    """Return the target of an item as the loss of a task takes it, without a batch.
+
+    Args:
+        item: What the data set gave.
+        index: Its index, for the message.
+        task: A task whose targets are no class numbers.
+
+    Raises:
+        DataError: If it does not fit the task.
+    """
+    value = _pair(item, index)[1]
+    if isinstance(value, Tensor):
+        value = value.detach()
+        value = value.float() if value.dtype == torch.bfloat16 else value
+    array = np.asarray(value)
+    if task == "regression" and array.size == 1:
+        array = array.reshape(())
+    return read_targets(array[None], task, where=f"data: item {index}")[0]
+
+
+def raw_target(item: Any, index: int) -> Any:
+    """Return the target of an item as the data set gave it."""
+    value = _pair(item, index)[1]
+    return value.detach().cpu() if isinstance(value, Tensor) else value
+
+
 def image_tensor(image: Image.Image, *, where: str) -> Tensor:
     """Return an image as uint8 (C, H, W): one channel if it is grey, else red, green, blue."""
     if image.mode.startswith(("I", "F")):
@@ -102,6 +130,24 @@ def gather(inputs: Sequence[Tensor]) -> Tensor:
     """Return tensors of one shape as one, with at least two dimensions."""
     stacked = torch.stack(list(inputs))
     return stacked[:, None] if stacked.ndim == 1 else stacked
+
+
+def stacked(targets: Sequence[int | Tensor]) -> Tensor:
+    """Return targets side by side, class numbers as int64.
+
+    Raises:
+        DataError: If they differ in shape.
+    """
+    first = targets[0]
+    if not isinstance(first, Tensor):
+        return torch.tensor(targets)
+    for i, each in enumerate(targets):
+        if not isinstance(each, Tensor) or each.shape != first.shape:
+            raise DataError(
+                f"data: expected targets of one shape, got {tuple(first.shape)} and "
+                f"{tuple(torch.as_tensor(each).shape)} ({i} items later); pad them in the data set"
+            )
+    return torch.stack([each for each in targets if isinstance(each, Tensor)])
 
 
 def _pair(item: Any, index: int) -> tuple[Any, Any]:

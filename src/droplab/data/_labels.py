@@ -137,7 +137,7 @@ def outside(number: object, where: str, *, at: int | None = None, classes: int =
     text = f"{where}: expected class numbers, {top}, got {number}"
     text += "" if at is None else f" at example {at}"
     if not isinstance(number, int):
-        return f"{text}; droplab compares classifiers, so a quantity cannot be the target"
+        return f"{text}; a quantity cannot be a class: to learn it, give task = 'regression'"
     if number < 0:
         return f"{text}; if it marks examples that have no label, leave these out"
     if classes and number == classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from droplab.data._catalogue import CATALOGUE
@@ -11,7 +12,9 @@ from droplab.data._function import load_function
 from droplab.data._idx import check_ordinary
 from droplab.data._images import load_images
 from droplab.data._progress import Progress, silent
-from droplab.data.dataset import DataSet
+from droplab.data._targets import CLASSES_OF, read_targets
+from droplab.data.dataset import AnySplit, DataSet
+from droplab.data.split import Split
 from droplab.errors import DataError, DroplabError, nearest
 from droplab.recipe import FORMATS, DataSpec
 
@@ -26,11 +29,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(("digits", *CATALOGUE)))
 
 
-def load(spec: DataSpec | str, *, progress: Progress | None = None) -> DataSet:
+def load(
+    spec: DataSpec | str, *, task: str | None = None, progress: Progress | None = None
+) -> DataSet:
     """Return the data that a recipe names.
 
     Args:
         spec: A recipe's data, or just a name of `names()`.
+        task: What targets are read for; None: they tell, if they leave no doubt.
         progress: Called as progress(what, done, total) while something takes long; None: silence.
 
     Returns:
@@ -50,19 +56,34 @@ def load(spec: DataSpec | str, *, progress: Progress | None = None) -> DataSet:
     spec = DataSpec(name=spec) if isinstance(spec, str) else spec
     tell = progress or silent
     if spec.function is not None:
-        return load_function(spec, tell)
+        return load_function(spec, tell, task)
     if spec.path is not None:
-        return _load_path(Path(spec.path).expanduser(), spec, tell)
+        return _load_path(Path(spec.path).expanduser(), spec, tell, task)
     if spec.name == "digits":
-        return load_digits()
+        return _read_for(load_digits(), task)
     if spec.name is not None and spec.name in CATALOGUE:
-        return CATALOGUE[spec.name].load(tell)
+        return _read_for(CATALOGUE[spec.name].load(tell), task)
     raise DataError(f"data.name: no data set '{spec.name}'{nearest(spec.source, names())}")
 
 
-def _load_path(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
+def _read_for(dataset: DataSet, task: str | None) -> DataSet:
+    """Return data whose targets are class numbers, which a task may take as something else."""
+    if task is None or task in CLASSES_OF:
+        return dataclasses.replace(dataset, task=task or "classification")
+    read: dict[str, Split] = {}
+    for name in ("train", "validation", "test"):
+        split: AnySplit | None = getattr(dataset, name)
+        where = f"{dataset.name} ({name})"
+        if isinstance(split, Split):
+            read[name] = Split(split.inputs, read_targets(split.targets, task, where=where))
+        elif split is not None:
+            raise DataError(f"{where}: expected targets for task = '{task}', got class numbers")
+    return dataclasses.replace(dataset, **read, classes=(), notes=(), task=task)
+
+
+def _load_path(path: Path, spec: DataSpec, progress: Progress, task: str | None) -> DataSet:
     try:
-        return _load_existing(path, spec, progress)
+        return _load_existing(path, spec, progress, task)
     except OSError as error:  # a name that is too long, a folder that may not be read
         raise DataError(f"data.path: cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
@@ -73,7 +94,7 @@ def _load_path(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
         raise DataError(f"data.path: {path} needs more memory than there is") from None
 
 
-def _load_existing(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
+def _load_existing(path: Path, spec: DataSpec, progress: Progress, task: str | None) -> DataSet:
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = nearest(path.name, siblings)
@@ -83,14 +104,14 @@ def _load_existing(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
         )
     form = spec.format or _format(path)
     if form == "npz":
-        return load_npz(path, spec)
+        return load_npz(path, spec, task)
     if form == "npy":
-        return load_npy(path, spec)
+        return load_npy(path, spec, task)
     if form == "idx":
-        return load_idx(path, spec)
+        return load_idx(path, spec, task)
     if not path.is_dir():
         raise DataError(f"data.path: expected a folder of class folders of images, got {path}")
-    return load_images(path, spec, progress)
+    return _read_for(load_images(path, spec, progress), task)
 
 
 def _format(path: Path) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
-from droplab.data._items import as_input, as_target, gather
+from droplab.data._items import as_input, as_target, as_value, gather, raw_target, stacked
 from droplab.data._progress import Progress
+from droplab.data._targets import CLASSES_OF, guess_task
 from droplab.data.dataset import AnySplit
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
@@ -26,7 +29,13 @@ def fits(nbytes: int) -> bool:
 
 
 def as_split(
-    dataset: Any, *, name: str, classes: int, in_memory: bool | str, progress: Progress
+    dataset: Any,
+    *,
+    name: str,
+    classes: int,
+    in_memory: bool | str,
+    progress: Progress,
+    task: str | None = None,
 ) -> AnySplit:
     """Return a map-style data set as a split, in memory or streamed.
 
@@ -36,25 +45,27 @@ def as_split(
         classes: How many classes there are; 0 if unknown.
         in_memory: True, False, or "auto": in memory if it fits and its items repeat.
         progress: Told how far it is.
+        task: What targets are read for; None: they tell, see `guess_items`.
 
     Raises:
         DataError: If an item is not (input, class number), or items differ in shape.
     """
     count = len(dataset)
-    streamed = StreamedSplit(dataset, torch.arange(count), classes)
+    task = task or guess_items(dataset, name=name)
+    streamed = StreamedSplit(dataset, torch.arange(count), classes, task=task)
     if in_memory == "auto":
         # Trying items must not shift what the user draws from torch's default generator.
         with torch.random.fork_rng(devices=[]):
             first = as_input(dataset[0], 0)
-            in_memory = fits(count * first.nbytes) and repeats(dataset, count)
+            in_memory = fits(count * first.nbytes) and repeats(dataset, count, task=task)
     if not in_memory:
         return streamed
     inputs: list[Tensor] = []
-    targets: list[int] = []
+    targets: list[int | Tensor] = []
     for i in range(count):
         item = dataset[i]
         inputs.append(as_input(item, i))
-        targets.append(as_target(item, i, classes))
+        targets.append(_target(item, i, classes, task))
         if inputs[i].shape != inputs[0].shape or inputs[i].dtype != inputs[0].dtype:
             raise DataError(
                 f"data: expected items of one shape and dtype, got {tuple(inputs[0].shape)} "
@@ -64,16 +75,53 @@ def as_split(
         if i % 256 == 0:
             progress(f"reading {name}", i, count)
     progress(f"reading {name}", count, count)
-    return Split(gather(inputs), torch.tensor(targets))
+    return Split(gather(inputs), stacked(targets))
 
 
-def repeats(dataset: Any, count: int, *, probes: int = PROBES) -> bool:
+def guess_items(dataset: Any, *, name: str) -> str:
+    """Return the task that the targets of some items speak of, without drawing from torch.
+
+    Raises:
+        DataError: If it is not certain.
+    """
+    with torch.random.fork_rng(devices=[]):
+        first = raw_target(dataset[0], 0)
+        try:
+            plain: Any = first.item() if isinstance(first, (Tensor, np.ndarray)) else first
+            operator.index(plain)
+        except (TypeError, ValueError, RuntimeError):
+            pass
+        else:
+            return "classification"
+        if isinstance(first, (bool, str, bytes)) or first is None:
+            return "classification"  # which says what is wrong with it
+        step = max(1, len(dataset) // PROBES)
+        try:
+            some = [np.asarray(raw_target(dataset[i], i)) for i in range(0, len(dataset), step)]
+            return guess_task(np.stack(some), where=name)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            return "classification"
+
+
+def _target(item: Any, index: int, classes: int, task: str) -> int | Tensor:
+    if task in CLASSES_OF:
+        return as_target(item, index, classes)
+    return as_value(item, index, task)
+
+
+def repeats(
+    dataset: Any, count: int, *, probes: int = PROBES, task: str = "classification"
+) -> bool:
     """Return whether items come out equal when they are asked for twice."""
     step = max(1, count // probes)
     for i in range(0, count, step):
         one, two = dataset[i], dataset[i]
-        same = as_target(one, i) == as_target(two, i)
-        if not same or not _equal(as_input(one, i), as_input(two, i)):
+        same = _target(one, i, 0, task), _target(two, i, 0, task)
+        if not torch.equal(*map(torch.as_tensor, same)) or not _equal(
+            as_input(one, i), as_input(two, i)
+        ):
             return False
     return True
 

@@ -25,6 +25,7 @@ class DataSet:
         checksum: SHA-256 over the data, "sha256:..."; empty for a streamed data set.
         validation: The data set's own validation split, or None.
         notes: What its user should know, a sentence each: what was not read, what looks odd.
+        task: What its targets are read for.
     """
 
     name: str
@@ -35,6 +36,7 @@ class DataSet:
     checksum: str
     validation: AnySplit | None = None
     notes: tuple[str, ...] = ()
+    task: str = "classification"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ _GATHER = 1 << 18
 """About how many numbers are gathered at once: a megabyte of floats stays in the cache."""
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs as `to_float` makes them, and int64 targets."""
+"""Inputs as `to_float` makes them, and targets."""
 
 
 def to_float(inputs: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Split:
 
     Args:
         inputs: (N, ...) in the data set's own dtype; images are uint8 and (N, C, H, W).
-        targets: int64 (N,), class numbers from 0.
+        targets: int64 (N,), class numbers from 0; of other tasks float32 or int64 (N, ...).
 
     Raises:
         ArgumentError: If the two do not fit together.
@@ -53,10 +53,11 @@ class Split:
     targets: Tensor
 
     def __post_init__(self) -> None:
-        if self.targets.ndim != 1 or self.targets.dtype != torch.int64:
+        if self.targets.ndim < 1 or self.targets.dtype not in (torch.int64, torch.float32):
             raise ArgumentError(
-                "targets: expected int64 class numbers of shape (N,), got "
-                f"{self.targets.dtype} of shape {tuple(self.targets.shape)}"
+                "targets: expected int64 class numbers of shape (N,), or targets of another task, "
+                f"int64 or float32 of shape (N, ...), got {self.targets.dtype} of shape "
+                f"{tuple(self.targets.shape)}"
             )
         if self.inputs.ndim < 2 or len(self.inputs) != len(self.targets):
             raise ArgumentError(
@@ -66,6 +67,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether targets are class numbers, one an example."""
+        return self.targets.ndim == 1 and self.targets.dtype == torch.int64
 
     def subset(self, start: int, stop: int) -> Split:
         """Return the examples from `start` up to `stop`, without a copy."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from droplab.data._items import as_input, as_target, gather
+from droplab.data._items import as_input, as_target, as_value, gather, stacked
+from droplab.data._targets import CLASSES_OF
 from droplab.data.split import Batch, to_float
 from droplab.errors import DataError
 
@@ -20,10 +22,12 @@ class StreamedSplit:
     """Examples of a map-style data set, read batch by batch.
 
     Args:
-        dataset: Has `__len__` and `__getitem__`; an item is (input, class number).
+        dataset: Has `__len__` and `__getitem__`; an item is (input, class number), or (input,
+            target) of another task.
         indices: int64 (N,), which items belong to the split.
         classes: How many classes there are; 0 if unknown.
         workers: Processes that read ahead; 0 reads in this one.
+        task: What targets are read for.
 
     Randomness: none of its own. The order is an argument, and the loader's generator is private,
         so nothing is drawn from torch's default generator except by the items themselves.
@@ -39,13 +43,14 @@ class StreamedSplit:
     indices: Tensor
     classes: int = 0
     workers: int = 0
+    task: str = "classification"
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def subset(self, start: int, stop: int) -> StreamedSplit:
         """Return the examples from `start` up to `stop`."""
-        return StreamedSplit(self.dataset, self.indices[start:stop], self.classes, self.workers)
+        return dataclasses.replace(self, indices=self.indices[start:stop])
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield float inputs and targets in the given order; the last batch may be smaller.
@@ -57,7 +62,7 @@ class StreamedSplit:
         Raises:
             DataError: If an item is not (input, class number), or items differ in shape.
         """
-        checked: Any = _Checked(self.dataset, self.classes)
+        checked: Any = _Checked(self.dataset, self.classes, self.task)
         loader = DataLoader(
             checked,
             batch_sampler=[index.tolist() for index in self.indices[order].split(batch_size)],
@@ -74,18 +79,20 @@ class StreamedSplit:
 class _Checked:
     """A data set whose items are converted and checked where they are read."""
 
-    def __init__(self, dataset: Any, classes: int) -> None:
-        self.dataset, self.classes = dataset, classes
+    def __init__(self, dataset: Any, classes: int, task: str) -> None:
+        self.dataset, self.classes, self.task = dataset, classes, task
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[int, Tensor, int | Tensor]:
         item = self.dataset[index]
-        return index, as_input(item, index), as_target(item, index, self.classes)
+        if self.task in CLASSES_OF:
+            return index, as_input(item, index), as_target(item, index, self.classes)
+        return index, as_input(item, index), as_value(item, index, self.task)
 
 
-def _collate(items: Sequence[tuple[int, Tensor, int]]) -> Batch:
+def _collate(items: Sequence[tuple[int, Tensor, int | Tensor]]) -> Batch:
     first = items[0][1]
     for index, item, _ in items:
         if item.shape != first.shape or item.dtype != first.dtype:
@@ -94,4 +101,4 @@ def _collate(items: Sequence[tuple[int, Tensor, int]]) -> Batch:
                 f"{first.dtype} at {items[0][0]} and {tuple(item.shape)} {item.dtype} at {index}; "
                 "resize them in the data set"
             )
-    return gather([item for _, item, _ in items]), torch.tensor([item[2] for item in items])
+    return gather([item for _, item, _ in items]), stacked([item[2] for item in items])

@@ -7,7 +7,7 @@ from typing import Any
 
 from droplab.errors import DroplabError
 from droplab.results import RunResult
-from droplab.verdict import METRICS, TONES, ArmVerdict, Verdict, WrittenMetric, judge
+from droplab.verdict import TONES, ArmVerdict, Verdict, WrittenMetric, judge
 
 
 def judged(result: RunResult) -> Verdict | None:
@@ -49,7 +49,7 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
                 "rates": verdict.rates_text(arm.name),
                 "word": arm.word,
                 "tone": TONES.get(arm.word, "") if arm.word else "",
-                "cells": [_cell(metric, arm) for metric in METRICS.values()],
+                "cells": [_cell(metric, arm) for metric in verdict.metrics.epoch.values()],
             }
             for arm in verdict.arms
         ],

@@ -21,6 +21,8 @@ def digest(recipe: Any) -> str:
     canonical = _canonical(fields)
     # left out, it has counted as "test" ever since it could be nothing else
     canonical["data"].setdefault("validation", "test")
+    if recipe.task == "classification":  # all there was, and what runs of that time mean
+        del canonical["task"]
     if recipe.scheduler is not None:
         # by the step or not; every epoch was all there was
         canonical["scheduler"].pop("every", None)

@@ -7,16 +7,21 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from droplab.errors import RecipeError, nearest, quote
-from droplab.recipe._metrics import METRICS
+from droplab.errors import RecipeError, quote
+from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
-from droplab.recipe.target import Condition, Target, parse_condition
+from droplab.recipe.specs import DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.target import Condition, Target, nearest_metric, parse_condition
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)
-_OWN_KEYS = {"model": ("path",), "optimizer": ("name",), "scheduler": ("name", "every")}
+_OWN_KEYS = {
+    "model": ("path",),
+    "optimizer": ("name",),
+    "scheduler": ("name", "every"),
+    "loss": ("name",),
+}
 """Tables in which every other key is an argument."""
 
 
@@ -30,6 +35,8 @@ def to_document(recipe: Recipe) -> Document:
         document[key] = getattr(recipe, key)
     document["seeds"] = list(recipe.seeds)
     document["primary"] = recipe.primary
+    if recipe.task is not None:
+        document["task"] = recipe.task
     if recipe.clip is not None:
         document["clip"] = recipe.clip
     if recipe.score_train is not None:
@@ -39,6 +46,8 @@ def to_document(recipe: Recipe) -> Document:
     document["optimizer"] = _flat("optimizer", recipe.optimizer)
     if recipe.scheduler is not None:
         document["scheduler"] = _flat("scheduler", recipe.scheduler)
+    if recipe.loss is not None:
+        document["loss"] = _flat("loss", recipe.loss)
     if recipe.target:
         document["target"] = _target(recipe.target)
     document["arms"] = [
@@ -96,7 +105,7 @@ def _target(target: Target) -> Document:
     return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
 
 
-def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec) -> Document:
+def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec | LossSpec) -> Document:
     own, arguments = _OWN_KEYS[table], part.arguments
     reserved = {key: item for key, item in arguments.items() if key in (*own, "arguments")}
     free = {key: item for key, item in arguments.items() if key not in reserved}
@@ -126,8 +135,8 @@ def _conditions(table: Mapping[str, Any]) -> tuple[list[Condition], list[Problem
     problems: list[Problem] = []
     for metric, given in table.items():
         place = f"target.{metric}"
-        if metric not in METRICS:
-            problems.append((place, f"unknown key{nearest(metric, METRICS)}"))
+        if metric not in metric_names():
+            problems.append((place, f"unknown key{nearest_metric(metric)}"))
             continue
         for text in cast("list[Any]", given) if isinstance(given, (list, tuple)) else [given]:
             try:

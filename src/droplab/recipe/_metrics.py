@@ -79,9 +79,21 @@ class Measure:
 LOSS = Measure("loss", "loss", higher_is_better=False, unit="", train=True)
 ACCURACY = Measure("accuracy", "accuracy", higher_is_better=True, unit="%", train=True)
 ECE = Measure("ece", "calibration error", higher_is_better=False, unit="%")
+AUROC = Measure("auroc", "area under the ROC curve", higher_is_better=True, unit="")
+MACRO_F1 = Measure("macro_f1", "macro F1", higher_is_better=True, unit="%")
+RMSE = Measure("rmse", "root mean squared error", higher_is_better=False, unit="", train=True)
+MAE = Measure("mae", "mean absolute error", higher_is_better=False, unit="")
+R2 = Measure("r2", "R squared", higher_is_better=True, unit="")
+PERPLEXITY = Measure("perplexity", "perplexity", higher_is_better=False, unit="")
 
 TASKS: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
-    {"classification": (LOSS, ACCURACY, ECE)}
+    {
+        "classification": (LOSS, ACCURACY, ECE),
+        "binary": (LOSS, ACCURACY, AUROC, ECE),
+        "multilabel": (LOSS, ACCURACY, MACRO_F1),
+        "regression": (LOSS, RMSE, MAE, R2),
+        "tokens": (LOSS, ACCURACY, PERPLEXITY),
+    }
 )
 """What each task measures: the loss, then the score that people look at, then the others."""
 
@@ -114,6 +126,16 @@ def test_metrics_of(measures: tuple[Measure, ...]) -> Mapping[str, Metric]:
     """Return the metrics that are measured once, on the test split, by name; the score first."""
     loss, score, *others = measures
     return MappingProxyType({each.name: each.test for each in (score, loss, *others)})
+
+
+def metric_names() -> tuple[str, ...]:
+    """Return the names of the metrics of all tasks after every epoch, classification first.
+
+    Example:
+        >>> "val_accuracy" in metric_names(), "val_rmse" in metric_names()
+        (True, True)
+    """
+    return tuple(dict.fromkeys(name for each in TASKS.values() for name in metrics_of(each)))
 
 
 METRICS = metrics_of(TASKS["classification"])

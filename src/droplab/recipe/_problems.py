@@ -17,7 +17,7 @@ _ARM_KEYS = ("name", "rates", "kind")
 _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
-        *("seeds", "arms", "target", "primary", "clip", "scheduler"),
+        *("seeds", "arms", "target", "primary", "clip", "scheduler", "score_train", "task", "loss"),
     ),
     "DataSpec": (
         *("name", "path", "function", "arguments", "format", "train", "validation", "in_memory"),
@@ -25,6 +25,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "ModelSpec": ("path", "arguments"),
     "OptimizerSpec": ("name", "arguments"),
     "SchedulerSpec": ("name", "arguments", "every"),
+    "LossSpec": ("name", "arguments"),
     "Arm": _ARM_KEYS,
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),
@@ -34,12 +35,13 @@ _CLASSES = {
     "model": "ModelSpec",
     "optimizer": "OptimizerSpec",
     "scheduler": "SchedulerSpec",
+    "loss": "LossSpec",
     "arms": "Arm",
     "target": "Target",
     "conditions": "Condition",
 }
 
-_FLAT = ("model", "optimizer", "scheduler")
+_FLAT = ("model", "optimizer", "scheduler", "loss")
 """Tables whose arguments stand beside their own key."""
 
 

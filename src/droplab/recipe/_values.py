@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from droplab.errors import ArgumentError, quote
+from droplab.errors import ArgumentError, nearest, quote
 from droplab.limits import COUNT, INTEGER
 from droplab.numeric import real, whole
 from droplab.probability import check_p
+from droplab.recipe._metrics import TASKS
 from droplab.rng import check_seed
 
 _LABEL = re.compile(r"\w[\w .+,=@-]*")
@@ -45,6 +46,12 @@ def _scored(value: Any) -> Any:
             "expected how many training examples to score after each epoch, a whole number of at "
             f"least 1, or 'all', got {value!r}"
         )
+    return value
+
+
+def _task(value: Any) -> Any:
+    if value is not None and (not isinstance(value, str) or value not in TASKS):
+        raise ValueError(f"expected a task, got {quote(value)}{nearest(str(value), TASKS)}")
     return value
 
 
@@ -143,6 +150,8 @@ def _list(value: Any) -> Any:
 AsTuple = BeforeValidator(_list)
 Count = Annotated[int, PlainValidator(_count)]
 Scored = Annotated[int | Literal["all"] | None, PlainValidator(_scored)]
+Task = Literal["classification", "binary", "multilabel", "regression", "tokens"]
+OneTask = Annotated[Task | None, PlainValidator(_task)]
 Label = Annotated[str, PlainValidator(_label)]
 Text = Annotated[str, PlainValidator(_text)]
 Filled = Annotated[str, PlainValidator(_filled)]

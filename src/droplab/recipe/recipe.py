@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, SEEDS, USUAL_SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._metrics import TASKS, Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
-from droplab.recipe._values import AsTuple, Count, Label, Norm, Scored, Seed, Text
-from droplab.recipe.specs import Arm, DataSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe._values import AsTuple, Count, Label, Norm, OneTask, Scored, Seed, Text
+from droplab.recipe.specs import Arm, DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
 from droplab.recipe.target import MetricName, Target
 
 DEFAULT_SEEDS = tuple(range(USUAL_SEEDS))
@@ -37,6 +37,14 @@ def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
             "the same run, so it would count one result twice"
         )
     return seeds
+
+
+def _not_of_this_task(place: str, name: str, task: str | None, own: Mapping[str, Metric]) -> str:
+    others = [each for each in TASKS if name in metrics_of(TASKS[each])]
+    text = f"{place}: expected a metric of {task or 'classification'}, got '{name}'"
+    if task is None:  # what the targets would tell is not known yet
+        return f'{text}; write task = "{others[0]}" if that is what is learned'
+    return f"{text}{nearest(name, own)}"
 
 
 def _quoted(names: list[str]) -> str:
@@ -83,9 +91,12 @@ class Recipe:
         seeds: One run an arm for each of them.
         arms: Where dropout goes, one baseline among them.
         target: What an arm has to reach, or None.
-        primary: The metric that decides, one of `METRICS`.
+        primary: The metric that decides, one of `metrics`.
         score_train: How many training examples are scored in eval mode after each epoch, always
             the same ones, or "all"; after the last epoch it is all. None: at most `SCORE_TRAIN`.
+        task: What is learned: one of `TASKS`. None: the targets tell when they are read, if they
+            leave no doubt; until then it counts as classification.
+        loss: What is made small; None: the usual loss of the task.
 
     Raises:
         RecipeError: If a value is impossible, naming every problem at once.
@@ -117,6 +128,29 @@ class Recipe:
     clip: Norm | None = None
     scheduler: SchedulerSpec | None = None
     score_train: Scored = None
+    task: OneTask = None
+    loss: LossSpec | None = None
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Recipe:
+        conditions = self.target.conditions if self.target else ()
+        named = [("primary", self.primary), *(("target", each.metric) for each in conditions)]
+        for place, name in named:
+            if name not in self.metrics:
+                raise ValueError(_not_of_this_task(place, name, self.task, self.metrics))
+        for condition in conditions:
+            if self.metrics[condition.metric].fraction:
+                condition.check_fraction()
+        if self.loss is not None and (self.task or "classification") not in self.loss.tasks:
+            own = self.loss.tasks
+            hint = f"; it is a loss of {' and '.join(own)}"
+            if self.task is None:
+                hint += f': write task = "{own[0]}" if that is what is learned'
+            raise ValueError(
+                f"loss: expected a loss of {self.task or 'classification'}, got "
+                f"'{self.loss.name}'{hint}"
+            )
+        return self
 
     @property
     def baseline(self) -> Arm:
@@ -131,7 +165,7 @@ class Recipe:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """What is measured on each split: the loss, the score, and others."""
-        return TASKS["classification"]
+        return TASKS[self.task or "classification"]
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

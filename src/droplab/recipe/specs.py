@@ -10,6 +10,8 @@ from pydantic import PlainValidator, model_validator
 from droplab.errors import quote
 from droplab.limits import COUNT
 from droplab.numeric import whole
+from droplab.recipe._losses import LOSSES, check_loss
+from droplab.recipe._metrics import TASKS
 from droplab.recipe._spec import spec
 from droplab.recipe._values import (
     Arguments,
@@ -204,6 +206,38 @@ class SchedulerSpec:
     def unit(self) -> Literal["step", "epoch"]:
         """What the scheduler counts: "step" or "epoch"."""
         return self.every or ("step" if self.name in ("OneCycleLR", "CyclicLR") else "epoch")
+
+
+@spec
+class LossSpec:
+    """Which loss, by name, and its arguments; in TOML they stand beside the name.
+
+    Args:
+        name: One of `LOSSES`; or an import path "module:function" of one's own, called as
+            `loss(outputs, targets, **arguments)`, which gives one number for each example.
+        arguments: "label_smoothing", "weight" (a list, a table by class, or "balanced") and
+            "ignore_index" of "cross_entropy"; "delta" of "huber"; "q" of "pinball".
+
+    Raises:
+        RecipeError: If the name or an argument is unknown, or a value is impossible.
+
+    Example:
+        >>> LossSpec("cross_entropy", {"label_smoothing": 0.1}).tasks
+        ('classification', 'tokens')
+    """
+
+    name: Filled
+    arguments: Arguments = field(default_factory=dict[str, Any])
+
+    @model_validator(mode="after")
+    def _check(self) -> LossSpec:
+        check_loss(self.name, self.arguments)
+        return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that it is a loss of; of one's own, all."""
+        return LOSSES[self.name].tasks if self.name in LOSSES else tuple(TASKS)
 
 
 @spec

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, PlainValidator, model_validator
 
 from droplab.errors import nearest, quote
-from droplab.recipe._metrics import METRICS
+from droplab.recipe._metrics import TASKS, metric_names, metrics_of
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Number
 
@@ -21,14 +21,19 @@ _OPS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_ORDER = tuple(METRICS)
+_ORDER = metric_names()
 _CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 
+def nearest_metric(name: str) -> str:
+    """Return what `nearest` does for the metrics of all tasks: one that begins so comes first."""
+    return nearest(name, [each for each in _ORDER if each.startswith(name)] or _ORDER)
+
+
 def check_metric(value: Any) -> Any:
-    """Return `value` if it is one of `METRICS`."""
-    if not isinstance(value, str) or value not in METRICS:
-        raise ValueError(f"expected a metric, got {quote(value)}{nearest(str(value), METRICS)}")
+    """Return `value` if it is a metric of some task; a recipe checks that it is its own."""
+    if not isinstance(value, str) or value not in _ORDER:
+        raise ValueError(f"expected a metric, got {quote(value)}{nearest_metric(str(value))}")
     return value
 
 
@@ -58,12 +63,22 @@ class Condition:
 
     @model_validator(mode="after")
     def _check(self) -> Condition:
-        if METRICS[self.metric].fraction and abs(self.value) > 1:
+        found = [metrics_of(each).get(self.metric) for each in TASKS.values()]
+        if all(each.fraction for each in found if each):
+            self.check_fraction()
+        return self
+
+    def check_fraction(self) -> None:
+        """Check that the value is a fraction, as the metric is.
+
+        Raises:
+            ValueError: If it is a percentage.
+        """
+        if abs(self.value) > 1:
             raise ValueError(
                 f"expected a fraction in [0, 1] for {self.metric}, got {self.value:g}, which looks "
                 f"like a percentage; did you mean {self.value / 100:g}?"
             )
-        return self
 
     def met(self, value: float) -> bool:
         """Return whether `value` fulfils the condition; NaN never does."""
@@ -100,7 +115,7 @@ class Target:
     """What an arm has to reach: all conditions, on the mean over seeds at the last epoch.
 
     In TOML: `[target]`, then `val_accuracy = ">= 0.85"`, one line a metric (a list of comparisons
-    for two bounds). The conditions are kept in the order of `METRICS`.
+    for two bounds). The conditions are kept in the order of the metrics.
 
     Example:
         >>> str(Target((Condition("train_accuracy_running", "<", 0.92),)))

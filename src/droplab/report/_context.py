@@ -11,26 +11,14 @@ from droplab.report._figures import Source
 from droplab.report._theme import LIGHT
 from droplab.results import scored_at
 from droplab.verdict import (
-    METRICS,
-    TEST_METRICS,
     TONES,
     Difference,
+    RunMetrics,
     Summary,
     WrittenMetric,
     condition_text,
     reached_text,
 )
-
-_LONGER = {
-    "train_accuracy": "training accuracy, eval mode",
-    "train_accuracy_running": "training accuracy, running",
-}
-SHOWN = tuple(
-    (name, _LONGER.get(name, METRICS[name].label))
-    for name in ("val_loss", "val_accuracy", *_LONGER, "gap", "val_ece")
-)
-COMPARED = ("val_loss", "val_accuracy", "gap", "val_ece")
-
 
 NO_VERDICT = ("unstable", "too few seeds")
 
@@ -65,15 +53,40 @@ def split_headline(headline: str) -> tuple[str, str]:
     return short, rest[:1].upper() + rest[1:]
 
 
+def _shown(metrics: RunMetrics) -> list[tuple[str, WrittenMetric]]:
+    """Return the columns of the means: loss, score, the score on training examples, and others."""
+    compared = [(metric.label, metric) for metric in metrics.compared]
+    score = metrics.score.label.removeprefix("validation ")
+    modes = zip(("eval mode", "running"), metrics.score_on_training, strict=False)
+    training = [(f"training {score}, {mode}", metric) for mode, metric in modes]
+    place = [metric for _, metric in compared].index(metrics.score) + 1
+    return [*compared[:place], *training, *compared[place:]]
+
+
+def gap_note(metrics: RunMetrics) -> str:
+    """Say what the gap is the difference of."""
+    score = metrics.score.label.removeprefix("validation ")
+    less = (
+        ("training", "validation") if metrics.score.higher_is_better else ("validation", "training")
+    )
+    return f"The gap is {less[0]} less {less[1]} {score}, both in eval mode."
+
+
+def _compared(source: Source) -> list[WrittenMetric]:
+    """Return the columns of the differences: what decides, then what else is compared."""
+    metrics = source.verdict.metrics
+    primary = metrics.named(source.verdict.primary)
+    return list(dict.fromkeys([primary, *metrics.compared]))
+
+
 def tiles(source: Source) -> list[Tile]:
     """Return four numbers of the arm that there is."""
     verdict = source.verdict
     arm = verdict.arm(verdict.chosen or verdict.baseline)
     found: list[Tile] = []
-    for name in list(dict.fromkeys([verdict.primary, *COMPARED]))[:4]:
-        metric = METRICS[name]
-        now, _, unit = metric.text(arm.metrics[name].mean).partition(" ")
-        found.append(Tile(metric.label.capitalize(), now, unit))
+    for metric in _compared(source)[:4]:
+        now, _, unit = metric.text(arm.metrics[metric.name].mean).partition(" ")
+        found.append(Tile(metric.title, now, unit))
     return found
 
 
@@ -93,17 +106,19 @@ def means(source: Source) -> dict[str, Any]:
     spread = ", mean ± standard deviation" if max(seeds, default=0) > 1 else ""
     word = "seed" if count == "1" else "seeds"
     part = scored_at(source.result.plan, verdict.epoch, source.result.recipe.epochs)
-    scored = f"; training accuracy in eval mode and gap {part}" if part else ""
+    shown = _shown(verdict.metrics)
+    score = verdict.metrics.training(verdict.metrics.score)
+    scored = f"; {score.label} in eval mode and gap {part}" if part and score else ""
     return {
         "caption": f"After epoch {verdict.epoch}, {count} {word}{spread}{scored}",
-        "heads": [head for _, head in SHOWN],
+        "heads": [head for head, _ in shown],
         "rows": [
             {
                 "name": arm.name,
                 "colour": colour(source, arm.name),
                 "rates": verdict.rates_text(arm.name),
                 "chosen": arm.name == verdict.chosen,
-                "cells": [summary_cell(METRICS[name], arm.metrics[name]) for name, _ in SHOWN],
+                "cells": [summary_cell(metric, arm.metrics[metric.name]) for _, metric in shown],
             }
             for arm in verdict.arms
         ],
@@ -123,19 +138,20 @@ def summary_cell(metric: WrittenMetric, found: Summary) -> dict[str, str]:
 def differences(source: Source) -> dict[str, Any]:
     """Return the table of paired differences."""
     verdict = source.verdict
-    names = list(dict.fromkeys([verdict.primary, *COMPARED]))
+    metrics = _compared(source)
+    fractions = [metric.label for metric in metrics if metric.fraction]
     rows: list[dict[str, Any]] = []
     for arm in verdict.arms:
         if not arm.differences:
             continue
         cells: list[dict[str, str]] = []
-        for name in names:
-            found = arm.differences[name]
+        for metric in metrics:
+            found = arm.differences[metric.name]
             there = math.isfinite(found.mean)
             cells.append(
                 {
-                    "mean": METRICS[name].difference(found.mean, unit=False) if there else "–",
-                    "interval": bare_interval(METRICS[name], found) if there else "",
+                    "mean": metric.difference(found.mean, unit=False) if there else "–",
+                    "interval": bare_interval(metric, found) if there else "",
                     "tone": tone(found),
                 }
             )
@@ -156,13 +172,19 @@ def differences(source: Source) -> dict[str, Any]:
     return {
         "caption": (
             f"Difference to '{verdict.baseline}', paired by seed, with the "
-            f"{100 * verdict.level:g} % interval over all arms at once; accuracies, gap and "
-            "calibration error in points"
+            f"{100 * verdict.level:g} % interval over all arms at once"
+            + (f"; {_listed(fractions)} in points" if fractions else "")
         ),
-        "heads": [METRICS[name].label for name in names],
-        "primary": METRICS[verdict.primary].label,
+        "heads": [metric.label for metric in metrics],
+        "primary": metrics[0].label,
         "rows": rows,
     }
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Join words: a, b and c."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _is_empty(cells: Sequence[Mapping[str, str]]) -> bool:
@@ -174,18 +196,23 @@ def target(source: Source) -> dict[str, Any] | None:
     found = source.verdict.target
     if found is None or source.result.recipe.target is None:
         return None
+    metrics = source.verdict.metrics
     return {
         "met": found.met,
         "sentence": found.sentence,
         "heads": [
-            condition_text(c.metric, c.op, c.value) for c in source.result.recipe.target.conditions
+            condition_text(metrics.named(c.metric), c.op, c.value)
+            for c in source.result.recipe.target.conditions
         ],
         "rows": [
             {
                 "name": name,
                 "colour": colour(source, name),
                 "met": name in found.met_by,
-                "cells": [{"reached": reached_text(c), "met": c.met} for c in each],
+                "cells": [
+                    {"reached": reached_text(metrics.named(c.metric), c), "met": c.met}
+                    for c in each
+                ],
             }
             for name, each in found.arms.items()
         ],
@@ -197,14 +224,15 @@ def test_split(source: Source) -> dict[str, Any] | None:
     found = source.verdict.test
     if found is None:
         return None
+    metrics = source.verdict.metrics.test
     rows: list[Mapping[str, Any]] = [
         {
             "name": name,
             "colour": colour(source, name),
             "cells": [
                 {**cell, "sd": cell["sd"] and f"± {cell['sd']}"}
-                for key in TEST_METRICS
-                for cell in (summary_cell(TEST_METRICS[key], each[key]),)
+                for key, metric in metrics.items()
+                for cell in (summary_cell(metric, each[key]),)
             ],
         }
         for name, each in found.arms.items()
@@ -216,8 +244,8 @@ def test_split(source: Source) -> dict[str, Any] | None:
                 "colour": None,
                 "cells": [
                     {
-                        "mean": TEST_METRICS[key].difference(each.mean, unit=False),
-                        "sd": bare_interval(TEST_METRICS[key], each),
+                        "mean": metrics[key].difference(each.mean, unit=False),
+                        "sd": bare_interval(metrics[key], each),
                     }
                     for key, each in found.differences.items()
                 ],
@@ -225,10 +253,6 @@ def test_split(source: Source) -> dict[str, Any] | None:
         )
     return {
         "sentence": found.sentence,
-        "heads": [m.label for m in _ordered(found.differences) or TEST_METRICS.values()],
+        "heads": [metric.label for metric in metrics.values()],
         "rows": rows,
     }
-
-
-def _ordered(found: Mapping[str, Difference]) -> Sequence[WrittenMetric]:
-    return [TEST_METRICS[key] for key in found]

@@ -17,7 +17,7 @@ from droplab.report._grid import draw_grid, grid_of
 from droplab.report._lines import Curves, Series, Shade, draw_curves, value_range
 from droplab.report._rates import draw_rates, rate_points
 from droplab.results import RunResult
-from droplab.verdict import METRICS, Table, Verdict, WrittenMetric
+from droplab.verdict import Table, Verdict, WrittenMetric
 
 Floats = NDArray[np.float64]
 MOST_NAMED = 6
@@ -75,7 +75,7 @@ class Source:
         names = list(self.table.arms)
         if len(names) <= MOST_NAMED:
             return set(names)
-        primary = METRICS[self.verdict.primary]
+        primary = self.verdict.metrics.named(self.verdict.primary)
         means = {a.name: a.metrics[primary.name].mean for a in self.verdict.arms}
         sign = -1.0 if primary.higher_is_better else 1.0
         order = sorted(names, key=lambda n: sign * means[n] if math.isfinite(means[n]) else 1e300)
@@ -86,10 +86,11 @@ class Source:
 def draw(source: Source, ids: Ids) -> Figures:
     """Return every chart that the run has something to show in."""
     verdict = source.verdict
-    primary = METRICS[verdict.primary]
-    partner = METRICS["val_loss" if verdict.primary == "val_accuracy" else "val_accuracy"]
+    known = verdict.metrics
+    primary = known.named(verdict.primary)
     compared = [a.name for a in verdict.arms if a.differences]
-    metrics = [primary, partner] if primary != partner else [primary]
+    metrics = list(dict.fromkeys([primary, known.partner(primary)]))
+    first = list(dict.fromkeys([known.loss, known.score]))
     points = [
         (metric, rate_points(source.result.recipe, verdict, metric, _last(source, metric)))
         for metric in metrics
@@ -100,9 +101,9 @@ def draw(source: Source, ids: Ids) -> Figures:
         if (found := grid_of(source.result.recipe, verdict, m))
     ]
     return Figures(
-        curves=tuple(all_arms(source, ids, METRICS[name]) for name in ("val_loss", "val_accuracy")),
+        curves=tuple(all_arms(source, ids, m) for m in first),
         against=tuple(_against(source, ids)),
-        gaps=tuple(all_arms(source, ids, METRICS[name]) for name in ("gap", "val_ece")),
+        gaps=tuple(all_arms(source, ids, m) for m in known.compared if m not in first),
         differences=tuple(forest(source, ids, m) for m in metrics) if compared else (),
         rates=(
             *(draw_rates(ids, m, found, verdict.without) for m, found in points if found),
@@ -139,8 +140,7 @@ def all_arms(source: Source, ids: Ids, metric: WrittenMetric) -> Markup:
     note = "mean over seeds, band: one standard deviation" if several else ""
     if len(named) < len(arms):
         note = f"mean over seeds; {len(arms) - len(named)} further arms in the background"
-    unit = "points" if metric.name == "gap" else "%"
-    label = metric.label.capitalize() + (f", {unit}" if metric.fraction else "")
+    label = metric.title + (f", {metric.unit}" if metric.unit else "")
     return draw_curves(ids, Curves(label, series, percent=metric.fraction, note=note))
 
 
@@ -150,13 +150,20 @@ def _against(source: Source, ids: Ids) -> list[Markup]:
     if source.verdict.chosen:
         arms.append(source.verdict.chosen)
     charts: list[Markup] = []
-    for kind, percent in (("loss", False), ("accuracy", True)):
-        drawn = {arm: _train_and_validation(source, arm, kind) for arm in arms}
+    metrics = source.verdict.metrics
+    for metric in dict.fromkeys([metrics.loss, metrics.score]):
+        kind, percent = metric.label.removeprefix("validation "), metric.fraction
+        drawn = {arm: _train_and_validation(source, arm, metric) for arm in arms}
         y_range = value_range([s for each in drawn.values() for s in each])
         for arm, series in drawn.items():
             found = source.verdict.diagnosis
             mark = None
-            if kind == "loss" and arm == source.verdict.baseline and found and found.rise > 0.05:
+            if (
+                metric == metrics.loss
+                and arm == source.verdict.baseline
+                and found
+                and found.rise > 0.05
+            ):
                 mark = (found.best_epoch, "lowest")
             charts.append(
                 draw_curves(
@@ -169,7 +176,7 @@ def _against(source: Source, ids: Ids) -> list[Markup]:
                         if arm == source.verdict.baseline
                         else "with dropout",
                         y_range=y_range,
-                        shade=Shade(0, 1, source.place(arm)),
+                        shade=Shade(0, 1, source.place(arm)) if len(series) > 1 else None,
                         mark=mark,
                     ),
                 )
@@ -177,17 +184,18 @@ def _against(source: Source, ids: Ids) -> list[Markup]:
     return charts
 
 
-def _train_and_validation(source: Source, arm: str, kind: str) -> list[Series]:
-    place = source.place(arm)
+def _train_and_validation(source: Source, arm: str, metric: WrittenMetric) -> list[Series]:
+    """Return the curves of a metric on validation and training examples, as far as there are."""
+    metrics = source.verdict.metrics
+    drawn = (
+        ("validation", metric, ""),
+        ("training", metrics.training(metric), "7 3"),
+        ("running", metrics.training(metric, running=True), "1.5 3.5"),
+    )
     return [
-        Series("validation", place, source.curve(arm, f"val_{kind}")[0].tolist(), pattern=""),
-        Series("training", place, source.curve(arm, f"train_{kind}")[0].tolist(), pattern="7 3"),
-        Series(
-            "running",
-            place,
-            source.curve(arm, f"train_{kind}_running")[0].tolist(),
-            pattern="1.5 3.5",
-        ),
+        Series(name, source.place(arm), source.curve(arm, each.name)[0].tolist(), pattern=pattern)
+        for name, each, pattern in drawn
+        if each
     ]
 
 

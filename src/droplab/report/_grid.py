@@ -154,8 +154,8 @@ def draw_grid(ids: Ids, metric: WrittenMetric, grid: Grid) -> Markup:
     said = "; ".join(f"{a:g} and {d:g}: {metric.text(v)}" for (a, d), v in grid.values.items())
     return chart(
         ids,
-        f"{metric.label.capitalize()}{unit}",
-        f"{metric.label.capitalize()} by the rates at {' and '.join(grid.sites)}. {said}.",
+        f"{metric.title}{unit}",
+        f"{metric.title} by the rates at {' and '.join(grid.sites)}. {said}.",
         *parts,
         note=f"best: {best[0]:g} at {grid.sites[0]}, {best[1]:g} at {grid.sites[1]}",
         height=bottom + 44,

@@ -18,7 +18,7 @@ from droplab.report._forest import ROW
 from droplab.report._frame import HEIGHT, WIDTH, Ids
 from droplab.report._svg import element
 from droplab.results import RunResult
-from droplab.verdict import METRICS, Verdict
+from droplab.verdict import Verdict
 
 PICTURE_WIDTH = 1000
 ZOOM = 2.0
@@ -32,7 +32,7 @@ _PLAIN = str.maketrans(
 def figure_svg(result: RunResult, verdict: Verdict) -> str:
     """Return the main figure as one SVG file: the headline, the curves and the differences."""
     source, ids = Source.of(result, verdict), Ids("main")
-    primary = METRICS[verdict.primary]
+    primary = verdict.metrics.named(verdict.primary)
     short, long = split_headline(verdict.headline)
     lines = _balanced(long)
     charts = [all_arms(source, ids, primary)]

@@ -117,8 +117,8 @@ def draw_rates(
     said = "; ".join(f"p = {p.rate:g}: {metric.text(p.mean)}" for p in points)
     return chart(
         ids,
-        f"{metric.label.capitalize()} against the rate",
-        f"{metric.label.capitalize()} against the rate. {said}.",
+        f"{metric.title} against the rate",
+        f"{metric.title} against the rate. {said}.",
         *parts,
         note=f"best at p = {best.rate:g}: {metric.text(best.mean)}; band: interval of difference",
     )

@@ -71,6 +71,8 @@ def _words(source: Source) -> dict[str, Any]:
         "diagnosis": verdict.diagnosis,
         "best": verdict.best.sentence if verdict.best else "",
         "caveats": verdict.caveats,
+        "gap_note": context.gap_note(verdict.metrics),
+        "calibrated": "val_ece" in verdict.metrics.epoch,
         "story": [part for part in result.recipe.story.split("\n\n") if part.strip()],
         "scored": scored_note(result.plan),
         "kinds": ", ".join(f"{a.name}: {a.kind}" for a in result.recipe.arms if a.kind),

@@ -90,10 +90,23 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def tick_texts(values: Sequence[float], *, percent: bool = False) -> list[str]:
-    """Write tick values with as many decimals as tell them apart, the same for all."""
+    """Write tick values with as many decimals as tell them apart, the same for all.
+
+    Numbers with too many digits for the margin share a power of ten.
+
+    Example:
+        >>> tick_texts([0.5, 1.0]), tick_texts([0.0, 200_000.0, 400_000.0])
+        (['0.5', '1.0'], ['0', '2e5', '4e5'])
+    """
     shown = [100 * value for value in values] if percent else list(values)
     gaps = [b - a for a, b in itertools.pairwise(shown)]
     step = min(gaps, default=1.0)
+    largest = max(map(abs, shown), default=0.0)
+    power = math.floor(math.log10(largest)) if largest > 0 else 0
+    if not percent and not -5 < power < 5:
+        parts = tick_texts([value / 10.0**power for value in shown])
+        end = f"e{power}".replace("-", MINUS)
+        return [f"{text}{end}" if value else "0" for text, value in zip(parts, shown, strict=True)]
     places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 2
     return [f"{value:.{places}f}".replace("-", MINUS) for value in shown]
 

@@ -90,6 +90,11 @@ def code_of(experiment: Experiment) -> Code:
     if not function.startswith("__main__:"):
         walk.add_root(function.partition(":")[0])
     walk.add(experiment.make_optimizer)
+    loss = recipe.loss.name if recipe.loss is not None else ""
+    if experiment.own_loss is not None:
+        walk.add(experiment.own_loss)
+    elif ":" in loss:
+        walk.add_root(loss.partition(":")[0])
     for split in (experiment.splits.train, experiment.splits.validation):
         if isinstance(split, StreamedSplit):
             walk.add(split.dataset)

@@ -13,11 +13,11 @@ from droplab.train import initial_model
 
 
 def class_counts(splits: Splits, classes: int) -> dict[str, list[int]]:
-    """Return how many validation examples each class has; nothing where data is streamed.
+    """Return how many validation examples each class has; nothing where none or data is streamed.
 
     Streamed examples would all have to be read for it.
     """
-    if not isinstance(splits.validation, Split):
+    if not isinstance(splits.validation, Split) or not splits.validation.has_classes:
         return {}
     counts = torch.bincount(splits.validation.targets, minlength=classes)
     return {"validation_counts": counts.tolist()}

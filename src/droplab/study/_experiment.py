@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from droplab import data, models, placement
-from droplab.data import Splits
-from droplab.errors import ArgumentError, RecipeError
+from droplab.data import Split, Splits
+from droplab.errors import ArgumentError, DataError, RecipeError
 from droplab.placement import Applied, Plan
-from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
+from droplab.recipe import TASKS, Arm, ModelSpec, OptimizerSpec, Recipe
 from droplab.train import (
     Batched,
     ExecutionPlan,
@@ -21,6 +21,7 @@ from droplab.train import (
     Population,
     Scheduler,
     Single,
+    Task,
     build_optimizer,
     can_capture,
     check_factory,
@@ -31,6 +32,7 @@ from droplab.train import (
     is_stateless,
     mask_key,
 )
+from droplab.train.tasks import KINDS, check_split, resolve_loss, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Experiment:
         rates: For each arm, the rate at every site that any arm uses.
         build: Makes a new model, with weights from the global generators.
         make_optimizer: Makes an optimizer over some parameters.
+        own_loss: The loss of one's own that the recipe names, where it is at hand.
     """
 
     recipe: Recipe
@@ -91,6 +94,12 @@ class Experiment:
     rates: Mapping[str, Mapping[str, float]]
     build: Callable[[], nn.Module]
     make_optimizer: MakeOptimizer
+    own_loss: Callable[..., Tensor] | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is learned: its loss, and what is measured."""
+        return task_of(self.recipe, self.own_loss)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -148,13 +157,13 @@ class Experiment:
 
         Where the plan trains replicas by themselves there is one arm and one seed.
         """
-        clip = self.recipe.clip
+        clip, task = self.recipe.clip, self.task
         if plan.group > 1:
             population = self.population(arms, seeds, plan.device)
-            return Batched(population, captured=plan.captured, clip=clip)
+            return Batched(population, captured=plan.captured, clip=clip, task=task)
         (arm,), (seed,) = arms, seeds
         replica = self.replica(arm, seed, plan.device, channels_last=plan.channels_last)
-        return Single(replica.model, replica.optimizer, replica.applied, plan, clip)
+        return Single(replica.model, replica.optimizer, replica.applied, plan, clip, task)
 
     @property
     def is_known(self) -> bool:
@@ -206,12 +215,33 @@ def resolve(
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
     rates = _rates(recipe, model)
-    dataset = data.load(recipe.data, progress=progress)
+    dataset = data.load(recipe.data, task=recipe.task, progress=progress)
     splits = data.carve(dataset, recipe.data)
+    recipe, splits = with_task(recipe, dataset.task, splits)
     about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
     return _checked(
         Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
     )
+
+
+def guessed_note(task: str) -> str:
+    """Say which task the targets told."""
+    return (
+        f"The targets are read as {task}, which decides loss and metrics, since no task was named. "
+        f'Give task = "{task}", or another one, to settle it.'
+    )
+
+
+def with_task(recipe: Recipe, task: str, splits: Splits) -> tuple[Recipe, Splits]:
+    """Return the recipe with the task that the data was read for, and a note if it was guessed.
+
+    A recipe without one means classification already, so that it stays as it is.
+    """
+    if recipe.task is not None or task == "classification":
+        return recipe, splits
+    known = next(name for name in TASKS if name == task)
+    changed = dataclasses.replace(recipe, task=known)  # pyright: ignore[reportArgumentType] # one of them
+    return changed, dataclasses.replace(splits, notes=(*splits.notes, guessed_note(task)))
 
 
 def assemble(
@@ -221,12 +251,15 @@ def assemble(
     classes: tuple[str, ...],
     build: Callable[[], nn.Module],
     make_optimizer: MakeOptimizer,
+    own_loss: Callable[..., Tensor] | None = None,
 ) -> Experiment:
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
     rates = _rates(recipe, model)
-    return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer))
+    return _checked(
+        Experiment(recipe, splits, about, classes, rates, build, make_optimizer, own_loss)
+    )
 
 
 def _scheduler(recipe: Recipe) -> Scheduler | None:
@@ -262,9 +295,26 @@ def _checked(experiment: Experiment) -> Experiment:
         scheduler.table(experiment.make_optimizer(model.parameters()), 1)
         notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
     classes = len(experiment.classes)
-    outputs = check_model(model, train, classes=classes)
-    check_training(model, train, recipe.batch_size, classes=classes)
+    task = KINDS[recipe.task or "classification"]()
+    if task.name == "binary" and classes not in (0, 2):
+        raise DataError(
+            f"data: expected targets 0 and 1, for task = 'binary', got {classes} classes; give "
+            "task = 'classification'"
+        )
+    for name in ("train", "validation", "test"):
+        split = getattr(experiment.splits, name)
+        if isinstance(split, Split):
+            check_split(task.name, split.targets, name)
+    outputs = check_model(model, train, classes=classes, task=task)
+    targets = train.targets if isinstance(train, Split) else None
+    recipe = resolve_loss(recipe, experiment.classes, outputs, targets)
+    experiment = dataclasses.replace(experiment, recipe=recipe)
+    if recipe.loss is not None:
+        check_model(model, train, classes=classes, task=experiment.task)
+    check_training(model, train, recipe.batch_size, classes=classes, task=task)
     splits = dataclasses.replace(experiment.splits, notes=notes)
+    if task.name == "binary":
+        outputs = 2  # one logit tells two classes
     return dataclasses.replace(experiment, splits=data.doubts(splits, outputs))
 
 

@@ -332,8 +332,8 @@ def _room(experiment: Experiment, *, beside: int = 1, device: str = "cpu") -> in
     """How many replicas memory has room for in a group; `beside` groups at a time."""
     model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
     inputs, targets = first_batch(experiment)
-    replica = max(1, member_bytes(model, inputs, targets))
-    common = evaluation_bytes(model, inputs, targets)
+    replica = max(1, member_bytes(model, inputs, targets, experiment.task))
+    common = evaluation_bytes(model, inputs, targets, experiment.task)
     return max(0, available_bytes(torch.device(device)) // beside - common) // replica
 
 

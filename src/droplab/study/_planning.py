@@ -19,7 +19,7 @@ from droplab.study._recording import why_eager
 from droplab.study._scoring import choose_scoring
 from droplab.study._stored_plans import plan_key, remember, remembered
 from droplab.study._trial import Trial
-from droplab.train import EagerStep, ExecutionPlan, choose_device
+from droplab.train import EagerStep, ExecutionPlan, choose_device, why_not_compiled
 from droplab.train.agreement import (
     OneByOne,
     comparison_batches,
@@ -87,6 +87,11 @@ def check_plan(experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan)
     Raises:
         ArgumentError: If it cannot.
     """
+    reason = why_not_compiled(experiment.task) if plan.compiled else ""
+    if reason:
+        raise ArgumentError(
+            f"plan: it compiles its steps, and {reason}; take another plan, or none"
+        )
     if experiment.is_known:
         return
     reason = why_alone(experiment, arms) if plan.group > 1 else ""
@@ -139,7 +144,8 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     population = experiment.population(pair, seeds)
     replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]
     members = [(each.model, each.optimizer, each.applied) for each in replicas]
-    direct = OneByOne(members, len(pair), partial(EagerStep, clip=recipe.clip))
+    step = partial(EagerStep, clip=recipe.clip, task=experiment.task)
+    direct = OneByOne(members, len(pair), step, experiment.task)
     batches = comparison_batches(train, seeds, recipe.batch_size)
     with ExecutionPlan(1).active():
         return why_not_stacked(direct, population, batches, recipe.clip)

@@ -30,6 +30,7 @@ def why_eager(experiment: Experiment, arms: Sequence[Arm], *, together: bool) ->
     if not isinstance(train, Split):
         return "the data is streamed"
     arm, seeds = arms[-1], recipe.seeds[: 2 if together else 1]
+    task = experiment.task
     batches = comparison_batches(train, seeds, recipe.batch_size)
 
     def member(seed: int) -> Member:
@@ -38,12 +39,13 @@ def why_eager(experiment: Experiment, arms: Sequence[Arm], *, together: bool) ->
 
     if not together:
         with ExecutionPlan(1).active():
-            return why_not_recorded(partial(member, seeds[0]), batches, recipe.clip)
+            return why_not_recorded(partial(member, seeds[0]), batches, recipe.clip, task)
 
     def direct() -> OneByOne:
         members = [member(seed) for seed in seeds]
-        return OneByOne(members, build=partial(EagerStep, clip=recipe.clip))
+        step = partial(EagerStep, clip=recipe.clip, task=task)
+        return OneByOne(members, build=step, task=task)
 
     population = partial(experiment.population, [arm], seeds)
     with ExecutionPlan(1).active():
-        return why_not_recorded_together(population, direct, batches, recipe.clip)
+        return why_not_recorded_together(population, direct, batches, recipe.clip, task)

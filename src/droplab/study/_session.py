@@ -202,7 +202,9 @@ class Session:
                 ).model
                 load_weights(model, weights_path(self.store, recipe, arm, seed, "last"))
                 with self.plan.active():
-                    score = evaluate(model, split, batch_size=self.plan.score_batch)
+                    score = evaluate(
+                        model, split, batch_size=self.plan.score_batch, task=self.experiment.task
+                    )
                 row = TestRow({name: score[name] for name in recipe.test_metrics}, arm, seed)
                 self.store.add_test_row(row)
                 self.observer.tested(row)

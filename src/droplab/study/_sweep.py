@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,16 +14,26 @@ from torch import Tensor, nn
 from droplab.data import Split, Splits, StreamedSplit
 from droplab.data._items import array_tensor, normal_dtype
 from droplab.data._labels import name_classes, whole_numbers
-from droplab.data._memory import as_split
+from droplab.data._memory import as_split, guess_items
+from droplab.data._targets import CLASSES_OF, guess_task, read_targets
 from droplab.data.dataset import content_checksum
-from droplab.errors import ArgumentError, DataError
+from droplab.errors import ArgumentError, DataError, nearest, quote
 from droplab.limits import USUAL_SEEDS
 from droplab.models import check_module
-from droplab.recipe import DataSpec, ModelSpec, OptimizerSpec, Recipe, SchedulerSpec
+from droplab.recipe import (
+    TASKS,
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    Recipe,
+    SchedulerSpec,
+)
+from droplab.recipe._values import Task as TaskName
 from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.study._design import best_rates, check_rates, parse_rates, sweep_arms
-from droplab.study._experiment import BuildOptimizer, assemble
+from droplab.study._experiment import BuildOptimizer, assemble, guessed_note
 from droplab.study._folders import weights_path_in
 from droplab.study._observer import Observer
 from droplab.study._run import run_experiment
@@ -34,6 +44,7 @@ from droplab.train import (
     initial_model,
     load_weights,
 )
+from droplab.train.tasks import check_split
 from droplab.verdict import Verdict, judge
 
 Examples = Split | StreamedSplit | tuple[Any, Any] | Any
@@ -88,6 +99,8 @@ def sweep(
     clip: float | None = None,
     scheduler: SchedulerSpec | None = None,
     primary: MetricName = "val_loss",
+    task: TaskName | None = None,
+    loss: str | LossSpec | Callable[..., Tensor] | None = None,
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
@@ -96,14 +109,15 @@ def sweep(
     device: str | None = None,
     observer: Observer | None = None,
 ) -> SweepResult:
-    """Train a classifier with many dropout rates, every seed each, and say which one helps.
+    """Train a model with many dropout rates, every seed each, and say which one helps.
 
     All replicas are trained together where the model allows it. Rows go to a folder, as in
     `droplab.run`.
 
     Args:
         model_factory: Returns a new, bare model at each call, with weights from torch's default
-            generator. It maps inputs of shape (B, ...) to logits (B, classes).
+            generator. It maps inputs of shape (B, ...) to what the task asks for: of classes,
+            logits (B, classes); of a regression, predictions (B,), (B, 1) or (B, outputs).
         train: Training examples: (inputs, targets), a map-style data set, or a `Split`.
         validation: Validation examples, in the same forms.
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
@@ -118,7 +132,12 @@ def sweep(
         clip: Largest norm of a model's gradient, above which it is scaled down; None: none.
         scheduler: How the learning rate changes from epoch to epoch, for example
             `SchedulerSpec("StepLR", {"step_size": 5})`; None: it does not.
-        primary: The metric that decides.
+        primary: The metric that decides, one of the task's.
+        task: "classification", "binary", "multilabel", "regression" or "tokens"; None: the
+            training targets tell, if they leave no doubt.
+        loss: A name of `droplab.recipe.LOSSES`, or one with arguments, such as
+            `LossSpec("cross_entropy", {"weight": "balanced"})`; or a function (outputs, targets) ->
+            one number for each example. None: the usual loss of the task.
         name: What the run is called.
         out: The run's folder; None chooses `runs/<name>-<digest>`.
         resume: Go on with the run in that folder, with what it began with.
@@ -159,8 +178,10 @@ def sweep(
 
     build = _Build(model_factory)
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    parts, task, guessed = _parts(train, validation, task)
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
     make_optimizer, optimizer_spec = _optimizer(optimizer, model)
+    loss_spec = _loss(loss)
     recipe = Recipe(
         name=name,
         title=f"{type(model).__name__}: a sweep over dropout rates",
@@ -174,13 +195,17 @@ def sweep(
         primary=primary,
         clip=clip,
         scheduler=scheduler,
+        task=None if guessed and task == "classification" else task,
+        loss=loss_spec,
     )
-    splits = Splits(_split(train, "train"), _split(validation, "validation"), None)
-    classes, splits = _named(splits)
+    classes, splits = _named(Splits(*parts, None), task)
+    if guessed and task != "classification":
+        splits = dataclasses.replace(splits, notes=(*splits.notes, guessed_note(task)))
     kept = [part for part in (splits.train, splits.validation) if isinstance(part, Split)]
     checksum = content_checksum(*kept) if len(kept) == 2 else ""
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
-    experiment = assemble(recipe, splits, about, classes, build, make_optimizer)
+    own_loss = None if isinstance(loss, (str, LossSpec)) else loss
+    experiment = assemble(recipe, splits, about, classes, build, make_optimizer, own_loss)
     result = run_experiment(
         experiment,
         out,
@@ -215,20 +240,63 @@ def _optimizer(
     return optimizer, OptimizerSpec(type(made).__name__, plain)
 
 
-def _path(factory: Callable[..., Any]) -> str:
+def _loss(loss: str | LossSpec | Callable[..., Tensor] | None) -> LossSpec | None:
+    if loss is None or isinstance(loss, LossSpec):
+        return loss
+    if isinstance(loss, str):
+        return LossSpec(loss)
+    if isinstance(loss, type) or not callable(loss):
+        raise ArgumentError(
+            "loss: expected a name, a LossSpec or a function of outputs and targets, got "
+            f"{loss.__name__ if isinstance(loss, type) else type(loss).__name__}"
+        )
+    return LossSpec(_path(loss, "loss"))
+
+
+def _path(factory: Callable[..., Any], otherwise: str = "model_factory") -> str:
     """An import path for the record: that of the factory if it has one."""
     module = getattr(factory, "__module__", "") or ""
     name = getattr(factory, "__qualname__", "") or ""
     sound = all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
-    return f"{module}:{name}" if sound else "__main__:model_factory"
+    return f"{module}:{name}" if sound else f"__main__:{otherwise}"
 
 
-def _split(examples: Examples, where: str) -> Split | StreamedSplit:
-    if isinstance(examples, (Split, StreamedSplit)):
+def _parts(
+    train: Examples, validation: Examples, task: TaskName | None
+) -> tuple[tuple[Split | StreamedSplit, Split | StreamedSplit], TaskName, bool]:
+    """Return both splits, the task that they are read for, and whether the targets told it."""
+    if task is not None and task not in TASKS:
+        raise ArgumentError(f"task: expected a task, got {quote(task)}{nearest(str(task), TASKS)}")
+    if isinstance(train, tuple) and len(train) == 2:
+        found = guess_task if task is None else None
+        own = task if found is None else cast("TaskName", found(train[1], where="train"))
+    elif isinstance(train, Split):
+        own = task or cast("TaskName", guess_task(train.targets, where="train"))
+    elif isinstance(train, StreamedSplit):
+        own = task or cast("TaskName", train.task)
+    elif task is None and hasattr(train, "__getitem__") and hasattr(train, "__len__"):
+        own = cast("TaskName", guess_items(train, name="train")) if len(train) else None
+    else:
+        own = task
+    own = own or "classification"
+    parts = _split(train, "train", own), _split(validation, "validation", own)
+    return parts, own, task is None
+
+
+def _split(examples: Examples, where: str, task: TaskName) -> Split | StreamedSplit:
+    if isinstance(examples, StreamedSplit):
         return examples
+    if isinstance(examples, Split):
+        if task in CLASSES_OF or examples.targets.dtype == torch.float32:
+            return examples
+        return Split(examples.inputs, read_targets(examples.targets, task, where=where))
     if isinstance(examples, tuple) and len(examples) == 2:
         try:
-            return Split(_inputs(examples[0], where), whole_numbers(examples[1], where=where))
+            if task in CLASSES_OF:
+                targets = whole_numbers(examples[1], where=where)
+            else:
+                targets = read_targets(examples[1], task, where=where)
+            return Split(_inputs(examples[0], where), targets)
         except ArgumentError as error:
             raise ArgumentError(f"{where}: {error}") from None
     if not hasattr(examples, "__getitem__") or not hasattr(examples, "__len__"):
@@ -239,7 +307,12 @@ def _split(examples: Examples, where: str) -> Split | StreamedSplit:
     if not len(examples):
         raise ArgumentError(f"{where}: expected at least one example, got none")
     return as_split(
-        examples, name=where, classes=0, in_memory="auto", progress=lambda what, done, total: None
+        examples,
+        name=where,
+        classes=0,
+        in_memory="auto",
+        progress=lambda what, done, total: None,
+        task=task,
     )
 
 
@@ -253,12 +326,14 @@ def _inputs(inputs: Any, where: str) -> Tensor:
     return array_tensor(array, where=f"{where} inputs")
 
 
-def _named(splits: Splits) -> tuple[tuple[str, ...], Splits]:
+def _named(splits: Splits, task: TaskName) -> tuple[tuple[str, ...], Splits]:
     """Return the names of the classes, none if labels are streamed, and what is to be noted."""
     parts = [("train", splits.train), ("validation", splits.validation)]
     kept = [(name, part) for name, part in parts if isinstance(part, Split)]
-    if not isinstance(splits.train, Split):
+    if not isinstance(splits.train, Split) or task not in CLASSES_OF:
         return (), splits
+    for name, part in kept:
+        check_split(task, part.targets, "train" if name == "train" else name)
     targets = [part.targets.numpy() for _, part in kept]
     names, notes = name_classes(targets, (), where=[f"{name} labels" for name, _ in kept])
     return names, dataclasses.replace(splits, notes=notes)

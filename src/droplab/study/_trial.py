@@ -50,7 +50,8 @@ class Trial:
         orders = [batch_order(seed, 1, len(train)) for seed in group.seeds]
         orders = [order[: _MOST_STEPS * size // len(orders) or size] for order in orders]
         batches = self._executor.source(train).batches(orders, size)
-        self._batches = [b for b in batches if b[1].shape[-1] == size]
+        examples = 1 if self._executor.together else 0
+        self._batches = [b for b in batches if b[1].shape[examples] == size]
         self._number = 0
         self.members = self._executor.members
         self.captured = plan.captured

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from droplab.ops import mask_key
-from droplab.train._capture import can_capture, is_stateless
+from droplab.train._capture import can_capture, is_stateless, why_not_compiled
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
 from droplab.train._execution import ExecutionPlan, Tried, choose_device
 from droplab.train._executor import Batched, Executor, Single
 from droplab.train._fit import Diverged, Epoch, EpochResult, fit
-from droplab.train._meter import Score
 from droplab.train._model_check import check_model, check_training
 from droplab.train._optimizer import MakeOptimizer, build_optimizer, check_optimizer
 from droplab.train._population import Population, check_factory
@@ -18,6 +17,7 @@ from droplab.train._step import EagerStep, UnsupportedError
 from droplab.train._streams import batch_order, initial_model, scored_examples
 from droplab.train.compiled import compiler
 from droplab.train.schedules import RateSchedule, hugging_face_callback, lightning_callback
+from droplab.train.tasks import Score, Task
 
 __all__ = [
     "EVAL_BATCH",
@@ -35,6 +35,7 @@ __all__ = [
     "Scheduler",
     "Score",
     "Single",
+    "Task",
     "Tried",
     "UnsupportedError",
     "batch_order",
@@ -59,4 +60,5 @@ __all__ = [
     "save_checkpoint",
     "save_weights",
     "scored_examples",
+    "why_not_compiled",
 ]

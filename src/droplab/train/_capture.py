@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.train._execution import ExecutionPlan
@@ -33,6 +32,7 @@ from droplab.train._step import (
     trained_parameters,
 )
 from droplab.train.compiled import CWriter
+from droplab.train.tasks import CLASSIFICATION, Task
 
 _NORMS = nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
 
@@ -52,6 +52,7 @@ class CapturedStep:
         optimizer: Its optimizer, one that `can_capture` accepts. Its learning rate is read at each
             step if it is a tensor; see `refresh` for numbers.
         clip: Largest norm of the gradient; None not to clip.
+        task: What is learned.
         compiled: Whether the record is compiled as C, which changes the last bits.
 
     Raises:
@@ -63,13 +64,17 @@ class CapturedStep:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         clip: float | None = None,
+        task: Task = CLASSIFICATION,
         *,
         compiled: bool = False,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
-        self._eager = EagerStep(model, optimizer, clip)
+        if compiled and why_not_compiled(task):
+            raise UnsupportedError(why_not_compiled(task))
+        self._eager = EagerStep(model, optimizer, clip, task)
         self._clip = clip
+        self._task = task
         self._compiled = compiled
         self._settings = frozen_settings(optimizer)
         self._fused = can_record(optimizer)
@@ -109,10 +114,10 @@ class CapturedStep:
         if not self._fused:  # its step is Python's
             order = {id(p): name for name, p in self._model.named_parameters()}
             names = [order[id(p)] for p in trained_parameters(self._optimizer)]
-            gradients = partial(_gradients_by_name, names=names, clip=self._clip)
+            gradients = partial(_gradients_by_name, names=names, clip=self._clip, task=self._task)
             return record(gradients, self._model, inputs, targets, writer=writer)
         join_counters(self._optimizer)
-        step = partial(traced_step, clip=self._clip)
+        step = partial(traced_step, clip=self._clip, task=self._task)
         return record(step, (self._model, self._optimizer), inputs, targets, writer=writer)
 
     def refresh(self) -> None:
@@ -133,11 +138,20 @@ def build_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     clip: float | None = None,
+    task: Task = CLASSIFICATION,
 ) -> Step:
     """Return the executor of a plan for one replica."""
     if plan.captured:
-        return CapturedStep(model, optimizer, clip, compiled=plan.compiled)
-    return EagerStep(model, optimizer, clip)
+        return CapturedStep(model, optimizer, clip, task, compiled=plan.compiled)
+    return EagerStep(model, optimizer, clip, task)
+
+
+def why_not_compiled(task: Task) -> str:
+    """Return why the steps of a task cannot be compiled as C; "" if nothing is against it."""
+    if task.name == "classification" and task.plain:
+        return ""
+    loss = task.name if task.plain else f"{task.name} with a loss of its own"
+    return f"no C is known for the loss of {loss}, only for plain cross entropy of classes"
 
 
 def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
@@ -169,11 +183,12 @@ def traced_step(
     inputs: Tensor,
     targets: Tensor,
     clip: float | None,
+    task: Task = CLASSIFICATION,
 ) -> Tensor:
     """The step as `EagerStep` does it, with the gradients taken without accumulation."""
     model, optimizer = twin
     parameters, places = trained_parameters(optimizer), BufferPlaces(model)
-    logits, gradients = _gradients(model, parameters, inputs, targets, clip)
+    logits, gradients = _gradients(model, parameters, inputs, targets, clip, task)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
@@ -182,10 +197,15 @@ def traced_step(
 
 
 def _gradients_by_name(
-    model: nn.Module, inputs: Tensor, targets: Tensor, names: Sequence[str], clip: float | None
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    names: Sequence[str],
+    clip: float | None,
+    task: Task,
 ) -> tuple[Tensor, list[Tensor | None]]:
     own, places = dict(model.named_parameters()), BufferPlaces(model)
-    found = _gradients(model, [own[name] for name in names], inputs, targets, clip)
+    found = _gradients(model, [own[name] for name in names], inputs, targets, clip, task)
     places.bring_back()
     return found
 
@@ -196,9 +216,10 @@ def _gradients(
     inputs: Tensor,
     targets: Tensor,
     clip: float | None,
+    task: Task,
 ) -> tuple[Tensor, list[Tensor | None]]:
     logits = model(inputs)
-    gradients = gradients_of(F.cross_entropy(logits, targets), parameters)
+    gradients = gradients_of(task.mean(logits, targets), parameters)
     if clip is not None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from droplab.train._meter import Meter, Score
+from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
 EVAL_BATCH = 2000
 """Examples per forward pass unless a plan says otherwise: what the plans of old runs mean."""
@@ -31,22 +31,24 @@ def evaluate(
     order: Tensor | None = None,
     *,
     batch_size: int = EVAL_BATCH,
+    task: Task = CLASSIFICATION,
 ) -> Score:
-    """Return loss, accuracy and calibration error of `model` on a split, in eval mode.
+    """Return what a task measures of `model` on a split, in eval mode.
 
     The model's training flags are given back afterwards, module by module.
 
     Args:
-        model: Maps (B, ...) inputs to logits of shape (B, C).
+        model: Maps (B, ...) inputs to outputs of shape (B, ...), for classes to logits (B, C).
         split: The examples.
         order: int64 (M,), which of them; None: all.
         batch_size: Examples that go through the model together.
+        task: What is measured.
 
     Returns:
         The `Score` over these examples.
     """
     with evaluating(model), torch.inference_mode():
-        return score(lambda x: model(x)[None], split, Meter(), order, batch_size=batch_size)[0]
+        return score(lambda x: model(x)[None], split, task.meter(), order, batch_size=batch_size)[0]
 
 
 @contextlib.contextmanager
@@ -73,7 +75,7 @@ def score(
     """Return what `meter` measures on a split.
 
     Args:
-        forward: Maps (B, ...) inputs to logits (K, B, C).
+        forward: Maps (B, ...) inputs to outputs (K, B, ...).
         split: The examples.
         meter: A new one, of K members.
         order: int64 (M,), which examples; None: all.

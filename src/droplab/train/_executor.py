@@ -14,10 +14,10 @@ from droplab.placement import Applied
 from droplab.train._capture import CapturedStep, build_step
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluating, score
 from droplab.train._execution import ExecutionPlan
-from droplab.train._meter import Meter, Score
 from droplab.train._population import Population, member_state
 from droplab.train._population_step import PopulationStep, record_population
 from droplab.train._step import EagerStep
+from droplab.train.tasks import CLASSIFICATION, Score, Task
 
 EVAL_EXAMPLES = 8192
 """Forward passes of one example that are run together, over all members."""
@@ -49,10 +49,11 @@ class Executor(ABC):
         members: How many there are, K.
         alive: Whether each of them is still trained: a NaN ends it.
         p: The planned rates, as the sites read them.
+        task: What is learned.
+        together: Whether outputs have seeds and arms before the examples, and targets seeds.
         records_update: Whether the update of an optimizer that is not fused is a part of a record.
         step: Takes inputs and targets of a batch of every seed, updates all members, and returns
-            their logits with the classes in the last dimension and the examples in the last but
-            one.
+            their outputs: (B, ...) of one replica, (S, A, B, ...) of several together.
         set_step: Called with the index of a step before it.
     """
 
@@ -62,6 +63,8 @@ class Executor(ABC):
     members: int
     alive: list[bool]
     p: Tensor
+    task: Task
+    together: ClassVar[bool]
     records_update: ClassVar[bool]
     step: Callable[[Tensor, Tensor], Tensor]
     set_step: Callable[[int], None]
@@ -135,8 +138,10 @@ class Single(Executor):
         applied: The sites at work in it; they may be none.
         plan: How steps are executed.
         clip: Largest norm of the gradient; None not to clip.
+        task: What is learned.
     """
 
+    together = False
     records_update = True
 
     def __init__(
@@ -146,12 +151,13 @@ class Single(Executor):
         applied: Applied,
         plan: ExecutionPlan,
         clip: float | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self.model, self.optimizer, self.applied = model, optimizer, applied
         self.members, self.alive, self.p = 1, [True], applied.p
         self.set_step = applied.set_step
-        self.step = build_step(plan, model, optimizer, clip)
-        self._clip = clip
+        self.step = build_step(plan, model, optimizer, clip, task)
+        self._clip, self.task = clip, task
         self._device = torch.device(plan.device)
 
     def source(self, split: Batches) -> Source:
@@ -165,13 +171,14 @@ class Single(Executor):
 
     def stop_recording(self) -> None:
         """Take eager steps from now on."""
-        self.step = EagerStep(self.model, self.optimizer, self._clip)
+        self.step = EagerStep(self.model, self.optimizer, self._clip, self.task)
 
     def score(
         self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
     ) -> list[Score]:
         """Return the score of the replica in a list."""
-        model, meter, device = self.model, Meter(1, self._device), self._device
+        model, device = self.model, self._device
+        meter = self.task.meter(1, device)
         with evaluating(model), torch.inference_mode():
             return score(
                 lambda x: model(x)[None], split, meter, order, batch_size=batch_size, device=device
@@ -203,20 +210,26 @@ class Batched(Executor):
         population: The members.
         captured: Whether steps and scoring are recorded and replayed.
         clip: Largest norm of each member's gradient; None not to clip.
+        task: What is learned.
     """
 
+    together = True
     records_update = False
 
     def __init__(
-        self, population: Population, *, captured: bool, clip: float | None = None
+        self,
+        population: Population,
+        *,
+        captured: bool,
+        clip: float | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self.model, self.applied = population.template, population.applied
         self.optimizer, self.p = population.optimizer, population.p
         self.members, self.alive = population.members, population.alive
         self.set_step = population.set_step
-        self.step = self._step = PopulationStep(population, captured=captured, clip=clip)
-        self._population = population
-        self._clip = clip
+        self._population, self._clip, self.task = population, clip, task
+        self.step = self._step = self._steps(captured)
         self._captured = captured
         self._replays: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
 
@@ -229,9 +242,12 @@ class Batched(Executor):
         """Forget what was recorded if a plain number of the optimizer has changed since."""
         self._step.refresh()
 
+    def _steps(self, captured: bool) -> PopulationStep:
+        return PopulationStep(self._population, captured=captured, clip=self._clip, task=self.task)
+
     def stop_recording(self) -> None:
         """Take eager steps from now on; scoring goes on to be recorded."""
-        self.step = self._step = PopulationStep(self._population, captured=False, clip=self._clip)
+        self.step = self._step = self._steps(False)
 
     def score(
         self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
@@ -239,7 +255,7 @@ class Batched(Executor):
         """Return the score of every member; all of them read the same batches."""
         size = max(64, min(batch_size, EVAL_EXAMPLES // self.members))
         device = self._population.device
-        meter = Meter(self.members, device)
+        meter = self.task.meter(self.members, device)
         with evaluating(self.model):
             return score(self._logits, split, meter, order, batch_size=size, device=device)
 
@@ -271,7 +287,7 @@ def eval_logits(population: Population, inputs: Tensor) -> Tensor:
 
 
 class _OneSeed:
-    """The batches of one seed, (B, ...) and (B,)."""
+    """The batches of one seed, (B, ...) each."""
 
     def __init__(self, split: Batches, device: torch.device) -> None:
         self._split, self._device = split, device
@@ -298,7 +314,7 @@ class SeedBatches:
         self._numbers = split.inputs[0].numel()
 
     def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield inputs (S, B, ...) and targets (S, B), for an order of N examples of each seed."""
+        """Yield inputs and targets, (S, B, ...), for an order of N examples of each seed."""
         stacked = torch.stack(list(orders)).to(self._inputs.device)
         seeds, count = stacked.shape
         chunk = max(1, min(_MOST_STEPS, _CHUNK // (seeds * size * self._numbers)))
@@ -314,5 +330,6 @@ class SeedBatches:
         flat = index.reshape(-1)
         inputs = to_float(self._inputs.index_select(0, flat))
         inputs = inputs.view(*index.shape, *self._inputs.shape[1:])
-        targets = self._targets.index_select(0, flat).view(index.shape)
+        targets = self._targets.index_select(0, flat)
+        targets = targets.view(*index.shape, *self._targets.shape[1:])
         yield from zip(inputs.unbind(0), targets.unbind(0), strict=True)

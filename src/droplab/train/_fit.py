@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from droplab.errors import ArgumentError, DroplabError
 from droplab.train._evaluate import Batches
 from droplab.train._execution import ExecutionPlan
 from droplab.train._executor import Executor
-from droplab.train._meter import Score
 from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Schedule, Scheduler
 from droplab.train._streams import batch_order, global_generators, scored_examples
+from droplab.train.tasks import Score, Terms, total
 
 _WINDOW = 64
 """Steps between two looks at the losses, which also moves the progress bar."""
@@ -141,7 +140,7 @@ def fit(
             f"{len(seeds)}"
         )
     source = executor.source(train)
-    check_model(executor.model, train)
+    check_model(executor.model, train, task=executor.task)
     steps = -(-count // batch_size)
     executor.model.train()
     schedule = Schedule(
@@ -171,12 +170,12 @@ def fit(
                     executor.refresh()
                 set_step(number)
                 site_rates.set_step(number)
-                logits = step(inputs, targets)
+                outputs = step(inputs, targets)
                 # compiled steps tell no hook, but the first one of a run is not compiled
                 if number == start * steps and (number == 0 or not plan.compiled):
                     executor.applied.check_fired()
                 number += 1
-                if window.add(logits, targets):
+                if window.add(outputs, targets):
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
             part, size = scored if epoch < epochs else None, plan.score_batch
@@ -191,49 +190,48 @@ def fit(
 
 
 class _Window:
-    """Running losses and accuracies of an epoch, looked at every few steps."""
+    """Running losses and scores of an epoch, looked at every few steps."""
 
     def __init__(self, executor: Executor, epoch: int, log: _Log) -> None:
         self._executor = executor
         self._epoch = epoch
         self._log = log
-        self._logits: list[Tensor] = []
+        self._outputs: list[Tensor] = []
         self._targets: list[Tensor] = []
-        self._steps = self._examples = 0
-        self._loss = torch.zeros(executor.members, dtype=torch.float64)
-        self._correct = torch.zeros(executor.members, dtype=torch.float64)
+        self._steps = 0
+        # sums of loss and score, and what they are divided by
+        self._loss = torch.zeros(2, executor.members, dtype=torch.float64)
+        self._score = torch.zeros(2, executor.members, dtype=torch.float64)
         self.diverged: dict[int, Diverged] = {}
 
-    def add(self, logits: Tensor, targets: Tensor) -> bool:
+    def add(self, outputs: Tensor, targets: Tensor) -> bool:
         """Keep a step's output; return whether it is time to flush."""
-        self._logits.append(logits)
-        self._targets.append(targets)
-        return len(self._logits) == _WINDOW
+        together = self._executor.together
+        self._outputs.append(outputs if together else outputs[None, None])
+        self._targets.append(targets if together else targets[None])
+        return len(self._outputs) == _WINDOW
 
     def flush(self) -> int:
         """Score the kept steps, and return how many they were."""
-        if not self._logits:
+        if not self._outputs:
             return 0
-        members, sizes = self._executor.members, [t.shape[-1] for t in self._targets]
-        # (..., examples of all steps, C) and (seeds, the same examples)
-        logits = torch.cat(self._logits, dim=-2).float()
-        targets = torch.cat(self._targets, dim=-1).view(-1, 1, sum(sizes))
-        arms = members // len(targets)
-        targets = targets.expand(-1, arms, -1).reshape(-1)
-        logits = logits.reshape(len(targets), -1)
+        task, members = self._executor.task, self._executor.members
+        sizes = [t.shape[1] for t in self._targets]
+        # (S, A, examples of all steps, ...) and (S, the same examples, ...)
+        outputs = torch.cat(self._outputs, dim=2).float()
+        targets = torch.cat(self._targets, dim=1)[:, None]
+        targets = targets.expand(-1, outputs.shape[1], *targets.shape[2:]).flatten(0, 2)
+        outputs = outputs.flatten(0, 2)
         with torch.inference_mode():
-            losses = F.cross_entropy(logits, targets, reduction="none").double().view(members, -1)
-            last = losses.shape[1] - sizes[-1]  # only the last step of an epoch may be smaller
-            means = [losses[:, :last].unflatten(1, (-1, sizes[0])).mean(2)] if last else []
-            table = torch.cat([*means, losses[:, last:].mean(1, keepdim=True)], dim=1).T.cpu()
-            self._loss += losses.sum(1).cpu()
-            self._correct += (logits.argmax(1) == targets).view(members, -1).sum(1).cpu()
+            losses, counts = _of_members(task.terms(outputs, targets), members)
+            table = torch.cat(list(_means(losses.double(), counts, sizes)), 1).T.cpu()
+            _add(self._loss, losses.double(), counts)
+            _add(self._score, *_of_members(task.hits(outputs, targets), members))
         rows = table.tolist()
         self._freeze(rows)
         self._log.add(rows, self._executor.alive)
-        self._examples += sum(sizes)
         self._steps += len(sizes)
-        self._logits.clear()
+        self._outputs.clear()
         self._targets.clear()
         return len(sizes)
 
@@ -248,14 +246,37 @@ class _Window:
         self, train: list[Score], validation: list[Score], seconds: float
     ) -> Iterator[EpochResult | None]:
         """Yield what the epoch measured of each member, None for one that is out."""
-        losses = (self._loss / self._examples).tolist()
-        correct = (self._correct / self._examples).tolist()
+        names = self._executor.task.names[:2]
+        losses = (self._loss[0] / self._loss[1]).tolist()
+        found = self._executor.task.score_of(self._score[0] / self._score[1]).tolist()
         for member, alive in enumerate(self._executor.alive):
             if not alive:
                 yield None
                 continue
-            running = {"loss": losses[member], "accuracy": correct[member]}
+            running = dict(zip(names, (losses[member], found[member]), strict=True))
             yield EpochResult(self._epoch, running, train[member], validation[member], seconds)
+
+
+def _of_members(terms: Terms, members: int) -> Terms:
+    values, weights = terms
+    return values.view(members, -1), None if weights is None else weights.view(members, -1)
+
+
+def _means(losses: Tensor, weights: Tensor | None, sizes: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the losses of steps, (K, steps); only the last step of an epoch may be smaller."""
+    last = losses.shape[1] - sizes[-1]
+    parts = [(slice(last, None), sizes[-1])]
+    for part, size in [(slice(0, last), sizes[0]), *parts] if last else parts:
+        found = losses[:, part].unflatten(1, (-1, size))
+        if weights is None:
+            yield found.mean(2)
+        else:
+            yield found.sum(2) / total(weights[:, part].unflatten(1, (-1, size)), 2)
+
+
+def _add(sums: Tensor, values: Tensor, weights: Tensor | None) -> None:
+    sums[0] += values.sum(1).cpu()
+    sums[1] += values.shape[1] if weights is None else weights.sum(1).cpu()
 
 
 class _Log:

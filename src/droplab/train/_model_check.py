@@ -12,32 +12,44 @@ from droplab.data import channels_last
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import check_module
 from droplab.train._evaluate import Batches, evaluating
+from droplab.train.tasks import CLASSIFICATION, CrossEntropy, Task
 
 _NORMS = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
 _CONVOLUTIONS = nn.modules.conv._ConvNd  # pyright: ignore[reportPrivateUsage]
 
 
-def check_model(model: nn.Module, split: Batches, *, classes: int = 1) -> int:
-    """Check on two examples, in eval mode, that the model takes the data and returns its logits.
+def check_model(
+    model: nn.Module, split: Batches, *, classes: int = 1, task: Task = CLASSIFICATION
+) -> int:
+    """Check on two examples, in eval mode, that the model takes the data and gives its outputs.
 
     Args:
         model: The model.
         split: Where the examples come from.
         classes: How many classes the data has.
+        task: What is learned.
 
     Returns:
-        How many logits the model gives an example.
+        How many numbers there are in the last dimension of the outputs.
 
     Raises:
-        ArgumentError: If the model refuses the batch, its output is no tensor of shape (B, C) with
-            C at least `classes`, or it brings a training step of its own.
+        ArgumentError: If the model refuses the batch, its output is no tensor as the task has it
+            (of classes: shape (B, C) with C at least `classes`), or it brings a training step of
+            its own.
     """
     check_module(model, where="model")
     with evaluating(model), torch.inference_mode():
-        return _check_batch(model, split, min(2, len(split)), classes, "eval")
+        return _check_batch(model, split, min(2, len(split)), classes, "eval", task)
 
 
-def check_training(model: nn.Module, split: Batches, batch_size: int, *, classes: int = 1) -> None:
+def check_training(
+    model: nn.Module,
+    split: Batches,
+    batch_size: int,
+    *,
+    classes: int = 1,
+    task: Task = CLASSIFICATION,
+) -> None:
     """Check, in train mode, that the model takes batches of the sizes that training will have.
 
     Args:
@@ -45,6 +57,7 @@ def check_training(model: nn.Module, split: Batches, batch_size: int, *, classes
         split: The training examples.
         batch_size: Examples a step; the last step of an epoch takes what is left.
         classes: How many classes the data has.
+        task: What is learned.
 
     Raises:
         ArgumentError: As for `check_model`; among others if the last batch has one example and a
@@ -56,14 +69,16 @@ def check_training(model: nn.Module, split: Batches, batch_size: int, *, classes
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for size in sorted(size for size in sizes if size <= 2):
             try:
-                _check_batch(model.train(), split, size, classes, "train")
+                _check_batch(model.train(), split, size, classes, "train", task)
             except ArgumentError as error:
                 if size > 1 or not any(isinstance(m, _NORMS) for m in model.modules()):
                     raise
                 raise ArgumentError(_alone(split, batch_size)) from error.__cause__
 
 
-def _check_batch(model: nn.Module, split: Batches, size: int, classes: int, mode: str) -> int:
+def _check_batch(
+    model: nn.Module, split: Batches, size: int, classes: int, mode: str, task: Task
+) -> int:
     inputs, targets = next(split.batches(torch.arange(size), size))
     device = next((p.device for p in model.parameters()), inputs.device)
     try:
@@ -75,21 +90,25 @@ def _check_batch(model: nn.Module, split: Batches, size: int, classes: int, mode
             f"model: cannot take a batch of shape {tuple(inputs.shape)} ({inputs.dtype}) in {mode} "
             f"mode: {_brief(error)}{_hint(model, inputs)}"
         ) from error
-    wanted = f"expected logits of shape ({len(targets)}, classes) for a batch of {len(targets)}"
+    wanted = f"expected {task.wanted(targets)} for a batch of {len(targets)}"
+    if task.name != "classification":
+        wanted += f" (task = '{task.name}')"
     if not isinstance(output, Tensor):
-        raise ArgumentError(f"model: {wanted}, got {_parts(output, len(targets), classes, mode)}")
-    if output.ndim != 2 or len(output) != len(targets) or not output.is_floating_point():
+        raise ArgumentError(f"model: {wanted}, got {_parts(output, targets, classes, mode, task)}")
+    if not task.takes(output, targets) or not output.is_floating_point():
         kind = "" if output.is_floating_point() else f" of {output.dtype}"
         raise ArgumentError(f"model: {wanted}, got {tuple(output.shape)}{kind}")
-    if output.shape[1] < classes:
+    if task.name == "classification" and output.shape[1] < classes:
         raise ArgumentError(
             f"model: the data has {classes} classes, and the model returns {output.shape[1]} "
             "logits; give it as many outputs as there are classes"
         )
-    return output.shape[1]
+    if not isinstance(task.loss, CrossEntropy):  # one's own is tried as well
+        task.terms(output.detach(), targets.to(output.device))
+    return output.shape[-1] if output.ndim > 1 else 1
 
 
-def _parts(output: Any, count: int, classes: int, mode: str) -> str:
+def _parts(output: Any, targets: Tensor, classes: int, mode: str, task: Task) -> str:
     """Say what an output that is no tensor holds, and which part of it seems to be the logits."""
     name = type(output).__name__
     found: list[tuple[str, Any]] = []
@@ -104,10 +123,12 @@ def _parts(output: Any, count: int, classes: int, mode: str) -> str:
     fit = [
         key
         for key, value in tensors
-        if value.ndim == 2 and len(value) == count and value.shape[1] >= classes
+        if task.takes(value, targets)
+        and (task.name != "classification" or value.shape[1] >= classes)
     ]
     if not fit:
-        return f"{name} in {mode} mode; let forward return the logits alone"
+        what = "logits" if "logit" in task.wanted(targets) else "predictions"
+        return f"{name} in {mode} mode; let forward return the {what} alone"
     best = next((key for key in fit if "logit" in key.lower()), fit[0])
     shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in tensors[:6])
     return (

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from droplab.train._capture import can_record
@@ -17,13 +16,14 @@ from droplab.train._population import Population
 from droplab.train._record import record
 from droplab.train._scheduler import frozen_settings
 from droplab.train._step import gradients_of, trained_parameters
+from droplab.train.tasks import CLASSIFICATION, Task, total
 
 _LARGE = 1 << 23
 """Bytes of a population from which a copy that lies about is worth a search for it."""
 
 
 class PopulationStep:
-    """One batched step of a population: (S, B, ...) inputs and (S, B) targets -> logits.
+    """One batched step of a population: (S, B, ...) inputs and targets -> outputs.
 
     The first step of each batch shape runs as it is. If `captured`, the second is recorded and all
     later ones replay the record.
@@ -32,15 +32,21 @@ class PopulationStep:
         population: The replicas.
         captured: Whether to record steps.
         clip: Largest norm of each member's gradient; None not to clip.
+        task: What is learned.
     """
 
     def __init__(
-        self, population: Population, *, captured: bool, clip: float | None = None
+        self,
+        population: Population,
+        *,
+        captured: bool,
+        clip: float | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self._population = population
         self._captured = captured
-        self._step = partial(_step, clip=clip)
-        self._traced = traced_population_step(population, clip)
+        self._step = partial(_step, clip=clip, task=task)
+        self._traced = traced_population_step(population, clip, task)
         self._settings = frozen_settings(population.optimizer)
         self._fused = can_record(population.optimizer)
         self._seen: set[torch.Size] = set()
@@ -74,9 +80,12 @@ class PopulationStep:
             self._replays.clear()
 
 
-def traced_population_step(population: Population, clip: float | None) -> Callable[..., Any]:
+def traced_population_step(
+    population: Population, clip: float | None, task: Task = CLASSIFICATION
+) -> Callable[..., Any]:
     """Return what is recorded of a batched step: all of it, or without the optimizer's part."""
-    return partial(_step if can_record(population.optimizer) else _clipped_gradients, clip=clip)
+    function = _step if can_record(population.optimizer) else _clipped_gradients
+    return partial(function, clip=clip, task=task)
 
 
 def record_population(
@@ -94,23 +103,28 @@ def record_population(
 
 
 def population_gradients(
-    population: Population, inputs: Tensor, targets: Tensor
+    population: Population, inputs: Tensor, targets: Tensor, task: Task = CLASSIFICATION
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Return the logits, (S, A, B, C), and the gradients of every member for its own mean loss."""
+    """Return the outputs, (S, A, B, ...), and the gradients of every member for its own loss."""
     logits = population.logits(inputs)
-    flat = targets[:, None].expand(logits.shape[:-1]).reshape(-1)
-    losses = F.cross_entropy(logits.flatten(0, 2), flat, reduction="none")
+    grid, each = logits.shape[:3], targets.shape[2:]
+    flat = targets[:, None].expand(*grid, *each).reshape(-1, *each)
+    losses, counts = task.terms(logits.flatten(0, 2), flat)
     # each parameter belongs to one member, so what flows back is the gradient of that one's mean
-    weights = torch.full_like(losses, 1 / targets.shape[1])
+    if counts is None:
+        weights = torch.full_like(losses, 1 / targets.shape[1])
+    else:
+        sums = total(counts.view(grid), dim=2)
+        weights = (1 / sums)[..., None].expand(grid).reshape(-1)
     gradients = gradients_of(losses, trained_parameters(population.optimizer), weights)
     population.keep_buffers()
     return logits, gradients
 
 
 def _clipped_gradients(
-    population: Population, inputs: Tensor, targets: Tensor, clip: float | None
+    population: Population, inputs: Tensor, targets: Tensor, clip: float | None, task: Task
 ) -> tuple[Tensor, list[Tensor | None]]:
-    logits, gradients = population_gradients(population, inputs, targets)
+    logits, gradients = population_gradients(population, inputs, targets, task)
     return logits, gradients if clip is None else clip_members(gradients, clip)
 
 
@@ -141,7 +155,9 @@ def _update(population: Population, gradients: Sequence[Tensor | None]) -> None:
     population.optimizer.step()
 
 
-def _step(population: Population, inputs: Tensor, targets: Tensor, clip: float | None) -> Tensor:
-    logits, gradients = _clipped_gradients(population, inputs, targets, clip)
+def _step(
+    population: Population, inputs: Tensor, targets: Tensor, clip: float | None, task: Task
+) -> Tensor:
+    logits, gradients = _clipped_gradients(population, inputs, targets, clip, task)
     _update(population, gradients)
     return logits

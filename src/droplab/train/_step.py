@@ -3,14 +3,14 @@
 The step with the global index t (counted from 0 over the whole run) is:
 
 1. The masks of every site are those of (stream key of the site, t).
-2. logits = model(inputs), with the model in train mode.
-3. loss = mean cross entropy of the logits over the batch.
+2. outputs = model(inputs), with the model in train mode.
+3. loss = the task's loss over the batch: for classification the mean cross entropy of the logits.
 4. Gradients of the loss for every parameter; nothing is accumulated from step to step. If there is
    a largest norm ("clip"), the gradients of a model are scaled together so as not to exceed it.
 5. One step of the optimizer, at the learning rate that the scheduler has for this epoch or step.
 
-An executor is a function (inputs, targets) -> logits of shape (B, C), detached, that does 2 to 5;
-the caller does 1 and sets the learning rate. `EagerStep` below is the plain form. `CapturedStep`
+An executor is a function (inputs, targets) -> outputs of shape (B, ...), detached, that does 2 to
+5; the caller does 1 and sets the learning rate. `EagerStep` below is the plain form. `CapturedStep`
 replays the same operations without autograd and is held to the same bits by a golden test.
 `PopulationStep` follows the same five points for K replicas, with a leading axis K on parameters
 and state, and equals the single step within float rounding.
@@ -21,10 +21,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.errors import DroplabError
+from droplab.train.tasks import CLASSIFICATION, Task
 
 
 class UnsupportedError(DroplabError):
@@ -32,7 +32,7 @@ class UnsupportedError(DroplabError):
 
 
 Step = Callable[[Tensor, Tensor], Tensor]
-"""An executor: (inputs, targets) -> detached logits, after one update of the parameters."""
+"""An executor: (inputs, targets) -> detached outputs, after one update of the parameters."""
 
 
 class EagerStep:
@@ -42,24 +42,30 @@ class EagerStep:
         model: The model, in train mode when called.
         optimizer: Its optimizer.
         clip: Largest norm of the gradient; None not to clip.
+        task: What is learned.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float | None = None
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        clip: float | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._clip = clip
+        self._task = task
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        logits = self._model(inputs)
-        loss = F.cross_entropy(logits, targets)
+        outputs = self._model(inputs)
+        loss = self._task.mean(outputs, targets)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._clip is not None:
             nn.utils.clip_grad_norm_(trained_parameters(self._optimizer), self._clip)
         self._optimizer.step()
-        return logits.detach()
+        return outputs.detach()
 
 
 def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

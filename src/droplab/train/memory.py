@@ -7,10 +7,10 @@ from typing import Any
 
 import psutil
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.train._executor import EVAL_EXAMPLES
+from droplab.train.tasks import CLASSIFICATION, Task
 
 _STATE_COPIES = 10
 """Copies of its weights that a replica needs: itself, gradients, two moments, the best weights so
@@ -31,7 +31,9 @@ _LIMITS = (
 )
 
 
-def member_bytes(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
+def member_bytes(
+    model: nn.Module, inputs: Tensor, targets: Tensor, task: Task = CLASSIFICATION
+) -> int:
     """Return an estimate, on the high side, of what one replica takes while it is trained.
 
     With `evaluation_bytes`, a test holds it to within a factor of 2 of what processes took.
@@ -39,19 +41,22 @@ def member_bytes(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
     Args:
         model: A replica.
         inputs: A whole batch.
-        targets: Its labels.
+        targets: Its targets.
+        task: What is learned.
     """
     state = sum(t.numel() * t.element_size() for t in model.state_dict().values())
-    return _STATE_COPIES * state + _ACTIVATION_COPIES * sum(_kept(model, inputs, targets))
+    return _STATE_COPIES * state + _ACTIVATION_COPIES * sum(_kept(model, inputs, targets, task))
 
 
-def evaluation_bytes(model: nn.Module, inputs: Tensor, targets: Tensor) -> int:
+def evaluation_bytes(
+    model: nn.Module, inputs: Tensor, targets: Tensor, task: Task = CLASSIFICATION
+) -> int:
     """Return an estimate of what a population's evaluation takes: the same for any size of it."""
-    largest = max(_kept(model, inputs, targets), default=0) / len(targets)
+    largest = max(_kept(model, inputs, targets, task), default=0) / len(targets)
     return int(_EVAL_COPIES * largest * EVAL_EXAMPLES)
 
 
-def _kept(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[int]:
+def _kept(model: nn.Module, inputs: Tensor, targets: Tensor, task: Task) -> list[int]:
     """The bytes of every tensor that a batch keeps for the backward pass, weights aside."""
     own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     kept: dict[int, int] = {}
@@ -64,7 +69,7 @@ def _kept(model: nn.Module, inputs: Tensor, targets: Tensor) -> list[int]:
         return tensor
 
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        F.cross_entropy(model(inputs), targets)
+        task.mean(model(inputs), targets)
     return [size for place, size in kept.items() if place not in own]
 
 

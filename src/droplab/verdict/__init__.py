@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from droplab.verdict._choose import choose
 from droplab.verdict._judge import duration, judge
-from droplab.verdict._metrics import METRICS, TEST_METRICS, WrittenMetric, metric
+from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import validated_on
 from droplab.verdict._pool import pool
 from droplab.verdict._signflip import Comparison, compare, smallest_p
@@ -27,8 +27,6 @@ from droplab.verdict._types import (
 )
 
 __all__ = [
-    "METRICS",
-    "TEST_METRICS",
     "TONES",
     "ArmVerdict",
     "Best",
@@ -37,6 +35,7 @@ __all__ = [
     "Cost",
     "Diagnosis",
     "Difference",
+    "RunMetrics",
     "Summary",
     "Table",
     "TargetVerdict",
@@ -50,7 +49,6 @@ __all__ = [
     "condition_text",
     "duration",
     "judge",
-    "metric",
     "pool",
     "reached_text",
     "smallest_p",

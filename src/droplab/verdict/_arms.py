@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.verdict._metrics import METRICS, WrittenMetric
+from droplab.verdict._metrics import WrittenMetric
 from droplab.verdict._signflip import compare, enough, smallest_p
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
@@ -68,10 +68,11 @@ def judge_arms(table: Table, primary: WrittenMetric, level: float) -> tuple[ArmV
     """Return what is to be said of every arm, in the recipe's order."""
     done = table.done()
     baseline = table.arms.index(table.recipe.baseline.name)
-    values = {name: table.judged(name) for name in METRICS}
+    metrics = table.metrics.epoch
+    values = {name: table.judged(name) for name in metrics}
     differences = {
-        name: paired(table.arms, table.compared(name), baseline, METRICS[name], level)
-        for name in METRICS
+        name: paired(table.arms, table.compared(name), baseline, metric, level)
+        for name, metric in metrics.items()
     }
     seconds = table.curves("seconds")
     verdicts: list[ArmVerdict] = []

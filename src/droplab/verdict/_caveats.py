@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from droplab.verdict._arms import less, p_text, seeds_text
-from droplab.verdict._metrics import METRICS, WrittenMetric
+from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import About
 from droplab.verdict._signflip import smallest_p
 from droplab.verdict._skewed import compare_skewed, seeds_needed
@@ -41,8 +41,8 @@ def caveats(
         *_constant(others, primary),
         *about.odd,
         *_selection(best, len(others), about),
-        *_evaluation_set(baseline, about),
-        *_several(others, primary),
+        *_evaluation_set(baseline, table.metrics, about),
+        *_several(others, primary, table.metrics),
     )
 
 
@@ -192,10 +192,10 @@ def _own_dropout(about: About) -> list[str]:
     ]
 
 
-def _evaluation_set(baseline: ArmVerdict, about: About) -> list[str]:
+def _evaluation_set(baseline: ArmVerdict, metrics: RunMetrics, about: About) -> list[str]:
     size = about.validation
-    accuracy = baseline.metrics["val_accuracy"].mean
-    if size is None or not 0 < accuracy < 1:
+    accuracy = baseline.metrics[metrics.score.name].mean
+    if size is None or not metrics.counts_right or not 0 < accuracy < 1:
         return []
     error = math.sqrt(accuracy * (1 - accuracy) / size)
     return [
@@ -205,13 +205,13 @@ def _evaluation_set(baseline: ArmVerdict, about: About) -> list[str]:
     ]
 
 
-def _several(others: list[ArmVerdict], primary: WrittenMetric) -> list[str]:
+def _several(others: list[ArmVerdict], primary: WrittenMetric, metrics: RunMetrics) -> list[str]:
     if not others:
         return []
     arms = "" if len(others) == 1 else f" over all {len(others)} arms at once"
     return [
         f"Intervals and p hold{arms} for one metric; {primary.label} decides, the other "
-        f"{len(METRICS) - 1} are shown for understanding."
+        f"{len(metrics.epoch) - 1} are shown for understanding."
     ]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, Member
 from droplab.verdict._best import seeded
-from droplab.verdict._metrics import metric
 from droplab.verdict._signflip import LEVEL
 from droplab.verdict._table import Table
 
@@ -36,7 +35,7 @@ def choose(rows: Iterable[EpochRow], recipe: Recipe, members: Iterable[Member] =
 
 def best_arm(table: Table, primary: str) -> str | None:
     """Return the best sound arm with dropout."""
-    found = metric(primary)
+    found = table.metrics.named(primary)
     values = table.judged(primary)
     unsound = {table.recipe.baseline.name, *(arm for arm, _ in table.diverged)}
     counts: list[int] = np.isfinite(values).sum(axis=1).tolist()

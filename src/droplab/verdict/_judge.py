@@ -11,7 +11,7 @@ from droplab.verdict._best import judge_best
 from droplab.verdict._caveats import caveats
 from droplab.verdict._choose import best_arm
 from droplab.verdict._diagnosis import diagnose
-from droplab.verdict._metrics import metric
+from droplab.verdict._metrics import RunMetrics
 from droplab.verdict._notes import About
 from droplab.verdict._signflip import LEVEL
 from droplab.verdict._table import Table
@@ -38,7 +38,8 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
         ArgumentError: `primary` is no metric, or the rows are not of one recipe.
         RunError: There is no finished epoch to judge.
     """
-    decides = metric(primary or result.recipe.primary)
+    metrics = RunMetrics.of(result)
+    decides = metrics.named(primary or result.recipe.primary)
     table = Table.of_result(result, decides.name)
     about = About.of(result.recipe, result.notes)
     if table.epoch == 0:
@@ -48,8 +49,8 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
     chosen = best_arm(table, decides.name)
     best = judge_best(table, decides, LEVEL)
     return Verdict(
-        headline=headline(arms, best.arm if best else chosen, decides, LEVEL, about),
-        also=also(next((a for a in arms if a.name == chosen), None), decides, LEVEL),
+        headline=headline(arms, best.arm if best else chosen, decides, metrics, LEVEL, about),
+        also=also(next((a for a in arms if a.name == chosen), None), decides, metrics, LEVEL),
         primary=decides.name,
         level=LEVEL,
         epoch=table.epoch,
@@ -59,9 +60,10 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
         arms=arms,
         best=best,
         diagnosis=diagnose(table),
-        target=judge_target(result.recipe, arms, chosen),
-        test=judge_test(result.recipe, result.tests, arms, chosen, decides.name, LEVEL),
+        target=judge_target(result.recipe, metrics, arms, chosen),
+        test=judge_test(result, metrics, arms, chosen, decides.name, LEVEL),
         cost=_cost(table),
+        metrics=metrics,
         caveats=caveats(table, arms, best, decides, about, LEVEL),
     )
 

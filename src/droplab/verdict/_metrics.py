@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 
 from droplab import recipe
 from droplab.errors import ArgumentError, nearest
+from droplab.results import RunResult
 
 MINUS = "−"
+_LARGE, _SMALL = 1e6, 0.00005
+"""Numbers from here on, and smaller ones than this, are written with a power of ten."""
+_NOISE = 1e-12
+"""A number below this is what rounding left over: it is written as one that is about 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenMetric(recipe.Metric):
     """One metric with its numbers as people read them.
 
+    Args:
+        plain: Whether its numbers are never written with a power of ten: what four places do not
+            show of a cross entropy is nothing, but may be all that there is of a squared error.
+
     Example:
-        >>> metric("val_accuracy").text(0.8483), metric("val_accuracy").difference(0.0125)
+        >>> accuracy = WrittenMetric("val_accuracy", "accuracy", True, "%", "validation")
+        >>> accuracy.text(0.8483), accuracy.difference(0.0125)
         ('84.8 %', '+1.25 points')
-        >>> metric("val_loss").text(0.4821), metric("val_loss").difference(-0.341)
-        ('0.482', '−0.341')
+        >>> loss = WrittenMetric("val_loss", "validation loss", False, "", "validation")
+        >>> loss.text(0.4821), loss.difference(-0.341), loss.text(2.1e9)
+        ('0.482', '−0.341', '2.10e9')
     """
+
+    plain: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its label where a sentence begins; "RMSE" and "R²" keep their capitals."""
+        return self.label[:1].upper() + self.label[1:]
 
     def text(self, value: float) -> str:
         """Write a value."""
@@ -29,13 +47,14 @@ class WrittenMetric(recipe.Metric):
             return "not a number" if math.isnan(value) else _signed(value, "", plus=False)
         if self.fraction:
             return f"{_fixed(100 * value, 1, plus=False)} {self.unit}"
-        return _fixed(value, _places(value), plus=False)
+        return self._sized(value, _places(value), plus=False)
 
     def exact(self, value: float) -> str:
         """Write a value with all its digits: the bound of a target, say.
 
         Example:
-            >>> metric("val_accuracy").exact(0.85), metric("val_accuracy").exact(0.8496)
+            >>> accuracy = WrittenMetric("val_accuracy", "accuracy", True, "%", "validation")
+            >>> accuracy.exact(0.85), accuracy.exact(0.8496)
             ('85.0 %', '84.96 %')
         """
         return self._shortest(value, lambda text: _side(_number(text), self._scaled(value)) == 0)
@@ -44,7 +63,8 @@ class WrittenMetric(recipe.Metric):
         """Write a value with so many digits that it is on the same side of `bound` as it is.
 
         Example:
-            >>> metric("val_accuracy").beside(0.8496, 0.85)
+            >>> accuracy = WrittenMetric("val_accuracy", "accuracy", True, "%", "validation")
+            >>> accuracy.beside(0.8496, 0.85)
             '84.96 %'
         """
         side = _side(value, bound)
@@ -54,7 +74,8 @@ class WrittenMetric(recipe.Metric):
         """Write two values with so many digits that they differ, if they do.
 
         Example:
-            >>> metric("val_loss").apart(0.8061, 0.8064), metric("val_loss").apart(0.8, 0.9)
+            >>> loss = WrittenMetric("val_loss", "validation loss", False, "", "validation")
+            >>> loss.apart(0.8061, 0.8064), loss.apart(0.8, 0.9)
             (('0.8061', '0.8064'), ('0.800', '0.900'))
         """
         usual = self.text(value), self.text(other)
@@ -62,6 +83,12 @@ class WrittenMetric(recipe.Metric):
             return usual
         pairs = ((self._at(value, n), self._at(other, n)) for n in range(18))
         return next((pair for pair in pairs if pair[0] != pair[1]), usual)
+
+    def _sized(self, value: float, places: int, *, plus: bool) -> str:
+        """Write a number that is no fraction."""
+        size = abs(value)
+        far = size >= _LARGE or _NOISE < size < _SMALL
+        return (_with_power if far and not self.plain else _fixed)(value, places, plus=plus)
 
     def _scaled(self, value: float) -> float:
         return 100 * value if self.fraction else value
@@ -71,9 +98,9 @@ class WrittenMetric(recipe.Metric):
         text = self.text(value)
         if not math.isfinite(value):
             return text
-        places = more + (1 if self.fraction else _places(value))
-        _, space, unit = text.partition(" ")
-        return _fixed(self._scaled(value), places, plus=False) + space + unit
+        if not self.fraction:
+            return self._sized(value, more + _places(value), plus=False)
+        return f"{_fixed(100 * value, 1 + more, plus=False)} {self.unit}"
 
     def _shortest(self, value: float, good: Callable[[str], bool]) -> str:
         """Write a value with as few digits as make a good text."""
@@ -84,7 +111,11 @@ class WrittenMetric(recipe.Metric):
         """Write a standard deviation, without its unit."""
         if not math.isfinite(value):
             return "–"
-        return f"{100 * value:.2f}" if self.fraction else f"{value:.{_places(value)}f}"
+        return (
+            f"{100 * value:.2f}"
+            if self.fraction
+            else self._sized(value, _places(value), plus=False)
+        )
 
     def size(self, value: float) -> str:
         """Write how large a difference is, without its sign."""
@@ -92,7 +123,7 @@ class WrittenMetric(recipe.Metric):
             return "any size"
         if self.fraction:
             return f"{abs(100 * value):.2f} points"
-        return f"{abs(value):.{_places(value, least=0.0005)}f}"
+        return self._sized(abs(value), _places(value, least=0.0005), plus=False)
 
     def difference(self, value: float, *, unit: bool = True) -> str:
         """Write a difference with its sign."""
@@ -100,7 +131,7 @@ class WrittenMetric(recipe.Metric):
             return _signed(value, "", plus=True)
         if self.fraction:
             return _fixed(100 * value, 2, plus=True) + (" points" if unit else "")
-        return _fixed(value, _places(value, least=0.0005), plus=True)
+        return self._sized(value, _places(value, least=0.0005), plus=True)
 
     def interval(self, low: float, high: float) -> str:
         """Write an interval of differences."""
@@ -146,6 +177,13 @@ def _fixed(value: float, places: int, *, plus: bool) -> str:
     return _signed(value, text, plus=plus)
 
 
+def _with_power(value: float, places: int, *, plus: bool) -> str:
+    size = abs(value)
+    mantissa, _, power = f"{size:.{places + (2 if size > 1 else -2)}e}".partition("e")
+    sign = MINUS if size < 1 else ""
+    return _signed(value, f"{mantissa}e{sign}{abs(int(power))}", plus=plus)
+
+
 def _signed(value: float, text: str, *, plus: bool) -> str:
     if math.isnan(value):
         return "not a number"
@@ -153,16 +191,84 @@ def _signed(value: float, text: str, *, plus: bool) -> str:
     return sign + (text or "∞")
 
 
-METRICS = {name: WrittenMetric(**asdict(each)) for name, each in recipe.METRICS.items()}
-TEST_METRICS = {name: WrittenMetric(**asdict(each)) for name, each in recipe.TEST_METRICS.items()}
+@dataclass(frozen=True, slots=True)
+class RunMetrics:
+    """The metrics of a run, with their names, labels, directions and units as the run has them.
 
+    Args:
+        epoch: What is measured after every epoch, by name.
+        test: What is measured once, on the test split, by name; the score is the first.
 
-def metric(name: str) -> WrittenMetric:
-    """Return how the metric called `name` is read.
-
-    Raises:
-        ArgumentError: If there is no such metric.
+    Example:
+        >>> from droplab.recipe import load
+        >>> metrics = RunMetrics.of(load("digits"))
+        >>> metrics.score.label, [each.name for each in metrics.compared]
+        ('validation accuracy', ['val_loss', 'val_accuracy', 'gap', 'val_ece'])
     """
-    if name not in METRICS:
-        raise ArgumentError(f"verdict: expected a metric, got '{name}'{nearest(name, METRICS)}")
-    return METRICS[name]
+
+    epoch: Mapping[str, WrittenMetric]
+    test: Mapping[str, WrittenMetric]
+
+    @classmethod
+    def of(cls, run: recipe.Recipe | RunResult) -> RunMetrics:
+        """Return the metrics of a run, or those that a run of a recipe will have."""
+        epoch, test = (_by_name(each.values()) for each in (run.metrics, run.test_metrics))
+        if not cls(epoch, test).score.fraction:
+            return cls(epoch, test)
+        # where the score counts what is right, the loss is a cross entropy
+        return cls(
+            *({n: replace(m, plain=True) for n, m in each.items()} for each in (epoch, test))
+        )
+
+    def named(self, name: str) -> WrittenMetric:
+        """Return the metric called `name`.
+
+        Raises:
+            ArgumentError: If the run has no such metric.
+        """
+        if name not in self.epoch:
+            raise ArgumentError(
+                f"verdict: expected a metric, got '{name}'{nearest(name, self.epoch)}"
+            )
+        return self.epoch[name]
+
+    @property
+    def loss(self) -> WrittenMetric:
+        """The validation loss, which every run has."""
+        return self.named("val_loss")
+
+    @property
+    def score(self) -> WrittenMetric:
+        """What people look at, on validation examples: the first metric of the test split."""
+        return self.epoch.get(f"val_{next(iter(self.test), '')}", self.loss)
+
+    @property
+    def counts_right(self) -> bool:
+        """Whether the score is the share of examples that are right, as a constant has one too."""
+        return self.score.fraction and self.score.name == "val_accuracy"
+
+    def partner(self, primary: WrittenMetric) -> WrittenMetric:
+        """Return what is shown beside the metric that decides: the score, or the loss beside it."""
+        return self.loss if primary == self.score else self.score
+
+    def training(self, metric: WrittenMetric, *, running: bool = False) -> WrittenMetric | None:
+        """Return a validation metric on the training examples; None if it is not measured there."""
+        name = "train_" + metric.name.removeprefix("val_") + ("_running" if running else "")
+        return self.epoch.get(name)
+
+    @property
+    def compared(self) -> tuple[WrittenMetric, ...]:
+        """All that is about validation examples: loss, score, gap, and the others."""
+        first = [self.loss, self.score, *(m for m in (self.epoch.get("gap"),) if m)]
+        others = [each for each in self.epoch.values() if each.split == "validation"]
+        return tuple(dict.fromkeys([*first, *others]))
+
+    @property
+    def score_on_training(self) -> tuple[WrittenMetric, ...]:
+        """The score on the training examples, in eval mode and running, as far as they are."""
+        both = (self.training(self.score), self.training(self.score, running=True))
+        return tuple(each for each in both if each)
+
+
+def _by_name(metrics: Iterable[recipe.Metric]) -> dict[str, WrittenMetric]:
+    return {each.name: WrittenMetric(**asdict(each)) for each in metrics}

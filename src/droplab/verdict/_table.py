@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from droplab.errors import ArgumentError
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, Member, RunResult
+from droplab.verdict._metrics import RunMetrics
 
 Floats = NDArray[np.float64]
 
@@ -28,6 +29,7 @@ class Table:
             replicas have come if none of some arm has finished. 0 without rows.
         diverged: (arm, seed) of the replicas with a loss, or a number in the metric that decides,
             that is not finite; whether it is NaN or infinite makes no difference.
+        metrics: What was measured.
     """
 
     recipe: Recipe
@@ -35,6 +37,7 @@ class Table:
     seeds: tuple[int, ...]
     epoch: int
     diverged: frozenset[tuple[str, int]]
+    metrics: RunMetrics
     _rows: dict[tuple[str, int, int], EpochRow]
 
     @classmethod
@@ -44,6 +47,7 @@ class Table:
         rows: Iterable[EpochRow],
         members: Iterable[Member] = (),
         primary: str | None = None,
+        metrics: RunMetrics | None = None,
     ) -> Table:
         """Sort the rows of one run.
 
@@ -52,6 +56,7 @@ class Table:
             rows: The rows.
             members: State of the replicas.
             primary: The metric that decides; None for the recipe's own.
+            metrics: What was measured; None for what the recipe says.
 
         Raises:
             ArgumentError: A row is there twice, or of an arm, seed or epoch that the recipe does
@@ -82,15 +87,17 @@ class Table:
         diverged |= {
             (r.arm, r.seed)
             for r in known.values()
-            if not all(math.isfinite(getattr(r, name)) for name in decisive)
+            if not all(math.isfinite(getattr(r, name, math.nan)) for name in decisive)
         }
         epoch = _judged_epoch(recipe, known, diverged)
-        return cls(recipe, arms, recipe.seeds, epoch, frozenset(diverged), known)
+        metrics = metrics or RunMetrics.of(recipe)
+        return cls(recipe, arms, recipe.seeds, epoch, frozenset(diverged), metrics, known)
 
     @classmethod
     def of_result(cls, result: RunResult, primary: str | None = None) -> Table:
         """Sort the rows of a run that was read from disk."""
-        return cls.of(result.recipe, result.rows, result.members, primary)
+        metrics = RunMetrics.of(result)
+        return cls.of(result.recipe, result.rows, result.members, primary, metrics)
 
     def values(self, metric: str) -> Floats:
         """Return a metric at the judged epoch, shape (arms, seeds); NaN where there is no row."""
@@ -104,7 +111,7 @@ class Table:
         at = {name: i for i, name in enumerate(self.arms)}
         seed_at = {seed: i for i, seed in enumerate(self.seeds)}
         for (arm, seed, epoch), row in self._rows.items():
-            found[at[arm], seed_at[seed], epoch - 1] = getattr(row, metric)
+            found[at[arm], seed_at[seed], epoch - 1] = getattr(row, metric, math.nan)
         found[np.isinf(found)] = math.nan
         return found
 

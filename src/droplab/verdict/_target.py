@@ -6,27 +6,26 @@ import math
 from collections.abc import Sequence
 
 from droplab.recipe import Recipe, Target
-from droplab.verdict._metrics import metric
+from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._types import ArmVerdict, ConditionVerdict, TargetVerdict
 
 _SIGNS = {">=": "≥", "<=": "≤", ">": ">", "<": "<"}
 
 
-def condition_text(name: str, op: str, value: float) -> str:
+def condition_text(metric: WrittenMetric, op: str, value: float) -> str:
     """Write a condition: "validation accuracy ≥ 85.0 %"."""
-    found = metric(name)
-    return f"{found.label} {_SIGNS[op]} {found.exact(value)}"
+    return f"{metric.label} {_SIGNS[op]} {metric.exact(value)}"
 
 
-def reached_text(condition: ConditionVerdict) -> str:
+def reached_text(metric: WrittenMetric, condition: ConditionVerdict) -> str:
     """Write what was reached, so that the number and whether it was met agree."""
     if not math.isfinite(condition.reached):
         return "without a finite number"
-    return metric(condition.metric).beside(condition.reached, condition.value)
+    return metric.beside(condition.reached, condition.value)
 
 
 def judge_target(
-    recipe: Recipe, arms: Sequence[ArmVerdict], chosen: str | None
+    recipe: Recipe, metrics: RunMetrics, arms: Sequence[ArmVerdict], chosen: str | None
 ) -> TargetVerdict | None:
     """Judge every condition for every arm, on the mean over seeds; None without a target.
 
@@ -35,13 +34,17 @@ def judge_target(
     """
     if recipe.target is None:
         return None
+    conditions = [(metrics.named(c.metric), c) for c in recipe.target.conditions]
     found = {arm.name: _conditions(recipe.target, arm) for arm in arms}
     met_by = tuple(name for name, each in found.items() if all(c.met for c in each))
     met = chosen in met_by
-    target = " and ".join(condition_text(c.metric, c.op, c.value) for c in recipe.target.conditions)
+    target = " and ".join(condition_text(metric, c.op, c.value) for metric, c in conditions)
     if chosen is None:
         return TargetVerdict(False, met_by, found, f"Target ({target}): no arm to judge.")
-    reached = ", ".join(f"{metric(c.metric).label} {reached_text(c)}" for c in found[chosen])
+    reached = ", ".join(
+        f"{metric.label} {reached_text(metric, c)}"
+        for (metric, _), c in zip(conditions, found[chosen], strict=True)
+    )
     sentence = f"Target {'met' if met else 'missed'} ({target}): '{chosen}' reaches {reached}."
     others = [f"'{name}'" for name in met_by if name != chosen]
     if others:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from droplab.errors import ArgumentError
-from droplab.recipe import Recipe
-from droplab.results import TestRow
+from droplab.results import RunResult
 from droplab.verdict._arms import paired, seeds_text, summary
-from droplab.verdict._metrics import METRICS, TEST_METRICS
+from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._types import ArmVerdict, Difference, Summary, TestVerdict
 
 
 def judge_test(
-    recipe: Recipe,
-    rows: Iterable[TestRow],
+    result: RunResult,
+    metrics: RunMetrics,
     verdicts: Sequence[ArmVerdict],
     chosen: str | None,
     primary: str,
@@ -28,7 +27,8 @@ def judge_test(
     As on the validation examples, an arm has no number in a metric that is not finite on some
     seed: the mean over the others would flatter it.
     """
-    known = {(row.arm, row.seed): row for row in rows}
+    recipe = result.recipe
+    known = {(row.arm, row.seed): row for row in result.tests}
     if not known:
         return None
     names = [arm.name for arm in recipe.arms if any(arm.name == a for a, _ in known)]
@@ -40,13 +40,10 @@ def judge_test(
             )
     arms: dict[str, dict[str, Summary]] = {name: {} for name in names}
     differences: dict[str, dict[str, Difference]] = {}
-    for metric in TEST_METRICS.values():
+    for metric in metrics.test.values():
         values = np.array(
             [
-                [
-                    getattr(known[name, seed], metric.name) if (name, seed) in known else math.nan
-                    for seed in recipe.seeds
-                ]
+                [getattr(known.get((name, seed)), metric.name, math.nan) for seed in recipe.seeds]
                 for name in names
             ]
         )
@@ -62,10 +59,10 @@ def judge_test(
     mine = (
         {m: found[chosen] for m, found in differences.items() if chosen in found} if chosen else {}
     )
-    sentence = _sentence(chosen, arms, mine)
+    sentence = _sentence(chosen, arms, mine, metrics)
     before = next((arm for arm in verdicts if arm.name == chosen), None)
     if before is not None and mine:
-        sentence += _disagreement(before, mine, primary)
+        sentence += _disagreement(before, mine, primary, metrics)
     return TestVerdict(arms, mine, sentence)
 
 
@@ -73,39 +70,54 @@ def _sentence(
     chosen: str | None,
     arms: dict[str, dict[str, Summary]],
     differences: dict[str, Difference],
+    metrics: RunMetrics,
 ) -> str:
-    accuracy, loss = TEST_METRICS["accuracy"], TEST_METRICS["loss"]
     if chosen not in arms or not differences:
         which = ", ".join(f"'{name}'" for name in arms)
         return f"The test split was touched by {which} alone."
-    right, lost = differences["accuracy"], differences["loss"]
-    if not right.n or not lost.n:
+    said = list(dict.fromkeys((next(iter(metrics.test)), "loss")))
+    shown = [(metrics.test[name], differences[name]) for name in said if name in metrics.test]
+    if not all(found.n for _, found in shown):
         return (
             f"On the test split '{chosen}' and the baseline cannot be compared: they "
             "have no seed in common on which every number is finite, or a number of theirs became "
             "NaN or infinite."
         )
-    return (
-        f"On the test split, touched once, '{chosen}' gets "
-        f"{accuracy.text(right.after)} right and the baseline "
-        f"{accuracy.text(right.before)} ({accuracy.difference(right.mean)}, interval "
-        f"{accuracy.interval(right.low, right.high)}); test loss {loss.text(lost.after)} "
-        f"against {loss.text(lost.before)} ({loss.difference(lost.mean)}, interval "
-        f"{loss.interval(lost.low, lost.high)}; {seeds_text(right.n)})."
-    )
+    (metric, found), *others = shown
+    before, after = metric.text(found.before), metric.text(found.after)
+    texts = [
+        f"gets {after} right and the baseline {before} ({_change(metric, found)}"
+        if metrics.counts_right
+        else f"has a {metric.label} of {after} and the baseline one of {before} "
+        f"({_change(metric, found)}"
+    ]
+    texts += [
+        f"{other.label} {other.text(each.after)} against {other.text(each.before)} "
+        f"({_change(other, each)}"
+        for other, each in others
+    ]
+    listed = "); ".join(texts)
+    return f"On the test split, touched once, '{chosen}' {listed}; {seeds_text(found.n)})."
 
 
-def _disagreement(arm: ArmVerdict, differences: Mapping[str, Difference], primary: str) -> str:
+def _change(metric: WrittenMetric, found: Difference) -> str:
+    interval = metric.interval(found.low, found.high)
+    return f"{metric.difference(found.mean)}, interval {interval}"
+
+
+def _disagreement(
+    arm: ArmVerdict, differences: Mapping[str, Difference], primary: str, metrics: RunMetrics
+) -> str:
     """Say where the test split contradicts what the validation examples said of the chosen arm."""
     name = primary.removeprefix("val_")
-    if name not in differences or primary not in METRICS or not primary.startswith("val_"):
+    if name not in differences or not primary.startswith("val_"):
         return ""
     there, here = differences[name], arm.differences[primary]
     turned = there.mean * here.mean < 0
     found = there.better is not None and arm.word == "not shown to help"
     if not there.n or not here.n or not (turned or found):
         return ""
-    label, metric = METRICS[primary], TEST_METRICS[name]
+    label, metric = metrics.named(primary), metrics.test[name]
     clear = "" if there.better is None else ", an interval without 0"
     return (
         f" Validation and test disagree: '{arm.name}' {_said(arm)} by {label.label} "

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from droplab.errors import ArgumentError, nearest
+from droplab.verdict._metrics import RunMetrics
 
 Word = Literal["helps", "hurts", "not shown to help", "too few seeds", "unstable"]
 TONES: Mapping[Word, str] = {"helps": "yes", "hurts": "no", "unstable": "no"}
@@ -83,7 +84,8 @@ class Diagnosis:
 
     Args:
         overfits: Whether it does, by the rules of docs/verdict.md.
-        gap: Training less validation accuracy at the judged epoch, eval mode.
+        gap: By how much its score is better on training than on validation examples at the judged
+            epoch, in eval mode: training less validation accuracy, for a classifier.
         best_epoch: Epoch at which its mean validation loss is lowest.
         rise: How far validation loss has risen since, relative to that minimum.
         fall: How far training loss has fallen since, relative to its value then.
@@ -155,7 +157,8 @@ class Verdict:
 
     Args:
         headline: The verdict in one sentence.
-        also: What the chosen arm does to accuracy (to loss, where accuracy decides); "" if unsaid.
+        also: What the chosen arm does to the score (to the loss, where the score decides); "" if
+            unsaid.
         primary: The metric that decides.
         level: Coverage of the intervals, over all arms at once.
         epoch: The epoch at which arms are judged: the last.
@@ -170,6 +173,7 @@ class Verdict:
         test: Results on the test split; None if it was not touched.
         cost: What the run took.
         caveats: What limits the claim.
+        metrics: What was measured: the name, label, direction and unit of each metric.
     """
 
     headline: str
@@ -187,6 +191,7 @@ class Verdict:
     test: TestVerdict | None
     cost: Cost
     caveats: tuple[str, ...]
+    metrics: RunMetrics
 
     def arm(self, name: str) -> ArmVerdict:
         """Return the arm called `name`.

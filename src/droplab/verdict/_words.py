@@ -6,13 +6,18 @@ import math
 from collections.abc import Sequence
 
 from droplab.verdict._arms import seeds_text, sees_text, too_few
-from droplab.verdict._metrics import METRICS, WrittenMetric
+from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import About
 from droplab.verdict._types import ArmVerdict
 
 
 def headline(
-    arms: Sequence[ArmVerdict], best: str | None, primary: WrittenMetric, level: float, about: About
+    arms: Sequence[ArmVerdict],
+    best: str | None,
+    primary: WrittenMetric,
+    metrics: RunMetrics,
+    level: float,
+    about: About,
 ) -> str:
     """Return the verdict on dropout as a whole, in one sentence or two.
 
@@ -20,13 +25,14 @@ def headline(
         arms: Every arm; the baseline is the one without a word.
         best: The arm with the best mean, the baseline among the candidates; None if there is none.
         primary: The metric that decides.
+        metrics: All that was measured.
         level: Coverage of the intervals.
         about: What is known of data and model.
     """
     others = [arm for arm in arms if arm.word is not None]
     subject = "Dropout beyond the model's own" if about.own_dropout else "Dropout"
     said = _on_dropout(subject, others, primary, level)
-    return _with_constant(said, arms, best, about)
+    return _with_constant(said, arms, best, metrics, about)
 
 
 def _on_dropout(
@@ -70,20 +76,22 @@ def _on_dropout(
     return f"No verdict yet: {too_few(n)}. So far, {_change(few[0], primary, None)}."
 
 
-def also(chosen: ArmVerdict | None, primary: WrittenMetric, level: float) -> str:
-    """Return what the chosen arm does to accuracy, or to loss where accuracy decides.
+def also(
+    chosen: ArmVerdict | None, primary: WrittenMetric, metrics: RunMetrics, level: float
+) -> str:
+    """Return what the chosen arm does to the score, or to the loss where the score decides.
 
     One of them alone is easily taken for the other: dropout often helps the first to no avail of
     the second.
     """
-    metric = METRICS["val_loss" if primary.name == "val_accuracy" else "val_accuracy"]
+    metric = metrics.partner(primary)
     if chosen is None or chosen.word in ("too few seeds", "unstable") or metric == primary:
         return ""
     found = chosen.differences[metric.name]
     if found.n == 0:
         return ""
     before, after = metric.apart(found.before, found.after)
-    said = f"{metric.label.capitalize()} with '{chosen.name}' is {after} against {before}"
+    said = f"{metric.title} with '{chosen.name}' is {after} against {before}"
     if found.low == found.high == 0:
         return f"{said}, the same on every seed."
     holds = ", which holds 0" if found.better is None else ""
@@ -117,9 +125,17 @@ def _not_shown(same: Sequence[ArmVerdict], primary: WrittenMetric, level: float)
     return f"{which}{_change(same[0], primary, level)}; {sees_text(found, primary)}"
 
 
-def _with_constant(said: str, arms: Sequence[ArmVerdict], best: str | None, about: About) -> str:
+def _with_constant(
+    said: str,
+    arms: Sequence[ArmVerdict],
+    best: str | None,
+    metrics: RunMetrics,
+    about: About,
+) -> str:
     """Say which arms get no more right than the answer that is always the same."""
-    right = METRICS["val_accuracy"]
+    if not metrics.counts_right:
+        return said
+    right = metrics.score
     means = {arm.name: arm.metrics[right.name].mean for arm in arms}
     below = [name for name, mean in means.items() if mean <= about.share]
     if about.commonest is None or not below:

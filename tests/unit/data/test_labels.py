@@ -70,7 +70,7 @@ def test_the_very_numbers_or_a_sentence(
         ([0, 2_000_000_000], "int64", "got 2000000000 at example 1, .* column of ids"),
         ([0, 2**64 - 1], "uint64", "got 18446744073709551615 at example 1"),
         ([0, 1, -1], "int64", "got -1 at example 2; if it marks examples that have no label"),
-        ([0, 1.5], "float64", "got 1.5 at example 1; .* a quantity cannot be the target"),
+        ([0, 1.5], "float64", "got 1.5 at example 1; a quantity cannot be a class"),
         ([0, np.inf], "float64", "got inf at example 1"),
     ],
 )

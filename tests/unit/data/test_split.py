@@ -74,9 +74,9 @@ def test_batches_leave_the_default_generator_alone() -> None:
 
 def test_a_split_refuses_what_does_not_fit() -> None:
     with pytest.raises(ArgumentError, match="targets: expected int64"):
-        Split(IMAGES, LABELS.float())
-    with pytest.raises(ArgumentError, match=r"targets: .*shape \(10, 1\)"):
-        Split(IMAGES, LABELS[:, None])
+        Split(IMAGES, LABELS.double())
+    with pytest.raises(ArgumentError, match=r"targets: .*shape \(\)"):
+        Split(IMAGES, LABELS[0])
     with pytest.raises(ArgumentError, match=r"inputs: .*N = 9"):
         Split(IMAGES, LABELS[:9])
     with pytest.raises(ArgumentError, match="inputs: "):

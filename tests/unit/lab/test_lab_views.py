@@ -19,7 +19,6 @@ from droplab.practice import exercises
 from droplab.recipe import METRICS, ModelSpec, builtin_names, load, override
 from droplab.report._solution import FILE, solution, source
 from droplab.results import EpochRow
-from droplab.verdict import METRICS as METRICS_OF_VERDICT
 from droplab.verdict import judge
 
 
@@ -163,7 +162,9 @@ def test_the_verdict_is_that_of_the_command_line(judged_run):
     for row in shown["table"][1:]:
         for cell in row["cells"]:
             found = verdict.arm(row["arm"]).differences[cell["metric"]]
-            assert cell["difference"] == METRICS_OF_VERDICT[cell["metric"]].difference(found.mean)
+            assert cell["difference"] == verdict.metrics.epoch[cell["metric"]].difference(
+                found.mean
+            )
             signs.add(cell["difference"][0])
     assert signs >= {"+", "−"}
 

@@ -13,7 +13,9 @@ from droplab.report._frame import Ids
 from droplab.report._grid import draw_grid, grid_of
 from droplab.report._lines import Curves, Series, draw_curves, kept
 from droplab.report._rates import draw_rates, rate_points, rates_of
-from droplab.verdict import METRICS, judge
+from droplab.verdict import RunMetrics, judge
+
+METRICS = RunMetrics.of(load("digits")).epoch
 
 
 @pytest.fixture(scope="module")

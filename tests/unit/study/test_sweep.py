@@ -296,7 +296,6 @@ def test_the_data_of_the_caller_is_not_called_a_test_split():
     ("labels", "message"),
     [
         (lambda y: y - 1, "train: .* got -1 .* no label"),
-        (lambda y: y + 0.5, "train: .* a quantity cannot be the target"),
         (lambda y: y * 0 + 5, "train labels: .* got only 5"),
         (lambda y: y + 2_000_000_000, "train: .* column of ids"),
         (lambda y: y.numpy().astype("u8") + 2**63, "train: .* got 9223372036854775"),
@@ -307,6 +306,13 @@ def test_labels_that_are_no_class_numbers(labels, message):
     inputs, targets = examples()
     with pytest.raises(DataError, match=message):
         small(train=(inputs, labels(targets)))
+
+
+def test_quantities_ask_for_one_prediction_an_example():
+    inputs, targets = examples()
+    words = r"one prediction an example, of shape .* \(task = 'regression'\), got \(2, 3\)"
+    with pytest.raises(ArgumentError, match=words):
+        small(train=(inputs, targets + 0.5))
 
 
 def test_labels_that_begin_at_one():

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from droplab.train._meter import Meter
+from droplab.train.tasks import CLASSIFICATION
 
 
 def slow_ece(probabilities, targets, bins=15):
@@ -29,7 +29,7 @@ def test_score_equals_the_definitions(classes):
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(1000, classes, generator=generator)
     targets = torch.randint(0, classes, (1000,), generator=generator)
-    meter = Meter()
+    meter = CLASSIFICATION.meter()
     for part, labels in zip(logits.split(77), targets.split(77), strict=True):
         meter.add(part[None], labels)
     (score,) = meter.scores()
@@ -41,10 +41,10 @@ def test_score_equals_the_definitions(classes):
 
 
 def test_a_confidence_of_one_is_in_the_last_bin():
-    meter = Meter()
+    meter = CLASSIFICATION.meter()
     meter.add(torch.tensor([[[200.0, 0.0]]]), torch.tensor([1]))
     assert meter.scores()[0]["ece"] == pytest.approx(1.0)
 
 
 def test_nothing_measured_is_nan():
-    assert math.isnan(Meter().scores()[0]["loss"])
+    assert math.isnan(CLASSIFICATION.meter().scores()[0]["loss"])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from droplab.errors import ArgumentError
-from droplab.recipe import Arm, Condition, Target
-from droplab.verdict import WrittenMetric, choose, duration, judge, metric, pool
+from droplab.recipe import Arm, Condition, Target, load
+from droplab.verdict import RunMetrics, choose, duration, judge, pool
 from droplab.verdict._best import p_against
 
+METRICS = RunMetrics.of(load("digits")).epoch
 BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]
 
 
@@ -180,19 +181,19 @@ def test_pool_joins_seeds_of_one_recipe_only(make_result, make_recipe):
     ],
 )
 def test_numbers_as_people_read_them(name, value, text, difference):
-    assert metric(name).text(value) == text
-    assert metric(name).difference(value) == difference
+    assert METRICS[name].text(value) == text
+    assert METRICS[name].difference(value) == difference
 
 
 def test_metric_parts():
-    loss: WrittenMetric = metric("val_loss")
+    loss = METRICS["val_loss"]
     assert loss.better(0.1, 0.2)
-    assert metric("val_accuracy").better(0.2, 0.1)
+    assert METRICS["val_accuracy"].better(0.2, 0.1)
     assert loss.interval(-math.inf, 0.25) == "−∞ to +0.250"
-    assert metric("gap").interval(-0.01, 0.02) == "−1.00 to +2.00 points"
+    assert METRICS["gap"].interval(-0.01, 0.02) == "−1.00 to +2.00 points"
     assert loss.size(math.inf) == "any size"
-    assert metric("gap").size(-0.012) == "1.20 points"
-    assert metric("gap").spread(0.0123) == "1.23"
+    assert METRICS["gap"].size(-0.012) == "1.20 points"
+    assert METRICS["gap"].spread(0.0123) == "1.23"
     assert loss.spread(math.nan) == "–"
     assert [duration(s) for s in (0.5, 59.6, 61, 3601)] == [
         "0.5 s",

@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.errors import RunError
+from droplab.recipe import load
 from droplab.results import TestRow
-from droplab.verdict import METRICS, compare, compare_skewed, judge, metric, smallest_p
+from droplab.verdict import RunMetrics, compare, compare_skewed, judge, smallest_p
 from droplab.verdict._arms import sees_text
 from droplab.verdict._best import p_against
 from droplab.verdict._target import condition_text, judge_target, reached_text
 from droplab.verdict._types import ConditionVerdict
 
+METRICS = RunMetrics.of(load("digits")).epoch
 BAD = (math.nan, math.inf, -math.inf)
 SOUND = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -149,7 +151,7 @@ def test_seeds_see_improvements_from_where_they_say(seed, arms, name):
     rng = np.random.default_rng(seed)
     table = rng.normal(size=(arms, 8))
     found = compare(table)[0]
-    write = metric(name)
+    write = METRICS[name]
     reach = found.mean - found.low if write.higher_is_better else found.high - found.mean
     better = 1 if write.higher_is_better else -1
     for slack, seen in ((1e-6, True), (-1e-6, False)):
@@ -173,7 +175,7 @@ def test_the_number_and_the_word_on_a_target_agree(make_recipe, name, bound, off
 
     recipe = make_recipe(("none", "a"), target=Target((Condition(name, op, bound),)))
     arm = ArmVerdict("a", {}, (), {name: Summary(bound + off, 0.0, 8)}, {}, "helps", "", 0.0)
-    found = judge_target(recipe, [arm], "a")
+    found = judge_target(recipe, RunMetrics.of(recipe), [arm], "a")
     assert found is not None
     (condition,) = found.arms["a"]
 
@@ -181,17 +183,23 @@ def test_the_number_and_the_word_on_a_target_agree(make_recipe, name, bound, off
         words = text.replace("−", "-").split()
         return float(next(w for w in words if w[-1].isdigit()))
 
-    number, limit = read(reached_text(condition)), read(condition_text(name, op, bound))
+    number, limit = (
+        read(reached_text(METRICS[name], condition)),
+        read(condition_text(METRICS[name], op, bound)),
+    )
     holds = {"<": number < limit, "<=": number <= limit, ">": number > limit, ">=": number >= limit}
     assert holds[op] == condition.met == found.met
-    assert reached_text(condition) in found.sentence
+    assert reached_text(METRICS[name], condition) in found.sentence
 
 
 def test_a_bound_just_missed_shows_why():
     missed = ConditionVerdict("val_accuracy", ">=", 0.85, 0.84961, False)
-    assert reached_text(missed) == "84.96 %"
-    assert reached_text(replace(missed, reached=0.91234)) == "91.2 %"
-    assert reached_text(replace(missed, reached=math.nan)) == "without a finite number"
+    assert reached_text(METRICS["val_accuracy"], missed) == "84.96 %"
+    assert reached_text(METRICS["val_accuracy"], replace(missed, reached=0.91234)) == "91.2 %"
+    assert (
+        reached_text(METRICS["val_accuracy"], replace(missed, reached=math.nan))
+        == "without a finite number"
+    )
 
 
 def words_of(sentences: Sequence[str]) -> str:
@@ -233,7 +241,7 @@ def test_values_and_their_difference_are_of_the_same_seeds(make_result, seed, go
     if both:
         assert found.after - found.before == pytest.approx(found.mean, abs=1e-12)
         assert found.before == pytest.approx(np.mean([x for x, _ in both]))
-        before, after = metric("val_loss").apart(found.before, found.after)
+        before, after = METRICS["val_loss"].apart(found.before, found.after)
         assert before != after, "a change that cannot be seen in its numbers"
         moved = "rises" if found.mean > 0 else "falls"
         assert f"{moved} from {before} to {after}" in verdict.headline

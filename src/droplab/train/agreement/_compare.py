@@ -69,7 +69,7 @@ def why_not_stacked(
         batches: See `disagreement`.
         clip: Largest norm of each member's gradient; None not to clip.
     """
-    return disagreement(direct, Stacked(population, clip=clip), batches)
+    return disagreement(direct, Stacked(population, clip=clip, task=direct.task), batches)
 
 
 def comparison_batches(train: Split, seeds: Sequence[int], batch_size: int) -> list[Batch]:
@@ -132,7 +132,9 @@ def _at(number: int) -> str:
 
 def _measured(direct: OneByOne, member: int, number: int, batch: Batch) -> StepRounding:
     try:
-        return StepRounding.of(direct.members[member], number, direct.batch(member, batch))
+        return StepRounding.of(
+            direct.members[member], number, direct.batch(member, batch), direct.task
+        )
     except copy.Error as error:
         raise _Differs(f"the model cannot be copied: {first_sentence(error)}") from error
     except RuntimeError as error:

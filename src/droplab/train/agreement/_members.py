@@ -13,12 +13,13 @@ from droplab.placement import Applied
 from droplab.train._population import Population
 from droplab.train._population_step import PopulationStep
 from droplab.train._step import EagerStep, Step, UnsupportedError, first_sentence
+from droplab.train.tasks import CLASSIFICATION, Task
 
 Member = tuple[nn.Module, torch.optim.Optimizer, Applied]
 """A replica: its model, its optimizer, and the sites at work in it."""
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs (S, B, ...) and targets (S, B), a batch for each seed."""
+"""Inputs (S, B, ...) and targets (S, B, ...), a batch for each seed."""
 
 Key = tuple[str, str]
 """A tensor of the state: the name of a parameter or buffer, and what is kept of it."""
@@ -50,6 +51,7 @@ class OneByOne:
         members: The replicas: all arms of a seed, then those of the next.
         arms: How many arms there are.
         build: Makes the step of a replica: `EagerStep`, or what is compared with it.
+        task: What that step learns.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class OneByOne:
         members: Sequence[Member],
         arms: int = 1,
         build: Callable[[nn.Module, torch.optim.Optimizer], Step] = EagerStep,
+        task: Task = CLASSIFICATION,
     ) -> None:
-        self.members, self.arms = members, arms
+        self.members, self.arms, self.task = members, arms, task
         self._steps = [build(model, optimizer) for model, optimizer, _ in members]
 
     def step(self, number: int, batch: Batch) -> list[Tensor]:
@@ -101,13 +104,19 @@ class Stacked:
         population: The replicas.
         captured: Whether steps are recorded.
         clip: Largest norm of each member's gradient; None not to clip.
+        task: What is learned.
     """
 
     def __init__(
-        self, population: Population, *, captured: bool = False, clip: float | None = None
+        self,
+        population: Population,
+        *,
+        captured: bool = False,
+        clip: float | None = None,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self._population = population
-        self._step = PopulationStep(population, captured=captured, clip=clip)
+        self._step = PopulationStep(population, captured=captured, clip=clip, task=task)
 
     def step(self, number: int, batch: Batch) -> list[Tensor]:
         """See `Compared`."""

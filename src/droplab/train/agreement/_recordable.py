@@ -26,6 +26,7 @@ from droplab.train._step import EagerStep, UnsupportedError, first_sentence
 from droplab.train.agreement._compare import disagreement
 from droplab.train.agreement._members import Batch, Member, OneByOne, Stacked
 from droplab.train.agreement._python_state import changed, python_state
+from droplab.train.tasks import CLASSIFICATION, Task
 
 _STEPS = (0, 1, 1_000_003)
 """The steps at which forward is traced, each from another state."""
@@ -33,13 +34,19 @@ _STEPS = (0, 1, 1_000_003)
 Make = Callable[[], Member]
 
 
-def why_not_recorded(make: Make, batches: Sequence[Batch], clip: float | None = None) -> str:
+def why_not_recorded(
+    make: Make,
+    batches: Sequence[Batch],
+    clip: float | None = None,
+    task: Task = CLASSIFICATION,
+) -> str:
     """Return why the step of a replica may not be recorded; "" if it may.
 
     Args:
         make: Returns a throw-away replica, the same at each call.
         batches: At least three: see `comparison_batches`.
         clip: Largest norm of the gradient; None not to clip.
+        task: What is learned.
 
     Returns:
         A reason in words, for the plan of a run.
@@ -48,19 +55,20 @@ def why_not_recorded(make: Make, batches: Sequence[Batch], clip: float | None = 
         model, optimizer, applied = make()
         if not can_record(optimizer):
             return f"{type(optimizer).__name__} has no fused step here"
-        reason = _why_not_pure((model, optimizer, applied), batches, clip)
+        reason = _why_not_pure((model, optimizer, applied), batches, clip, task)
         if not reason:
             own = [*model.parameters(), *model.buffers()]
             state = [value for each in optimizer.state.values() for value in each.values()]
             inputs = [(x[0], y[0]) for x, y in batches]
-            step = partial(traced_step, clip=clip)
+            step = partial(traced_step, clip=clip, task=task)
             reason = _why_not_the_same(
                 step, (model, optimizer), [*own, *state], inputs, applied.set_step
             )
         if reason:
             return reason
-        build = partial(CapturedStep, clip=clip)
-        direct = OneByOne([make()], build=partial(EagerStep, clip=clip))
+        build = partial(CapturedStep, clip=clip, task=task)
+        eager = partial(EagerStep, clip=clip, task=task)
+        direct = OneByOne([make()], build=eager, task=task)
         found = disagreement(direct, OneByOne([make()], build=build), batches)
     return f"measured in recorded steps, {found}" if found else ""
 
@@ -70,6 +78,7 @@ def why_not_recorded_together(
     make_direct: Callable[[], OneByOne],
     batches: Sequence[Batch],
     clip: float | None = None,
+    task: Task = CLASSIFICATION,
 ) -> str:
     """Return why the batched step of a population may not be recorded; "" if it may.
 
@@ -79,17 +88,18 @@ def why_not_recorded_together(
         make_direct: Returns the same replicas, which take the direct step.
         batches: At least three: see `comparison_batches`.
         clip: Largest norm of each member's gradient; None not to clip.
+        task: What is learned.
     """
     with torch.random.fork_rng():
-        reason = _why_not_pure(make_direct().members[0], batches, clip)
+        reason = _why_not_pure(make_direct().members[0], batches, clip, task)
         if reason:
             return reason
         population = make()
         population.template.train()
-        stacked = Stacked(population, clip=clip)
+        stacked = Stacked(population, clip=clip, task=task)
         stacked.step(0, batches[0])  # which makes the optimizer's state
         population.optimizer.zero_grad(set_to_none=True)
-        step = traced_population_step(population, clip)
+        step = traced_population_step(population, clip, task)
         tensors, set_step = population.tensors(), population.set_step
         reason = _why_not_the_same(step, population, tensors, batches, set_step)
         if not reason:
@@ -99,14 +109,15 @@ def why_not_recorded_together(
                 reason = _why_not_the_same(eval_logits, population, tensors, shared, set_step)
         if reason:
             return reason
-        found = disagreement(make_direct(), Stacked(make(), captured=True, clip=clip), batches)
+        stacked = Stacked(make(), captured=True, clip=clip, task=task)
+        found = disagreement(make_direct(), stacked, batches)
     return f"measured in recorded steps, {found}" if found else ""
 
 
-def _why_not_pure(member: Member, batches: Sequence[Batch], clip: float | None) -> str:
+def _why_not_pure(member: Member, batches: Sequence[Batch], clip: float | None, task: Task) -> str:
     """Return what forward keeps in Python from step to step; "" if nothing."""
     model, optimizer, applied = member
-    step = EagerStep(model, optimizer, clip)
+    step = EagerStep(model, optimizer, clip, task)
     before: dict[str, Any] = {}
     for number, (inputs, targets) in enumerate(batches):
         applied.set_step(number)

@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from droplab.train._step import trained_parameters
 from droplab.train._streams import global_generators
 from droplab.train.agreement._members import Batch, Member
+from droplab.train.tasks import CLASSIFICATION, Task
 
 _MARGIN = 30.0
 """How much more than the measured rounding another order of summation may make of it."""
@@ -39,7 +39,9 @@ class StepRounding:
     buffer_noise: dict[str, float]
 
     @classmethod
-    def of(cls, member: Member, number: int, batch: Batch) -> StepRounding:
+    def of(
+        cls, member: Member, number: int, batch: Batch, task: Task = CLASSIFICATION
+    ) -> StepRounding:
         """Measure the step with this index on copies of a replica."""
         model, optimizer, applied = member
         applied.set_step(number)
@@ -47,8 +49,8 @@ class StepRounding:
         names = [name for name, p in model.named_parameters() if id(p) in ids]
         inputs, targets = batch
         twins = copy.deepcopy(model), nudged(copy.deepcopy(model))
-        logits, plain = _forward_backward(twins[0], names, inputs, targets, number)
-        near, moved = _forward_backward(twins[1], names, nudge(inputs), targets, number)
+        logits, plain = _forward_backward(twins[0], names, batch, number, task)
+        near, moved = _forward_backward(twins[1], names, (nudge(inputs), targets), number, task)
         sizes = [float(g.abs().max()) for g in plain if g is not None and g.numel()]
         noise: dict[str, float] = {}
         still: dict[str, Tensor] = {}
@@ -102,13 +104,13 @@ class StepRounding:
 
 
 def _forward_backward(
-    model: nn.Module, names: Sequence[str], inputs: Tensor, targets: Tensor, seed: int
+    model: nn.Module, names: Sequence[str], batch: Batch, seed: int, task: Task
 ) -> tuple[Tensor, list[Tensor | None]]:
     with global_generators(seed, "agreement"):  # not what the direct step finds in them
         torch.manual_seed(seed)
-        logits = model.train()(inputs)
+        logits = model.train()(batch[0])
     own = dict(model.named_parameters())
-    loss = F.cross_entropy(logits, targets)
+    loss = task.mean(logits, batch[1])
     gradients = torch.autograd.grad(loss, [own[name] for name in names], allow_unused=True)
     return logits.detach(), [
         g.to_dense() if g is not None and g.is_sparse else g for g in gradients

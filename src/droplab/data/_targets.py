@@ -1,0 +1,117 @@
+"""Targets that are no class numbers, and which task targets leave no doubt about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from droplab.errors import DataError
+from droplab.recipe import TASKS
+
+CLASSES_OF = ("classification", "binary")
+"""Tasks whose targets are class numbers, one an example."""
+
+
+def guess_task(targets: Any, *, where: str) -> str:
+    """Return the task that targets speak of.
+
+    Names, whole numbers of shape (N,), and floats that count classes from 0 or 1 without a gap are
+    classes; other floats of shape (N,) or (N, D) are quantities. 0 and 1 of shape (N, L) are
+    labels, unless every row has exactly one 1. Other whole numbers of shape (N, T) are tokens.
+
+    Args:
+        targets: A tensor or an array, of the training split.
+        where: What the message calls it.
+
+    Raises:
+        DataError: If it is not certain.
+
+    Example:
+        >>> guess_task(np.array([0.5, -1.2]), where="y"), guess_task([[0, 1], [1, 1]], where="y")
+        ('regression', 'multilabel')
+    """
+    array = _array(targets)
+    if array.dtype.kind not in "buif" or array.size == 0 or array.ndim not in (1, 2):
+        return "classification"  # names; whatever else it is, class numbers have the words for it
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 1:
+        return "regression" if array.dtype.kind == "f" and not _counts(array) else "classification"
+    bits = bool(np.isin(array, (0, 1)).all())
+    if bits and not (array.sum(1) == 1).all():
+        return "multilabel"
+    if not bits:
+        return "regression" if array.dtype.kind == "f" else "tokens"
+    choices = ", ".join(f"'{name}'" for name in TASKS)
+    raise DataError(
+        f"{where}: expected targets that tell what is learned, got 0 and 1 of shape {array.shape}, "
+        f"a single 1 in every row; if they are one-hot vectors, save labels.argmax(1) instead, "
+        f"else give the task, one of {choices}"
+    )
+
+
+def read_targets(targets: Any, task: str, *, where: str) -> Tensor:
+    """Return targets of a task other than classification as its loss takes them.
+
+    Args:
+        targets: A tensor, an array, or what numpy makes an array of.
+        task: "multilabel": 0 and 1 of shape (N, L) -> float32. "regression": finite numbers of
+            shape (N,), (N, 1) or (N, D) -> float32, (N, 1) as (N,). "tokens": whole numbers of
+            shape (N, T) -> int64.
+        where: What messages call it.
+
+    Raises:
+        DataError: If the targets do not fit the task.
+    """
+    array = _array(targets)
+    problem = _problem(array, task)
+    if problem:
+        wanted = {
+            "multilabel": "0 and 1 of shape (N, labels)",
+            "regression": "finite numbers of shape (N,) or (N, outputs)",
+            "tokens": "whole numbers of shape (N, tokens)",
+        }[task]
+        raise DataError(f"{where}: expected {wanted}, for task = '{task}', got {problem}")
+    if task == "regression" and array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    kind: Any = np.int64 if task == "tokens" else np.float32
+    return torch.from_numpy(np.ascontiguousarray(array.astype(kind)))
+
+
+def _problem(array: np.ndarray, task: str) -> str:
+    """Say what does not fit a task; "" if all does."""
+    if array.dtype.kind not in "buif":
+        return f"dtype {array.dtype}"
+    shapes = {"multilabel": (2,), "regression": (1, 2), "tokens": (2,)}[task]
+    if array.ndim not in shapes:
+        return f"shape {array.shape}"
+    if task == "tokens":
+        whole = array.dtype.kind in "iu" or bool((np.trunc(array) == array).all())
+        return "" if whole else f"numbers such as {array.flat[0]}"
+    with np.errstate(over="ignore"):  # what float32 does not hold is told below
+        finite = np.isfinite(array.astype(np.float32))
+    good = np.isin(array, (0, 1)) if task == "multilabel" else finite
+    if good.all():
+        return ""
+    place = tuple(int(i) for i in np.argwhere(~good)[0])
+    value = array[place]
+    hint = "; leave examples without a target out" if value != value else ""
+    return f"{value} at example {place[0]}{hint}"
+
+
+def _counts(array: np.ndarray) -> bool:
+    """Whether floats are class numbers: from 0 or 1 on, whole, and none is left out."""
+    known = np.unique(array[np.isfinite(array)])
+    return len(known) == 0 or (
+        known[0] in (0, 1) and bool((known == np.arange(len(known)) + known[0]).all())
+    )
+
+
+def _array(targets: Any) -> np.ndarray:
+    if isinstance(targets, Tensor):
+        targets = targets.detach().cpu()
+        targets = targets.float() if targets.dtype == torch.bfloat16 else targets
+    return np.asarray(targets)

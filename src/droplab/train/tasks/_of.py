@@ -1,0 +1,179 @@
+"""The task of a recipe, and whether a split of an experiment fits it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from droplab.errors import ArgumentError, DataError, nearest
+from droplab.importing import import_object
+from droplab.recipe import LOSSES, LossSpec, Recipe
+from droplab.train.tasks._binary import Binary
+from droplab.train.tasks._classification import Classification
+from droplab.train.tasks._losses import CrossEntropy, Loss, absolute, huber, own, pinball
+from droplab.train.tasks._multilabel import Multilabel
+from droplab.train.tasks._regression import Regression
+from droplab.train.tasks._task import Task
+from droplab.train.tasks._tokens import IGNORED, Tokens
+
+KINDS: dict[str, type[Task]] = {
+    kind.name: kind for kind in (Classification, Binary, Multilabel, Regression, Tokens)
+}
+"""The class of each task by its name in recipes."""
+
+_WANTED = {
+    "classification": (torch.int64, (1,), "class numbers, int64 (N,)"),
+    "binary": (torch.int64, (1,), "0 and 1, int64 (N,)"),
+    "multilabel": (torch.float32, (2,), "0 and 1, float32 (N, labels)"),
+    "regression": (torch.float32, (1, 2), "numbers, float32 (N,) or (N, outputs)"),
+    "tokens": (torch.int64, (2,), "token numbers, int64 (N, tokens)"),
+}
+
+
+def task_of(recipe: Recipe, function: Callable[..., Tensor] | None = None) -> Task:
+    """Return what a recipe learns, with its loss.
+
+    Args:
+        recipe: Its class weights are numbers by now: see `resolve_loss`.
+        function: The loss of one's own that the recipe names, where it is at hand.
+
+    Raises:
+        ArgumentError: If the loss is one's own and cannot be imported.
+    """
+    kind, spec = KINDS[recipe.task or "classification"], recipe.loss
+    return kind() if spec is None else kind(_loss(spec, kind.name, function))
+
+
+def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> Loss | None:
+    arguments = dict(spec.arguments)
+    if spec.name not in LOSSES:
+        found: Any = function or import_object(spec.name, where="loss.name")
+        if not callable(found):
+            raise ArgumentError(f"loss.name: expected a function, got {type(found).__name__}")
+        mine = cast("Callable[..., Tensor]", partial(found, **arguments) if arguments else found)
+        return own(mine, spec.name)
+    if spec.name == "cross_entropy":
+        weight = arguments.get("weight")
+        ignored = arguments.get("ignore_index", IGNORED if task == "tokens" else None)
+        smoothing = float(arguments.get("label_smoothing", 0.0))
+        if weight is None and not smoothing and ignored == KINDS[task].usual.ignored:  # pyright: ignore[reportAttributeAccessIssue] # a CrossEntropy
+            return None
+        return CrossEntropy(
+            smoothing,
+            None if weight is None else torch.tensor(weight, dtype=torch.float32),
+            ignored,
+        )
+    errors: dict[str, Callable[..., Tensor]] = {"huber": huber, "pinball": pinball, "l1": absolute}
+    if spec.name in errors:
+        return Loss(partial(errors[spec.name], **arguments))
+    return None  # the usual one of its tasks, without arguments
+
+
+def resolve_loss(
+    recipe: Recipe, classes: Sequence[str], outputs: int, targets: Tensor | None
+) -> Recipe:
+    """Return the recipe with class weights as numbers, one for each class.
+
+    Args:
+        recipe: The recipe.
+        classes: Names of the classes; empty: "0", "1" and so on.
+        outputs: How many logits the model gives.
+        targets: Of the training examples, to balance by; None where they are streamed.
+
+    Raises:
+        ArgumentError: If there is no such class, another number of weights, or nothing to
+            balance by.
+    """
+    spec = recipe.loss
+    weight = None if spec is None else spec.arguments.get("weight")
+    if spec is None or weight is None or spec.name not in LOSSES:
+        return recipe
+    names = [*classes, *map(str, range(len(classes), outputs))]
+    if weight == "balanced":
+        ignored = spec.arguments.get("ignore_index", IGNORED)
+        numbers = _balanced(targets, names, ignored)
+    elif isinstance(weight, Mapping):
+        given = {str(key): float(value) for key, value in weight.items()}
+        for key in given:
+            if key not in names:
+                raise ArgumentError(
+                    f"loss.weight.{key}: no class of this name in the data{nearest(key, names)}"
+                )
+        numbers = tuple(given.get(name, 1.0) for name in names)
+    else:
+        numbers = tuple(float(value) for value in weight)
+        if len(numbers) != outputs:
+            raise ArgumentError(
+                f"loss.weight: expected a weight for each of the {outputs} classes that the model "
+                f"has logits for, got {len(numbers)}"
+            )
+    arguments = {**spec.arguments, "weight": numbers}
+    return dataclasses.replace(recipe, loss=LossSpec(spec.name, arguments))
+
+
+def _balanced(targets: Tensor | None, names: Sequence[str], ignored: int) -> tuple[float, ...]:
+    """Weights of N / (classes x count), as scikit-learn has them."""
+    if targets is None:
+        raise ArgumentError(
+            "loss.weight: expected training examples in memory, to balance the classes by their "
+            "counts, got streamed ones; give the weights as a list"
+        )
+    kept = targets[targets != ignored]
+    counts = torch.bincount(kept.flatten(), minlength=len(names))
+    missing = [name for name, count in zip(names, counts.tolist(), strict=False) if count == 0]
+    if missing:
+        raise ArgumentError(
+            f"loss.weight: expected training examples of every class, to balance them by their "
+            f"counts, got none of '{missing[0]}'; give the weights as a list"
+        )
+    return tuple((len(kept) / (len(names) * counts.double())).tolist())
+
+
+def check_split(task: str, targets: Tensor, split: str) -> None:
+    """Check that targets in memory fit a task, and can be measured as it measures.
+
+    Args:
+        task: Name of the task.
+        targets: Of a whole split.
+        split: "train", "validation" or "test".
+
+    Raises:
+        DataError: If not.
+    """
+    dtype, dimensions, wanted = _WANTED[task]
+    if targets.dtype != dtype or targets.ndim not in dimensions:
+        raise DataError(
+            f"{split} targets: expected {wanted}, for task = '{task}', got {targets.dtype} of "
+            f"shape {tuple(targets.shape)}"
+        )
+    if task == "regression" and not bool(targets.isfinite().all()):
+        at = int((~targets.flatten(1 if targets.ndim > 1 else 0).isfinite()).nonzero()[0][0])
+        raise DataError(
+            f"{split} targets: expected finite numbers, got {targets[at].tolist()} at example "
+            f"{at}; leave examples without a target out"
+        )
+    if task == "multilabel" and not bool(((targets == 0) | (targets == 1)).all()):
+        raise DataError(f"{split} targets: expected {wanted}, for task = '{task}', got others")
+    if split == "train":
+        return
+    if task == "binary" and len(targets.unique()) < 2:
+        raise DataError(
+            f"{split} targets: expected examples of both classes, without which the area under "
+            f"the ROC curve cannot be measured, got only {targets[:1].tolist()}; shuffle the data "
+            "once before it is split, or give another split"
+        )
+    if task == "regression":
+        table = targets.reshape(len(targets), -1)
+        same = (table == table[:1]).all(0)
+        if bool(same.any()):
+            column = int(same.nonzero()[0])
+            where = f" in column {column}" if table.shape[1] > 1 else ""
+            raise DataError(
+                f"{split} targets: expected numbers that differ, without which R squared cannot be "
+                f"measured, got {float(table[0, column]):g} in all {len(table)} examples{where}"
+            )

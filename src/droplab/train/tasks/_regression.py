@@ -1,0 +1,80 @@
+"""Regression: predictions (B,) or (B, 1) for targets (B,), or (B, D) for (B, D)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from droplab.train.tasks._losses import Loss, per_example, squared
+from droplab.train.tasks._task import Meter, Task, Terms
+
+
+class Regression(Task):
+    """One or several numbers: the loss is the squared error, the score its root."""
+
+    name = "regression"
+    usual = Loss(squared)
+
+    def wanted(self, targets: Tensor) -> str:
+        """Say which outputs are expected."""
+        count = len(targets)
+        if targets.ndim == 1:
+            return f"one prediction an example, of shape ({count},) or ({count}, 1),"
+        return f"predictions of shape {tuple(targets.shape)}"
+
+    def takes(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether there is a prediction for each target."""
+        if targets.ndim == 1:
+            return outputs.shape in (targets.shape, (*targets.shape, 1))
+        return outputs.shape == targets.shape
+
+    def aligned(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return predictions as targets are, since (B, 1) beside (B,) would make (B, B)."""
+        return outputs.reshape(targets.shape)
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> Terms:
+        """Return the squared error of each example."""
+        return squared(self.aligned(outputs, targets).double(), targets.double()), None
+
+    def score_of(self, mean: Tensor) -> Tensor:
+        """Return the root."""
+        return mean.sqrt()
+
+    def meter(self, members: int = 1, device: torch.device | None = None) -> RegressionMeter:
+        """Return a new meter."""
+        return RegressionMeter(self, members, device)
+
+
+class RegressionMeter(Meter):
+    """Loss, root mean squared error, mean absolute error, and R squared.
+
+    Errors are means over examples and outputs. R squared is 1 - errors / spread of the targets on
+    the measured split, the mean over outputs; NaN where an output's targets are all the same.
+    """
+
+    def __init__(self, task: Task, members: int = 1, device: torch.device | None = None) -> None:
+        super().__init__(task, members, device)
+        self._squared, self._absolute = self.zeros(1), self.zeros()
+        self._moments: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add predictions (K, B) or (K, B, D)."""
+        y = targets[0].double().reshape(targets.shape[1], -1)
+        off = outputs.double().reshape(self.members, len(y), -1) - y
+        self._squared = self._squared + off.square().sum(1)
+        self._absolute += off.abs().mean(2).sum(1)
+        # sums of squares about a number nearby, so that the difference of two large ones is exact
+        zero = (y.mean(0), torch.zeros_like(y[0]), torch.zeros_like(y[0]))
+        shift, first, second = self._moments or zero
+        moved = y - shift
+        self._moments = shift, first + moved.sum(0), second + moved.square().sum(0)
+
+    def results(self) -> list[Tensor]:
+        """Return the root mean squared error, the mean absolute error and R squared."""
+        assert self._moments is not None  # something was added
+        _, first, second = self._moments
+        spread = second - first.square() / self.count
+        flat = spread <= 1e-12 * second
+        explained = 1 - self._squared / torch.where(flat, float("nan"), spread)
+        rmse = (per_example(self._squared) / self.count).sqrt()
+        return [rmse, self._absolute / self.count, explained.mean(1)]

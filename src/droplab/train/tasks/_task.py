@@ -1,0 +1,135 @@
+"""What every task answers: what outputs look like, what a batch's loss is, and what is measured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from droplab.recipe import TASKS
+from droplab.train.tasks._losses import Loss
+
+Score = Mapping[str, float]
+"""What was measured over a set of examples, by name: see `droplab.recipe.TASKS`."""
+
+Terms = tuple[Tensor, Tensor | None]
+"""A number for each example, and the weight of each; None where all weigh the same."""
+
+
+class Task(ABC):
+    """What is learned: one specification for all executors and for scoring.
+
+    Outputs are of shape (B, ...) and targets too, B examples side by side: of one model, or of all
+    members of a population, flattened. So nothing here may look from one example at another.
+
+    Args:
+        loss: The loss, where it is not the task's usual one.
+
+    Attributes:
+        name: As recipes have it.
+        usual: The loss that it has unless a recipe says otherwise.
+    """
+
+    name: ClassVar[str]
+    usual: ClassVar[Loss]
+
+    def __init__(self, loss: Loss | None = None) -> None:
+        self.loss = self.usual if loss is None else loss
+
+    @property
+    def plain(self) -> bool:
+        """Whether the loss is the task's usual one, without arguments."""
+        return self.loss is self.usual
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of what is measured; the first two also while training."""
+        return tuple(measure.name for measure in TASKS[self.name])
+
+    @abstractmethod
+    def wanted(self, targets: Tensor) -> str:
+        """Say which outputs are expected for these targets, for an error message."""
+
+    @abstractmethod
+    def takes(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether outputs have the shape that these targets ask for."""
+
+    def aligned(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the outputs as the loss takes them beside these targets."""
+        return outputs
+
+    def terms(self, outputs: Tensor, targets: Tensor) -> Terms:
+        """Return the loss of every example times its weight, (B,), and the weights."""
+        return self.loss.terms(self.aligned(outputs, targets), targets)
+
+    def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch: the weighted mean over its examples."""
+        return self.loss.mean(self.aligned(outputs, targets), targets)
+
+    @abstractmethod
+    def hits(self, outputs: Tensor, targets: Tensor) -> Terms:
+        """Return what the score is the mean of, for every example, and the weights."""
+
+    def score_of(self, mean: Tensor) -> Tensor:
+        """Return the score that such a mean is."""
+        return mean
+
+    @abstractmethod
+    def meter(self, members: int = 1, device: torch.device | None = None) -> Meter:
+        """Return a new meter for so many members."""
+
+
+class Meter(ABC):
+    """Accumulates one `Score` for each of K members over batches that all of them saw.
+
+    Args:
+        task: What is measured.
+        members: How many there are, K.
+        device: Where the outputs come from.
+    """
+
+    def __init__(self, task: Task, members: int = 1, device: torch.device | None = None) -> None:
+        self.task = task
+        self.members = members
+        self.count = 0
+        self.device = device
+        self._loss = torch.zeros(2, members, dtype=torch.float64, device=device)
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add outputs of shape (K, B, ...) for targets of shape (B, ...)."""
+        self.count += len(targets)
+        members = self.members
+        flat = outputs.float().flatten(0, 1)
+        targets = targets.expand(members, *targets.shape)
+        same = targets.flatten(0, 1)
+        losses, weights = self.task.terms(flat, same)
+        self._loss[0] += losses.double().view(members, -1).sum(1)
+        if weights is None:
+            self._loss[1] += targets.shape[1]
+        else:
+            self._loss[1] += weights.double().view(members, -1).sum(1)
+        outputs = self.task.aligned(flat, same).unflatten(0, (members, -1))
+        self.measure(outputs, targets)
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Return sums that begin at 0, (K, ...)."""
+        return torch.zeros(self.members, *shape, dtype=torch.float64, device=self.device)
+
+    @abstractmethod
+    def measure(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add aligned outputs (K, B, ...) for targets (K, B, ...) to whatever is kept."""
+
+    @abstractmethod
+    def results(self) -> list[Tensor]:
+        """Return what the task measures besides the loss, in its order, each of shape (K,)."""
+
+    def scores(self) -> list[Score]:
+        """Return every member's score of what was added so far; NaN if nothing was."""
+        names = self.task.names
+        if self.count == 0:
+            return [dict.fromkeys(names, float("nan"))] * self.members
+        table = torch.stack([self._loss[0] / self._loss[1], *self.results()]).T.tolist()
+        return [dict(zip(names, row, strict=True)) for row in table]
