@@ -6,6 +6,7 @@ The public names below are loaded when they are first used, so that `import drop
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from droplab.errors import nearest
@@ -75,6 +76,8 @@ _HOMES = {
     "source_patch": "placement",
     "sweep": "study",
 }
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "Arm",

@@ -1,23 +1,24 @@
-"""An interpreter of its own for what may take long, crash or be killed."""
+"""An interpreter of its own for what may take long, crash or be killed: both ends of it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 INTERPRETER = [sys.executable, "-P", "-c"]
 
 
 class Child:
-    """A Python process that reads lines on its input and writes lines on its output.
+    """A Python process that reads lines on its input and sends messages on its output.
 
     It finds the modules that this one finds, and nothing in the working directory that this one
     would not. What it writes as errors is kept for its last words.
@@ -63,6 +64,14 @@ class Child:
             stream.write(line.encode() + b"\n")
             stream.flush()
 
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """Yield what its `Output` sends, until it ends; a line that was cut off is left out."""
+        for line in self.output:
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict):
+                    yield found
+
     def kill(self) -> None:
         """End it and all that it has started, at once."""
         if self._process.returncode is None:  # else the group is gone, and its number free
@@ -81,3 +90,23 @@ class Child:
         self._errors.seek(0)
         lines = self._errors.read()[-10_000:].decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
+
+
+class Output:
+    """The child's end: its output for messages alone; what else is printed goes where errors go."""
+
+    def __init__(self) -> None:
+        self._stream = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+
+    def send(self, **message: Any) -> None:
+        """Send a JSON object; if nobody listens any more, the end of the input says so too."""
+        line = json.dumps(message, allow_nan=False).encode() + b"\n"
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.write(line)
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Let go of the output."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stream.close()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from droplab.cli import main
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -37,13 +39,19 @@ def run(arguments, cwd, **kwargs):
     return done.stdout
 
 
-def test_the_droplab_commands_run_in_this_order(tmp_path):
+def test_the_droplab_commands_run_in_this_order(tmp_path, monkeypatch, capsys):
+    """In this process, which has torch; tests/e2e starts processes of its own."""
     lines = [line for line in shell_lines() if line.startswith("droplab ")]
     lines.remove("droplab lab")  # serves until Ctrl-C: see tests/e2e/test_lab_process.py
     commands = [shlex.split(line) for line in lines]
     assert len(commands) >= 5
-    for command in commands:
-        assert run([sys.executable, "-m", *command], tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for _, *arguments in commands:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        printed, errors = capsys.readouterr()
+        assert end.value.code == 0, printed + errors
+        assert printed
 
 
 def test_the_other_commands_do_what_they_say():
@@ -57,9 +65,10 @@ def test_the_other_commands_do_what_they_say():
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_the_python_runs(number, tmp_path):
-    printed = run([sys.executable, "-c", blocks("python")[number]], tmp_path)
-    assert printed.strip()
+def test_the_python_runs(number, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(blocks("python")[number], {"__name__": "__main__"})
+    assert capsys.readouterr().out.strip()
 
 
 def test_python_in_eight_lines():

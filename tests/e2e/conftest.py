@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from droplab.cli import main
+
 ENVIRONMENT = {
     **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
     "OMP_NUM_THREADS": "1",
@@ -36,6 +38,28 @@ def droplab(tmp_path):
             env=ENVIRONMENT,
             **kwargs,
         )
+        assert "Traceback" not in done.stderr, done.stderr
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Do the same in this process, which has torch: for what a process of its own adds nothing to.
+
+    A process takes four seconds of a processor to get as far as this one is.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", ENVIRONMENT["COLUMNS"])
+
+    def call(*arguments, check=True):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        done = subprocess.CompletedProcess(arguments, end.value.code, *capsys.readouterr())
         assert "Traceback" not in done.stderr, done.stderr
         if check:
             assert done.returncode == 0, done.stderr

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-def test_a_run_has_its_report_as_page_picture_and_markdown(droplab, tmp_path):
-    droplab("run", "digits", "--epochs", "1", "--seeds", "2", "--out", "run", "--quiet")
+def test_a_run_has_its_report_as_page_picture_and_markdown(droplab, command, tmp_path):
+    command("run", "digits", "--epochs", "1", "--seeds", "2", "--out", "run", "--quiet")
     for form, start in (("html", b"<!doctype html>"), ("png", b"\x89PNG"), ("md", b"## ")):
         done = droplab("report", "run", "--format", form)
         assert done.stdout == f"Report: run/report.{form}\n"
@@ -16,10 +16,10 @@ def test_a_run_has_its_report_as_page_picture_and_markdown(droplab, tmp_path):
     assert "droplab run digits --seeds 2 --epochs 1" in page
 
 
-def test_a_report_that_cannot_be_is_refused_in_one_sentence(droplab):
-    done = droplab("report", "nowhere", "--format", "md", check=False)
+def test_a_report_that_cannot_be_is_refused_in_one_sentence(command):
+    done = command("report", "nowhere", "--format", "md", check=False)
     assert done.returncode == 2
     assert "expected the folder of a run" in done.stderr
-    done = droplab("report", "nowhere", "--format", "png", "--out", "-", check=False)
+    done = command("report", "nowhere", "--format", "png", "--out", "-", check=False)
     assert done.returncode == 2
     assert "expected a file for a picture, got -" in done.stderr

@@ -32,19 +32,19 @@ def net(tmp_path):
 
 
 @pytest.mark.usefixtures("net")
-def test_sites(droplab):
+def test_sites(droplab, command):
     done = droplab("sites", "net.py:Net", "--example", "64x1x28x28", "--json")
     document = json.loads(done.stdout)
     assert [site["shape"] for site in document["sites"]] == [[64, 784], [64, 64]]
-    assert "assumed" in droplab("sites", "net.py:Net").stdout
+    assert "assumed" in command("sites", "net.py:Net").stdout
 
 
-def test_patch(droplab, net):
-    diff = droplab("patch", "net.py:Net", "--rates", "fc2=0.3").stdout
+def test_patch(command, net):
+    diff = command("patch", "net.py:Net", "--rates", "fc2=0.3").stdout
     assert "+        self.fc2_dropout = nn.Dropout(p=0.3)" in diff
     assert net.read_text() == NET
     document = json.loads(
-        droplab("patch", "net.py:Net", "--rates", "fc2=0.3", "--write", "--json").stdout
+        command("patch", "net.py:Net", "--rates", "fc2=0.3", "--write", "--json").stdout
     )
     assert document["diff"] == diff
     assert "self.fc2(self.fc2_dropout(F.relu" in net.read_text()
@@ -59,8 +59,8 @@ def test_patch(droplab, net):
         (["patch", "net.py:Net", "--rates", "fc2=30"], "did you mean 0.3?"),
     ],
 )
-def test_bad_input_ends_with_2_and_one_message(droplab, arguments, message):
-    done = droplab(*arguments, check=False)
+def test_bad_input_ends_with_2_and_one_message(command, arguments, message):
+    done = command(*arguments, check=False)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stdout == ""

@@ -9,6 +9,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
 import zlib
 
@@ -19,38 +20,56 @@ from droplab.limits import MESSAGE
 from droplab.recipe import dumps, load
 
 GIGABYTE = 2**30
-PROGRAM = """
-import contextlib, io, json, resource, sys
+PROGRAM = f"""
+import contextlib, io, json, os, resource, sys
 from droplab.cli import main
 import torch, droplab.study, PIL.Image
+asked, sys.stdin = sys.stdin, open(os.devnull)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + {room}, -1))
-for arguments in json.loads(sys.argv[1]):
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told):
-        try:
-            main(arguments)
-        except SystemExit as stop:
-            code = stop.code
-    print(json.dumps([code, told.getvalue()]), flush=True)
+resource.setrlimit(resource.RLIMIT_AS, (used + {GIGABYTE // 2}, -1))
+for line in asked:
+    folder, commands = json.loads(line)
+    os.chdir(folder)
+    found = []
+    for arguments in commands:
+        told = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+            try:
+                main(arguments)
+            except SystemExit as stop:
+                found.append([stop.code, told.getvalue()])
+    print(json.dumps(found), flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def small():
+    """A process with half a gigabyte of memory beyond what torch takes; it answers a line each."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.kill()
+
+
 @pytest.fixture
-def refused(tmp_path):
-    """Call the command line with half a gigabyte of memory; each call is refused in a sentence."""
+def refused(small, tmp_path):
+    """Call the command line with little memory; each call is refused in a sentence."""
 
     def call(*commands: tuple[str, ...]) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM.format(room=GIGABYTE // 2), json.dumps(commands)],
-            capture_output=True,
-            cwd=tmp_path,
-            timeout=120,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"[")]
-        assert len(found) == len(commands), done.stderr[-2000:]
+        limit = threading.Timer(120, small.kill)
+        limit.start()
+        small.stdin.write(json.dumps([str(tmp_path), commands]) + "\n")
+        small.stdin.flush()
+        answer = small.stdout.readline()
+        limit.cancel()
+        assert answer, small.stderr.read()[-2000:]
+        found = json.loads(answer)
+        assert len(found) == len(commands)
         for code, told in found:
             assert code == 2, told
             assert told.startswith("error: ")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import logging
 import sys
 import tempfile
 import traceback
@@ -15,6 +14,7 @@ import click
 
 from droplab import __version__
 from droplab.cli._encoding import HANDLER, prepare_streams
+from droplab.cli._verbose import verbose
 from droplab.errors import DroplabError, bounded, nearest, quote
 
 COMMANDS = {
@@ -64,15 +64,9 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="droplab")
-@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what is decided and written.")
-def group(verbose: bool) -> None:
+@verbose
+def group() -> None:
     """Dropout, done right: controlled experiments with PyTorch classifiers."""
-    if verbose:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
-        logger = logging.getLogger("droplab")
-        logger.handlers[:] = [handler]  # one, however often a process calls this
-        logger.setLevel(logging.DEBUG)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

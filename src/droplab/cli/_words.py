@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 _NOT_THE_RUN = frozenset(
     {
-        *("out", "resume", "changed_code", "require_target", "as_json", "quiet"),
+        *("out", "resume", "changed_code", "require_target", "as_json", "quiet", "verbose"),
         *("budget", "plan", "device"),
     }
 )

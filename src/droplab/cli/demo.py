@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from droplab.cli._verbose import verbose
+
 BUDGET_SECONDS = 240.0
 """What the training may take, so that the whole demo ends within five minutes."""
 
@@ -18,6 +20,7 @@ BUDGET_SECONDS = 240.0
     show_default=True,
     help="Parent folder of the run.",
 )
+@verbose
 def command(out: Path) -> None:
     """Train a classifier that overfits with and without dropout, and write the report.
 

@@ -33,12 +33,26 @@ FORMATS = ("html", "png", "md")
     help="Write the main figure as a picture, too (needs the extra 'png').",
 )
 @click.option("--open", "open_it", is_flag=True, help="Show the report in the browser.")
-def command(run: Path, form: str, out: Path | None, png: Path | None, open_it: bool) -> None:
+@click.option(
+    "--why",
+    is_flag=True,
+    help="Print why the run was as fast as it was: what its plan was chosen from. Writes nothing.",
+)
+def command(
+    run: Path, form: str, out: Path | None, png: Path | None, open_it: bool, why: bool
+) -> None:
     """Write the report of RUN, the folder of a run (or its run.sqlite).
 
     The page is one file without scripts or requests. It is made from the rows alone, so it can be
     made while the run goes on, and where torch is not installed.
     """
+    if why:
+        if out is not None or png is not None or open_it:
+            raise ArgumentError(
+                "--why: writes no file, so it goes without --out, --png and --open; leave them out"
+            )
+        _print_why(run)
+        return
     to_terminal = out == Path("-")
     if to_terminal and (form == "png" or open_it):
         what = "a picture" if form == "png" else "what is opened in the browser"
@@ -56,6 +70,29 @@ def command(run: Path, form: str, out: Path | None, png: Path | None, open_it: b
             click.echo(f"Figure: {png}")
     if open_it:
         webbrowser.open(page.absolute().as_uri())
+
+
+def _print_why(run: Path) -> None:
+    """Print how a run was executed and what that was chosen from."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from droplab.results import choices_note, load, plan_choices, plan_sentence
+
+    console = Console()
+    plan = load(run).plan
+    for line in (plan_sentence(plan), choices_note(plan)):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    choices = plan_choices(plan)
+    if not choices:
+        return
+    table = Table("execution", "step of a replica", "all steps", "why")
+    for each in choices:
+        style = "bold" if each.chosen else None
+        row = (each.plan, each.step, each.total, each.verdict)
+        table.add_row(*map(escape, row), style=style)
+    console.print(table)
 
 
 def report_text(run: Path, form: str) -> str:

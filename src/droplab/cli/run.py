@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from droplab.cli._verbose import verbose
 from droplab.errors import ArgumentError, quote
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ PLAN_HELP = (
 @click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
+@verbose
 def command(
     recipe: str,
     arms: tuple[str, ...],

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from droplab.cli._verbose import verbose
 from droplab.cli.run import PLAN_HELP, TARGET_MISSED, parse_seeds, parse_time, run_and_show
 from droplab.limits import USUAL_SEEDS
 
@@ -58,6 +59,7 @@ from droplab.limits import USUAL_SEEDS
 @click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
+@verbose
 def command(
     recipe: str,
     rates: str,

@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from droplab.errors import DroplabError
@@ -295,10 +296,14 @@ class Lab:
             status = problem.status_code
             words = {404: "there is nothing at this address", 405: "it takes another method"}
             message = words.get(status, message)
-        for_people = not request.url.path.startswith(("/api/", "/static/"))
-        if status == 404 and for_people and request.method in ("GET", "HEAD"):
-            return self._files.get("index.html").response(request, status)
-        return error(status, message)
+        to_data = request.url.path.startswith(("/api/", "/static/"))
+        if to_data or request.method not in ("GET", "HEAD"):
+            return error(status, message)
+        page = self._files.get("index.html")
+        if status == 404:
+            return page.response(request, status)
+        said = f'<main data-problem="{escape(message)}"'
+        return HTMLResponse(page.plain.decode().replace("<main", said), status)
 
 
 def _number(request: Request, name: str) -> int:

@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from droplab.recipe import METRICS, Recipe
+from droplab.results import EpochRow
 
 Point = list[Any]
 """[arm index, epoch, count, [means], [standard deviations]], in the order of `METRICS`."""
 
 
 class Curves:
-    """Rows as they come in, and what a chart shows of them.
+    """What a chart shows of a run's rows.
 
     Args:
         recipe: The recipe that the rows follow.
+        rows: The rows; those of another recipe are left out.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, rows: Iterable[EpochRow] = ()) -> None:
         self._arms = {arm.name: at for at, arm in enumerate(recipe.arms)}
-        self._seeds = {seed: at for at, seed in enumerate(recipe.seeds)}
-        self._epochs = recipe.epochs
-        shape = (len(self._arms), recipe.epochs, len(self._seeds), len(METRICS))
-        self._values = np.full(shape, math.nan)
-        self._there = np.zeros(shape[:3], dtype=bool)
-        self._changed: set[tuple[int, int]] = set()
+        seeds = {seed: at for at, seed in enumerate(recipe.seeds)}
+        shape = (len(self._arms), recipe.epochs, len(seeds))
+        self._there = np.zeros(shape, dtype=bool)
+        self._values = np.full((*shape, len(METRICS)), math.nan)
+        for row in rows:
+            if row.arm in self._arms and row.seed in seeds and 1 <= row.epoch <= recipe.epochs:
+                place = (self._arms[row.arm], row.epoch - 1, seeds[row.seed])
+                self._there[place] = True
+                self._values[place] = [row.values.get(name, math.nan) for name in METRICS]
 
-    def add(self, arm: str, seed: int, epoch: int, values: Mapping[str, float | None]) -> bool:
-        """Take one row; return whether it was new. What is of another recipe is left out."""
-        if arm not in self._arms or seed not in self._seeds or not 1 <= epoch <= self._epochs:
-            return False
-        place = (self._arms[arm], epoch - 1, self._seeds[seed])
-        if self._there[place]:
-            return False
-        self._there[place] = True
-        numbers = (values.get(name) for name in METRICS)
-        self._values[place] = [math.nan if number is None else number for number in numbers]
-        self._changed.add(place[:2])
-        return True
-
-    def copy(self) -> Curves:
-        """Return the same values, to be read while rows go on to come in."""
-        twin = copy.copy(self)
-        twin._values, twin._there = self._values.copy(), self._there.copy()
-        return twin
-
-    def take_changed(self) -> list[Point]:
-        """Return the points that changed since the last call."""
-        changed, self._changed = sorted(self._changed), set()
-        return self.points(changed)
-
-    def points(self, places: Iterable[tuple[int, int]]) -> list[Point]:
-        """Return the points at some (arm index, epoch index)."""
-        chosen = np.array(list(places), dtype=np.intp).reshape(-1, 2)
-        arms, epochs = chosen[:, 0], chosen[:, 1]
-        means, spreads = _moments(self._values[arms, epochs])
-        counts = self._there[arms, epochs].sum(axis=1)
+    def changed_since(self, earlier: Curves) -> list[Point]:
+        """Return the points that have other rows than `earlier`, curves of the same recipe."""
+        places = (self._there != earlier._there).any(axis=2)
+        arms, epochs = np.nonzero(places)
+        means, spreads = _moments(self._values[places])
+        counts = self._there[places].sum(axis=1)
         return [
             [int(arm), int(epoch) + 1, int(count), plain(mean), plain(spread)]
             for arm, epoch, count, mean, spread in zip(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import threading
@@ -12,7 +12,7 @@ from typing import Any
 
 from droplab.errors import DroplabError
 from droplab.lab._limits import LISTED, Refusal
-from droplab.lab._run import Run, State
+from droplab.lab._run import Run, State, size_of_split
 from droplab.results import RunResult, load
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -26,7 +26,7 @@ READABLE = 5_000_000
 OPEN = 8
 """Runs whose rows are kept in memory."""
 
-_Signature = tuple[tuple[int, int], ...]
+Signature = tuple[tuple[int, int], ...]
 
 
 class RunsOnDisk:
@@ -38,9 +38,9 @@ class RunsOnDisk:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self._summaries: dict[str, tuple[_Signature, dict[str, Any]]] = {}
-        self._runs: OrderedDict[str, tuple[_Signature, Run]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._summaries: dict[str, tuple[Signature, dict[str, Any]]] = {}
+        self._runs: OrderedDict[str, tuple[Signature, Run]] = OrderedDict()
+        self._lock = threading.RLock()
 
     def ids(self) -> list[str]:
         """Return the ids of the newest runs, the newest first."""
@@ -80,30 +80,69 @@ class RunsOnDisk:
             raise Refusal(409, str(error)) from None
 
     def run(self, id: str) -> Run:
-        """Return a run as it is on disk now.
+        """Return a run as it is on disk now: the same object as before, unless it is another run.
 
         Raises:
             Refusal: There is no such run, or it cannot be read.
         """
-        signature = self.signature(id)
         with self._lock:
-            known = self._runs.get(id)
-        if known is not None and known[0] == signature:
-            return known[1]
-        driven = bool(signature[-1][0])
-        result = self.result(id)
-        recipe = result.recipe
-        if len(recipe.arms) * len(recipe.seeds) * recipe.epochs > READABLE:
-            raise Refusal(409, "the run is too large to be shown here; use droplab report")
-        run = Run.from_result(id, result, state="running" if driven else state_on_disk(result))
-        if driven:
-            run.message = "another droplab is writing this run"
+            signature = self.signature(id)
+            known, run = self._runs.get(id, ((), None))
+            if run is not None and known == signature:
+                return run
+            result = self.result(id)
+            recipe = result.recipe
+            if len(recipe.arms) * len(recipe.seeds) * recipe.epochs > READABLE:
+                raise Refusal(409, "the run is too large to be shown here; use droplab report")
+            if run is None or run.recipe != recipe:
+                run = Run(id, recipe)
+            run.fill(result, *self._state(id, signature, result))
+            self._keep(run, signature)
+            return run
+
+    def _state(self, id: str, signature: Signature, result: RunResult) -> tuple[State, str]:
+        known, summary = self._summaries.get(id, ((), {}))
+        if known == signature:  # it ended here, and why it failed is not on disk
+            return summary["state"], summary["message"]
+        if signature[-1][0]:
+            return "running", "another droplab is writing this run"
+        return state_on_disk(result), ""
+
+    def refresh(self, run: Run, seen: Signature) -> Signature:
+        """Read a run that a worker of this server writes, if it is another than what was `seen`."""
+        files = self._files(self.root / run.id)
+        if files != seen:
+            with contextlib.suppress(Refusal):  # it is not there yet
+                run.fill(self.result(run.id))
+        return files
+
+    def take_over(self, run: Run, state: State, message: str) -> bool:
+        """Read a run that has ended here, as the others are read from now on.
+
+        Args:
+            run: The run.
+            state: How it ended; one that did not fail is what its rows say.
+            message: Why it failed.
+
+        Returns:
+            Whether it is on disk; one that failed early may not be.
+        """
+        try:
+            signature, result = self.signature(run.id), self.result(run.id)
+        except Refusal:
+            run.set_state(state, message)
+            return False
+        run.fill(result, state if state == "failed" else state_on_disk(result), message)
         with self._lock:
-            self._summaries[id] = (signature, run.summary())
-            self._runs[id] = (signature, run)
-            while len(self._runs) > OPEN:
-                self._runs.popitem(last=False)
-        return run
+            self._keep(run, signature)
+        return True
+
+    def _keep(self, run: Run, signature: Signature) -> None:
+        self._summaries[run.id] = (signature, run.summary())
+        self._runs[run.id] = (signature, run)
+        self._runs.move_to_end(run.id)
+        while len(self._runs) > OPEN:
+            self._runs.popitem(last=False)
 
     def summary(self, id: str) -> dict[str, Any]:
         """Return a run as a list shows it; `run` tells of errors."""
@@ -113,13 +152,16 @@ class RunsOnDisk:
             return known[1]
         return self.run(id).summary()
 
-    def signature(self, id: str) -> _Signature:
+    def signature(self, id: str) -> Signature:
         """Return what changes when a run's file does, and in the end whether it is being written.
 
         Raises:
             Refusal: There is no such run.
         """
-        folder = self.folder(id)
+        return (*self._files(self.folder(id)), (int(self._driven(id)), 0))
+
+    @staticmethod
+    def _files(folder: Path) -> Signature:
         found: list[tuple[int, int]] = []
         for name in (DATABASE, f"{DATABASE}-wal"):
             try:
@@ -127,7 +169,7 @@ class RunsOnDisk:
                 found.append((state.st_mtime_ns, state.st_size))
             except OSError:
                 found.append((0, 0))
-        return (*found, (int(self._driven(id)), 0))
+        return tuple(found)
 
     def _driven(self, id: str) -> bool:
         """Whether some process is writing the run.
@@ -156,14 +198,7 @@ def state_on_disk(result: RunResult) -> State:
     if any(member.state not in ("done", "nan") for member in result.members):
         return "stopped"
     sound = {member.arm for member in result.members if member.state == "done"}
-    tested = bool(result.tests) or not _test_images(result)
+    tested = bool(result.tests) or not size_of_split(result, "test")
     if not tested and len(sound) > 1 and result.recipe.baseline.name in sound:
         return "stopped"  # just before the test split was measured
     return "done"
-
-
-def _test_images(result: RunResult) -> int:
-    try:
-        return int(json.loads(result.notes.get("data", "{}")).get("test", 0))
-    except (ValueError, TypeError, AttributeError):
-        return 0

@@ -1,4 +1,13 @@
-"""Who may ask, and what every answer says about itself."""
+"""Who may ask, and what every answer says about itself.
+
+Each measure with what it is against: the Host check with DNS rebinding (Jackson et al., 2007), port
+and repeated headers included, which Starlette's TrustedHostMiddleware leaves out; Origin and
+Sec-Fetch-Site with cross-site request forgery (OWASP's prevention cheat sheet; W3C, Fetch Metadata
+Request Headers); the content type with posts that a form may send unasked (WHATWG Fetch, safelisted
+headers); the policies with injected scripts (W3C, Content Security Policy 3); frame-ancestors and
+X-Frame-Options with clickjacking (RFC 7034); nosniff and the two cross-origin policies with foreign
+pages that load an answer as something else (WHATWG Fetch; WHATWG HTML).
+"""
 
 from __future__ import annotations
 

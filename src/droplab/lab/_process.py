@@ -57,12 +57,8 @@ class WorkerProcess(Child):
         self.say(json.dumps(job))
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Yield what it tells, until it has ended; a line that was cut off is left out."""
-        for line in self.output:
-            with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict):
-                    yield found
+        """Yield what it tells, until it has ended."""
+        yield from super().messages()
         self._kill_group()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):

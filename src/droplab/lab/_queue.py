@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from droplab.lab import _limits as limits
-from droplab.lab._disk import ID, RunsOnDisk, state_on_disk
+from droplab.lab._disk import RunsOnDisk
 from droplab.lab._limits import Refusal
 from droplab.lab._process import Start, Worker
-from droplab.lab._run import Run
+from droplab.lab._run import OFTEN, Run, State
 from droplab.recipe import Recipe
 
 STOP_GRACE = 10.0
@@ -23,12 +23,15 @@ STOP_GRACE = 10.0
 CLOSE_GRACE = 0.8
 """The same when the server ends."""
 
+PAUSE = 20
+"""A look at the rows of the run at work is followed by so many times its own length without one."""
+
 _REMEMBERED = 40
-"""Ended runs whose events are kept."""
+"""Runs that are kept though they ended before anything of them was on disk."""
 
 
 class RunQueue:
-    """Takes orders, hands them to workers, and knows every run.
+    """Keeps the runs that wait, trains one after the other in a worker, and finds any run.
 
     Args:
         root: The folder of the runs.
@@ -42,7 +45,6 @@ class RunQueue:
         self._warm = warm
         self._lock = threading.RLock()
         self._active: dict[str, Run] = {}
-        self._signatures: dict[str, Any] = {}
         self._waiting: deque[Run] = deque()
         self._running: tuple[Run, Worker] | None = None
         self._spare: Worker | None = None
@@ -95,7 +97,7 @@ class RunQueue:
             run = self.find(id)
             if run in self._waiting:
                 self._waiting.remove(run)
-                run.set_state("stopped", "it was taken out of the queue")
+                self._leave(run, "stopped", "it was taken out of the queue")
             elif self._running is not None and self._running[0] is run:
                 if run.state == "running":
                     run.set_state("stopping")
@@ -116,9 +118,7 @@ class RunQueue:
                 raise Refusal(409, f"the run is {run.state}; only a stopped or failed one goes on")
             check_own(run.recipe)
             self._check_room()
-            if id not in self._active:
-                run = Run.from_result(id, self.disk.result(id), state="stopped")
-                self._active[id] = run
+            self._active[id] = run
             run.set_state("queued")
             self._waiting.append(run)
             self._next()
@@ -134,15 +134,12 @@ class RunQueue:
         return run if run is not None else self.disk.run(id)
 
     def at_hand(self, id: str) -> Run | None:
-        """Return the run if this server trains it or has trained it, without a look at the disk."""
-        if not ID.fullmatch(id):
-            raise Refusal(404, "there is no such run")
+        """Return the run if it waits or is at work here, without a look at the disk."""
         return self._active.get(id)  # without the lock: the event loop asks
 
     def summaries(self) -> dict[str, Any]:
         """Return all runs, the newest first, and the folders that cannot be read."""
         with self._lock:
-            self._forget_changed()
             active = dict(self._active)
         found = [run.summary() for run in active.values()]
         unreadable: list[dict[str, str]] = []
@@ -156,16 +153,6 @@ class RunQueue:
         found.sort(key=lambda run: run["created"], reverse=True)
         return {"runs": found, "unreadable": unreadable}
 
-    def _forget_changed(self) -> None:
-        """Forget ended runs that another process has written since, or that were deleted."""
-        for id, signature in list(self._signatures.items()):
-            try:
-                same = self.disk.signature(id) == signature
-            except Refusal:
-                same = False
-            if not same and self._active[id].ended:
-                del self._active[id], self._signatures[id]
-
     def _next(self) -> None:
         """Begin the run that waits longest, if none is at work."""
         if self._closing or self._running is not None or not self._waiting:
@@ -174,11 +161,10 @@ class RunQueue:
         try:
             worker, self._spare = self._spare or self._start(), None
         except OSError as error:
-            run.set_state("failed", f"no process can be started for it ({error})")
+            self._leave(run, "failed", f"no process can be started for it ({error})")
             self._next()
             return
         self._running = (run, worker)
-        self._signatures.pop(run.id, None)
         run.set_state("running")
         self._thread = threading.Thread(
             target=self._drive, args=(run, worker), name=f"lab {run.id}", daemon=True
@@ -189,52 +175,49 @@ class RunQueue:
         folder = self.disk.root / run.id
         worker.send(run.recipe, folder, resume=(folder / "run.sqlite").is_file())
         last: dict[str, Any] = {}
+        seen, look = (), 0.0
         try:
             for message in worker.messages():
                 if message.get("event") in ("done", "stopped", "failed"):
                     last = message
-                else:
-                    run.take(message)
+                    continue
+                run.take(message)
+                began = time.monotonic()
+                if began >= look:
+                    seen = self.disk.refresh(run, seen)
+                    ended = time.monotonic()
+                    look = ended + max(OFTEN, PAUSE * (ended - began))
         except Exception as error:  # a defect must not keep every other run from beginning
             worker.kill()
             last = {"event": "failed", "message": f"{type(error).__name__}: {error}"}
         self._end(run, worker, last)
 
     def _end(self, run: Run, worker: Worker, last: dict[str, Any]) -> None:
-        signature = None
-        state = last.get("event", "failed")
-        try:
-            if not self._closing:  # then nobody will look, and there is no time
-                signature = self.disk.signature(run.id)
-                result = self.disk.result(run.id)
-                run.fill(result)
-                if state == "stopped":  # perhaps it was just done
-                    state = state_on_disk(result)
-        except Refusal:
-            pass  # it was ended before it was on disk
-        except Exception as error:  # see _drive
-            state, last = "failed", {"message": f"{type(error).__name__}: {error}"}
+        state, message = last.get("event", "failed"), last.get("message", "")
+        if state == "failed" and (run.state == "stopping" or self._closing):
+            state, message = "stopped", ""
+        elif state == "failed" and not message:
+            message = f"{worker.reason()}; every finished epoch is kept, resume to go on"
+        self._leave(run, state, message)
         with self._lock:
-            if state == "failed" and (run.state == "stopping" or self._closing):
-                state = "stopped"
-            message = ""
-            if state == "failed":
-                message = last.get("message") or (
-                    f"{worker.reason()}; every finished epoch is kept, resume to go on"
-                )
-            if signature is not None:
-                self._signatures[run.id] = signature
-            run.set_state(state, message)
             self._running = None
-            self._tidy()
             self._next()
             self.open()
 
-    def _tidy(self) -> None:
-        ended = [id for id, run in self._active.items() if run.ended]
-        for id in ended[:-_REMEMBERED]:
-            del self._active[id]
-            self._signatures.pop(id, None)
+    def _leave(self, run: Run, state: State, message: str) -> None:
+        """Let a run that has ended be one of those on disk, if it came so far."""
+        on_disk = False
+        try:
+            if self._closing:  # then nobody will look, and there is no time
+                run.set_state(state, message)
+            else:
+                on_disk = self.disk.take_over(run, state, message)
+        except Exception as error:  # see _drive
+            run.set_state("failed", f"{type(error).__name__}: {error}")
+        with self._lock:
+            gone = [id for id, each in self._active.items() if each.ended][:-_REMEMBERED]
+            for id in [run.id] if on_disk else gone:
+                self._active.pop(id, None)
 
     def begin_close(self) -> None:
         """Start nothing any more, and ask the worker to end."""

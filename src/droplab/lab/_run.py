@@ -1,4 +1,4 @@
-"""One run as the server knows it: waiting, at work, or read from disk."""
+"""One run as the server knows it: what its worker tells of steps, and what is on disk."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from droplab.lab._limits import one_sentence
 from droplab.lab._log import EventLog, dumps
 from droplab.lab._plan import plan_sentence
 from droplab.lab._verdict import judged, solution, verdict_view
+from droplab.limits import COUNT
 from droplab.recipe import METRICS, Recipe
-from droplab.results import RunResult
+from droplab.results import Member, RunResult
 
 State = Literal["queued", "running", "stopping", "stopped", "done", "failed"]
 ENDED: tuple[State, ...] = ("stopped", "done", "failed")
 
 OFTEN = 0.2
-"""Seconds between two events about points or progress: five a second."""
+"""Seconds between two events about progress: five a second."""
 
 
 class Run:
-    """A run: its state, its rows so far, and its events. Several threads may use one.
+    """A run: its state, what it has on disk, and its events. Several threads may use one.
+
+    Rows, states of replicas, plan and verdict come from the disk alone (`fill`), for a run at work
+    as for one that ended last year. A worker tells of what is not there: steps.
 
     Args:
         id: Name of its folder under the runs.
         recipe: What it trains.
-        state: How it is.
-        created: When it was ordered or begun, ISO 8601 in UTC.
     """
 
-    def __init__(
-        self, id: str, recipe: Recipe, *, state: State = "queued", created: str = ""
-    ) -> None:
+    def __init__(self, id: str, recipe: Recipe) -> None:
         self.id = id
         self.recipe = recipe
-        self.state: State = state
+        self.state: State = "queued"
         self.message = ""
-        self.created = created or datetime.now(UTC).isoformat(timespec="seconds")
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self.lock = threading.RLock()
         self._log = EventLog()
         self._steps = self._steps_done = 0
@@ -50,47 +50,43 @@ class Run:
         self._progress_told = (0, "")
         self._began: tuple[float, int] | None = None
         self._flushed = 0.0
+        self._counted = False
         self._plan: Mapping[str, Any] = {}
         self._verdict: dict[str, Any] | None = None
         self._patch: str | None = None
         self._curves = Curves(recipe)
-        self._members = _members(recipe)
-
-    @classmethod
-    def from_result(cls, id: str, result: RunResult, *, state: State) -> Run:
-        """Return a run that was read from disk, with its verdict."""
-        run = cls(id, result.recipe, state=state, created=result.created)
-        run.fill(result)
-        return run
+        self._members: tuple[Member, ...] = ()
 
     @property
     def ended(self) -> bool:
         """Whether nothing will happen any more, unless it is resumed."""
         return self.state in ENDED
 
-    def fill(self, result: RunResult) -> None:
-        """Take everything from what is on disk, the verdict too."""
-        verdict = judged(result)
+    def fill(self, result: RunResult, state: State | None = None, message: str = "") -> None:
+        """Take what is on disk and tell of what is new; with a state, change to that one as well.
+
+        The verdict is that of an ended run.
+        """
+        verdict = judged(result) if (state or self.state) in ENDED else None
         patch = solution(result, verdict) if verdict else None
-        curves, members = Curves(self.recipe), _members(self.recipe)
-        for row in result.rows:
-            values = {name: getattr(row, name) for name in METRICS}
-            curves.add(row.arm, row.seed, row.epoch, values)
-        curves.take_changed()
-        for found in result.members:
-            message = one_sentence(found.message)[-300:]
-            members[found.arm, found.seed] = _member(
-                found.arm, found.seed, found.state, found.epochs_done, message
-            )
+        curves = Curves(self.recipe, result.rows)
         steps = _steps_an_epoch(result)
         with self.lock:
-            self.created = result.created
-            self._curves, self._members = curves, members
-            self._plan = result.plan
-            self._steps = steps * result.recipe.epochs * len(result.members)
-            self._steps_done = steps * sum(m.epochs_done for m in result.members)
+            points = curves.changed_since(self._curves)
+            if points:
+                self._log.add("points", {"points": points})
+            planned = result.plan != self._plan
+            self.created, self._plan = result.created, result.plan
+            self._curves, self._members = curves, result.members
             self._verdict = verdict_view(verdict) if verdict else None
             self._patch = patch
+            if not self._counted or state in ENDED:
+                self._steps = steps * self.recipe.epochs * len(result.members)
+                self._steps_done = steps * sum(m.epochs_done for m in result.members)
+            if state is not None:
+                self.set_state(state, message)
+            elif planned:
+                self._tell_state()
 
     def set_state(self, state: State, message: str = "") -> None:
         """Change the state, and tell of it; an ended run tells its verdict first."""
@@ -98,28 +94,28 @@ class Run:
             self.flush(force=True)
             self.state, self.message = state, one_sentence(message)
             if state != "stopping":
-                self._began = None
+                self._began, self._counted = None, False
             if self.ended:
                 self._log.add("verdict", {"verdict": self._verdict, "patch": self._patch})
             self._tell_state()
 
     def _tell_state(self) -> None:
-        plan = plan_sentence(self.recipe, self._plan)
-        state = {"state": self.state, "message": self.message, "plan": plan}
-        self._log.add("state", {**state, "train_scored": self._plan.get("score_train", 0)})
+        self._log.add("state", {"state": self.state, "message": self.message, **self._planned()})
+
+    def _planned(self) -> dict[str, Any]:
+        return {
+            "plan": plan_sentence(self.recipe, self._plan),
+            "train_scored": self._plan.get("score_train", 0),
+        }
 
     def take(self, message: dict[str, Any]) -> None:
         """Take one message of the worker."""
         with self.lock:
             event = message.get("event")
-            if event == "row":
-                self._take_row(message)
-            elif event == "started":
+            if event == "started":
                 self._steps, self._steps_done = message["steps"], message["steps_done"]
-                self._began = None
-                self._plan = message["plan"]
+                self._began, self._counted = None, True
                 self._what = "training"
-                self._tell_state()
             elif event == "steps":
                 self._steps_done, self._what = message["steps_done"], message["what"]
                 if self._began is None:  # the first step is slower than all others: not counted
@@ -128,29 +124,14 @@ class Run:
                 self._what = _fetching(message)
             elif event == "note":
                 self._what = message["message"]
-            elif event == "diverged":
-                member = self._members.get((message["arm"], message["seed"]))
-                if member is not None:
-                    member.update(state="nan", message=one_sentence(message["message"])[:300])
             self.flush()
 
-    def _take_row(self, row: dict[str, Any]) -> None:
-        arm, seed, epoch = row["arm"], row["seed"], row["epoch"]
-        if not self._curves.add(arm, seed, epoch, row):
-            return
-        member = self._members[arm, seed]
-        member["epochs_done"] = max(member["epochs_done"], epoch)
-        member["state"] = "done" if epoch == self.recipe.epochs else "running"
-
     def flush(self, *, force: bool = False) -> None:
-        """Make events of what has changed, if the last ones are old enough."""
+        """Tell how far it is, if the last time is long enough ago."""
         with self.lock:
             now = time.monotonic()
             if not force and now - self._flushed < OFTEN:
                 return
-            points = self._curves.take_changed()
-            if points:
-                self._log.add("points", {"points": points})
             if (self._steps_done, self._what) != self._progress_told:
                 self._progress_told = (self._steps_done, self._what)
                 self._log.add("progress", self.progress())
@@ -198,7 +179,7 @@ class Run:
     def _snapshot(self) -> tuple[str, dict[str, Any]]:
         with self.lock:
             self.flush(force=True)
-            newest, curves = self._log.newest, self._curves.copy()
+            newest, curves = self._log.newest, self._curves
             found = {
                 "run": self.summary(),
                 "arms": [arm.name for arm in self.recipe.arms],
@@ -207,14 +188,29 @@ class Run:
                 "epochs": self.recipe.epochs,
                 "metrics": list(METRICS),
                 "primary": self.recipe.primary,
-                "members": [dict(member) for member in self._members.values()],
+                "members": self._replicas(),
                 "progress": self.progress(),
                 "verdict": self._verdict,
-                "plan": plan_sentence(self.recipe, self._plan),
-                "train_scored": self._plan.get("score_train", 0),
                 "patch": self._patch,
+                **self._planned(),
             }
         return newest, {**found, **curves.whole()}  # this takes a while: nobody is kept waiting
+
+    def _replicas(self) -> list[dict[str, Any]]:
+        """Return the state of every replica; one that is not on disk yet waits."""
+        there = {(member.arm, member.seed): member for member in self._members}
+        places = [(arm.name, seed) for arm in self.recipe.arms for seed in self.recipe.seeds]
+        found = [there.get(place) or Member(*place) for place in places]
+        return [
+            {
+                "arm": member.arm,
+                "seed": member.seed,
+                "state": member.state,
+                "epochs_done": member.epochs_done,
+                "message": one_sentence(member.message)[-300:],
+            }
+            for member in found
+        ]
 
     def snapshot_event(self) -> tuple[str, str, str]:
         """Return (id, "snapshot", content), where what is told later follows the id."""
@@ -233,31 +229,17 @@ class Run:
             return self.ended and self._log.newest == known
 
 
-def _member(
-    arm: str, seed: int, state: str = "waiting", epochs_done: int = 0, message: str = ""
-) -> dict[str, Any]:
-    return {
-        "arm": arm,
-        "seed": seed,
-        "state": state,
-        "epochs_done": epochs_done,
-        "message": message,
-    }
-
-
-def _members(recipe: Recipe) -> dict[tuple[str, int], dict[str, Any]]:
-    return {
-        (arm.name, seed): _member(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds
-    }
+def size_of_split(result: RunResult, split: str) -> int:
+    """Return how many examples a split of the run's data has; 0 where that is not recorded."""
+    try:
+        return min(COUNT, int(json.loads(result.notes.get("data", "{}"))[split]))
+    except (ArithmeticError, ValueError, LookupError, TypeError, RecursionError):
+        return 0
 
 
 def _steps_an_epoch(result: RunResult) -> int:
     """Return the steps of an epoch, 1 where the size of the data is not recorded."""
-    try:
-        images = json.loads(result.notes.get("data", "{}"))["train"]
-        return max(1, math.ceil(images / result.recipe.batch_size))
-    except (ArithmeticError, ValueError, KeyError, TypeError):
-        return 1
+    return max(1, math.ceil(size_of_split(result, "train") / result.recipe.batch_size))
 
 
 def _fetching(message: dict[str, Any]) -> str:

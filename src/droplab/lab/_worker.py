@@ -1,7 +1,8 @@
 """The process that trains one run: what it does, and what it tells the server.
 
 It reads lines on its input: first the job, then "stop". It writes one JSON object a line on its
-output. When its input ends, the server has died, and it ends as well.
+output: how many steps are done, and how it ended. What it has measured it writes to the run's
+folder, where the server reads it. When its input ends, the server has died, and it ends as well.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from droplab.child import Output
+
 if TYPE_CHECKING:
     from droplab.recipe import Recipe
-    from droplab.results import EpochRow, TestRow
+    from droplab.results import TestRow
     from droplab.train import ExecutionPlan
 
 NICE = 5
@@ -106,28 +109,14 @@ def _interrupt() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-class _Output:
-    """The output, for messages alone: what anything else prints goes where errors go."""
-
-    def __init__(self) -> None:
-        self._stream = os.fdopen(os.dup(1), "wb")
-        os.dup2(2, 1)
-
+class _Output(Output):
     def __call__(self, event: str, **content: Any) -> None:
-        """Tell of one event; if nobody listens any more, the input says so too."""
-        line = json.dumps({"event": event, **content}, allow_nan=False).encode() + b"\n"
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.write(line)
-            self._stream.flush()
-
-    def close(self) -> None:
-        """Let go of the output."""
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.close()
+        """Tell of one event."""
+        self.send(event=event, **content)
 
 
 def _teller(tell: _Output) -> Any:
-    """Return an observer that tells of everything; made late, as its class needs torch."""
+    """Return an observer that tells how far the run is; made late, as its class needs torch."""
     from droplab.study import Observer, named
 
     class Teller(Observer):
@@ -146,7 +135,7 @@ def _teller(tell: _Output) -> Any:
             self, recipe: Recipe, folder: Path, plan: ExecutionPlan, steps: int, steps_done: int
         ) -> None:
             self._steps, self._done = steps, steps_done
-            tell("started", steps=steps, steps_done=steps_done, plan=plan.to_dict())
+            tell("started", steps=steps, steps_done=steps_done)
 
         def steps_done(self, members: Sequence[tuple[str, int]], steps: int) -> None:
             self._done += steps * len(members)
@@ -162,12 +151,6 @@ def _teller(tell: _Output) -> Any:
 
         def group_halved(self, before: int, after: int) -> None:
             tell("note", message=f"not enough memory for {before} replicas: now {after} at a time")
-
-        def diverged(self, arm: str, seed: int, message: str) -> None:
-            tell("diverged", arm=arm, seed=seed, message=message)
-
-        def epoch_done(self, row: EpochRow) -> None:
-            tell("row", **row.to_dict())
 
         def tested(self, row: TestRow) -> None:
             tell("steps", steps_done=self._done, what="the test split")

@@ -8,10 +8,10 @@ of their own.
 from __future__ import annotations
 
 from droplab.practice._exercise import LEVELS, Claim, Code, Exercise
+from droplab.practice._lookup import exercises, find, topics
 from droplab.practice._progress import Progress, Record
 from droplab.practice._result import Outcome, Result
 from droplab.practice._runner import Runner, run
-from droplab.practice._shelf import exercises, find, topics
 
 __all__ = [
     "LEVELS",

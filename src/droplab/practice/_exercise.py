@@ -74,7 +74,7 @@ class Exercise:
         explanation: Why it is so.
         mistakes: What people commonly get wrong here.
         several: Whether more than one option may hold; otherwise exactly one must.
-        seconds: Time limit of the snippet, and of each option after it.
+        seconds: Time limit of the snippet and an option after it, together.
 
     Raises:
         ArgumentError: If a field is missing, out of range, or does not fit the others.

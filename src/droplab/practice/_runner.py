@@ -1,9 +1,11 @@
-"""Runs exercises in processes of their own, with a time limit."""
+"""Runs exercises in a process of their own, with a time limit."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -11,17 +13,16 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import IO, Any, cast
 
 from droplab.child import Child
 from droplab.errors import RunError
 from droplab.practice._exercise import Claim, Code, Exercise
-from droplab.practice._reading import Raw, Trace
 from droplab.practice._result import Result
+from droplab.practice._trace import Trace
 
 START_SECONDS = 180.0
 """How long an interpreter may take to import torch, on a slow and busy machine."""
-
 
 _QUIET = {
     # A snippet runs on one thread and on the CPU: the same numbers everywhere, and safe to fork.
@@ -33,27 +34,70 @@ _QUIET = {
 }
 
 
-class _Process(Child):
-    """An interpreter that runs a function of `_worker`, away from the files of the reader."""
+class _Worker(Child):
+    """An interpreter with torch, away from the files of the reader."""
 
-    def __init__(self, mode: Literal["serve", "alone"]) -> None:
-        code = f"from droplab.practice._worker import {mode}; {mode}()"
+    def __init__(self) -> None:
+        code = "from droplab.practice._worker import main; main()"
         super().__init__(code, folder=tempfile.gettempdir(), environment=_QUIET)
+        self._told = queue.SimpleQueue[dict[str, Any] | None]()
+        threading.Thread(target=self._listen, daemon=True).start()
 
-    def finish(self, job: dict[str, Any], seconds: float) -> Raw:
-        """Send the only job, and return all that comes until the process ends."""
+    def _listen(self) -> None:
+        # In a thread, since the output need not end when the process does: whatever an option
+        # has started may hold it open.
+        with self.output:
+            for message in self.messages():
+                self._told.put(message)
+        self._told.put(None)
+
+    def run(self, exercise: Exercise, chosen: Sequence[int], *, fork: bool) -> list[Trace]:
+        """Run some of the options; kill all that is not done when the time is over.
+
+        Raises:
+            RunError: If the process ended, and it was not an option that ended it.
+        """
+        options = [_option(exercise, exercise.options[index]) for index in chosen]
+        job = {"snippet": exercise.snippet, "seconds": exercise.seconds, "fork": fork}
+        self.say(json.dumps({**job, "options": options}))
+        traces = [Trace() for _ in chosen]
+        limit, begun = time.monotonic() + START_SECONDS, False
         try:
-            text, _ = self._process.communicate(json.dumps(job).encode(), seconds)
-            status = self._process.returncode
-        except subprocess.TimeoutExpired:
+            while message := self._told.get(timeout=max(0.0, limit - time.monotonic())):
+                if "done" in message:
+                    break
+                if "torch" in message:
+                    limit, begun = time.monotonic() + exercise.seconds, True
+                whose = message.pop("option", None)
+                for trace in traces if whose is None else [traces[whose]]:
+                    trace.take(message)
+        except queue.Empty:
             self.kill()
-            text, status = self._process.communicate()[0], None
-        return Raw(text=text.decode(errors="replace"), status=status)
+        else:
+            if message is None:
+                if begun and not fork:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        left = max(0.0, limit - time.monotonic())
+                        traces[0].take({"status": self._process.wait(left)})
+                elif any(trace.status is None for trace in traces):
+                    begun = False
+                self.kill()
+        if not begun:
+            raise RunError(
+                "practice: a process with torch should have run the snippets, and it ended "
+                f"instead: {self.last_words() or 'it gave no reason'}"
+            )
+        return traces
+
+    def preload(self, exercise: Exercise) -> None:
+        """Import what the exercise needs."""
+        self.say(json.dumps({"snippet": exercise.snippet, "options": []}))
 
     def close(self) -> None:
         """End it and let go of its files."""
         self.kill()
-        self._process.communicate()
+        with contextlib.suppress(OSError):
+            cast("IO[bytes]", self._process.stdin).close()
         self._errors.close()
 
 
@@ -80,7 +124,7 @@ class Runner:
         # On macOS the system's own libraries do not survive a fork.
         can_fork = hasattr(os, "fork") and sys.platform != "darwin"
         self._fork = can_fork if fork is None else fork
-        self._server: _Process | None = None
+        self._warm: _Worker | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Runner:
@@ -93,7 +137,7 @@ class Runner:
         """Begin to load what the exercise needs, and return at once."""
         if self._fork:
             with self._lock:
-                self._ready().say(json.dumps({**_job(exercise), "options": []}))
+                self._ready().preload(exercise)
 
     def run(self, exercise: Exercise, answer: str = "") -> Result:
         """Run every option and return what happened.
@@ -124,47 +168,35 @@ class Runner:
 
     def close(self) -> None:
         """End the process; a later `run` starts another."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        warm, self._warm = self._warm, None
+        if warm is not None:
+            warm.close()
 
-    def _ready(self) -> _Process:
-        if self._server is not None and self._server.ended:
+    def _ready(self) -> _Worker:
+        if self._warm is not None and self._warm.ended:
             self.close()
-        if self._server is None:
-            self._server = _Process("serve")
-        return self._server
+        if self._warm is None:
+            self._warm = _Worker()
+        return self._warm
 
-    def _forked(self, exercise: Exercise) -> Sequence[Trace]:
-        server = self._ready()
-        watchdog = threading.Timer(2 * exercise.seconds + START_SECONDS, server.kill)
-        watchdog.start()
+    def _forked(self, exercise: Exercise) -> list[Trace]:
         try:
-            server.say(json.dumps(_job(exercise)))
-            line = server.output.readline()
-            complaint = "" if line else server.last_words()
+            return self._ready().run(exercise, range(len(exercise.options)), fork=True)
         except BaseException:
             # Interrupted: the answer may still come, and must not be taken for the next one's.
             self.close()
             raise
-        finally:
-            watchdog.cancel()
-        if not line:
-            self.close()
-            raise _no_process(complaint)
-        reply = json.loads(line)
-        whole = Trace(torch=reply["torch"]).read(reply["raw"][0])
-        if whole.options is None:
-            return [whole] * len(exercise.options)
-        return [
-            Trace(torch=whole.torch, printed=dict(whole.printed)).read(raw) for raw in whole.options
-        ]
 
-    def _alone(self, exercise: Exercise) -> Sequence[Trace]:
-        job = _job(exercise)
-        jobs = [{**job, "options": [option]} for option in job["options"]]
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            return list(pool.map(_one, jobs))
+    def _alone(self, exercise: Exercise) -> list[Trace]:
+        def one(index: int) -> Trace:
+            worker = _Worker()
+            try:
+                return worker.run(exercise, [index], fork=False)[0]
+            finally:
+                worker.close()
+
+        with ThreadPoolExecutor(len(exercise.options)) as pool:
+            return list(pool.map(one, range(len(exercise.options))))
 
 
 def run(exercise: Exercise, answer: str = "") -> Result:
@@ -174,25 +206,6 @@ def run(exercise: Exercise, answer: str = "") -> Result:
     """
     with Runner() as runner:
         return runner.run(exercise, answer)
-
-
-def _one(job: dict[str, Any]) -> Trace:
-    process = _Process("alone")
-    try:
-        trace = Trace().read(process.finish(job, 2 * job["seconds"] + START_SECONDS))
-        if trace.stage == "start":
-            raise _no_process(process.last_words())
-    finally:
-        process.close()
-    return trace
-
-
-def _job(exercise: Exercise) -> dict[str, Any]:
-    return {
-        "snippet": exercise.snippet,
-        "seconds": exercise.seconds,
-        "options": [_option(exercise, option) for option in exercise.options],
-    }
 
 
 def _option(exercise: Exercise, option: Code | Claim) -> dict[str, str]:
@@ -209,10 +222,3 @@ def _option(exercise: Exercise, option: Code | Claim) -> dict[str, str]:
         "check": option.check,
         "saw": exercise.saw if option.saw is None else option.saw,
     }
-
-
-def _no_process(complaint: str) -> RunError:
-    return RunError(
-        "practice: a process with torch should have run the snippets, and it ended instead: "
-        f"{complaint or 'it gave no reason'}"
-    )

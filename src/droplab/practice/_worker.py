@@ -1,154 +1,250 @@
-"""The process that runs exercises: `serve` where there is fork, `alone` elsewhere.
+"""The process that runs snippets and options, and what it tells of them.
 
-Both run the same stages by the same functions. With fork, torch is imported once for all
-exercises, and a snippet runs once for all its options; without, every option has an interpreter
-to itself.
+It imports torch once and reads a job a line. A snippet runs once, in a fork of it, and each option
+in a fork of that: an option may change what all of torch shares. Where there is no fork, a process
+runs one option and is used for nothing else.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import ctypes
 import importlib
+import io
 import json
 import os
-import selectors
+import random
+import signal
+import string
 import sys
-import time
-import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from droplab.practice._perform import (
-    Channel,
-    Printed,
-    StoppedError,
-    run_option,
-    run_stage,
-    settle,
-    within,
-)
-from droplab.practice._reading import Raw
+from droplab.child import Output
 
-Job = dict[str, Any]
+PRINTED_AT_MOST = 20_000
+EXTRA_MEMORY = 2 << 30
+"""Bytes that an option may ask for beyond what torch itself takes."""
 
-GRACE = 15.0
-"""Seconds after which a process is killed that has escaped its time limit."""
+_PIECE = 300
+"""Characters of a text in one message: so short, it reaches a pipe whole beside others."""
+
+_ORPHANED = 60
+"""Seconds that an option outlives its time limit if whoever should end it is gone."""
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 
-def serve() -> None:
-    """Answer requests, a JSON object a line, until the input ends."""
+def main() -> None:
+    """Do the jobs on the input, a JSON object a line, until it ends."""
     import torch
 
     torch.set_num_threads(1)
-    answers = _take_output()
+    output = Output()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        # What an option leaves running becomes a child of this process, which can then see it.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for line in sys.stdin.buffer:
-        job: Job = json.loads(line)
+        job: dict[str, Any] = json.loads(line)
         _preload(job["snippet"])
-        if job["options"]:
-            # Twice the limit: the snippet has it once, and the options, side by side, once more.
-            raw = isolate([partial(_snippet, job)], 2 * job["seconds"] + 2 * GRACE)
-            answers.send(torch=torch.__version__, raw=raw)
+        if not job["options"]:
+            continue
+        output.send(torch=torch.__version__)
+        answer = partial(_answer, job, output)
+        if job["fork"]:
+            _in_forks([answer], job["seconds"], lambda _, status: output.send(status=status))
+            _end_if_something_is_left()
+        else:
+            _set_alarm(job["seconds"])
+            answer()
+            output.send(status=0)
+        output.send(done=True)
 
 
-def alone() -> None:
-    """Run the one option of the job that is on the input."""
-    channel = _take_output()
-    job: Job = json.loads(sys.stdin.buffer.read())
+def _answer(job: Mapping[str, Any], output: Output) -> None:
+    """Run the snippet, then every option."""
+    report = _Report(output)
+    _settle(report)
+    names: dict[str, Any] = {"__name__": "snippet"}
+    with contextlib.suppress(_StoppedError):
+        _run_stage("snippet", job["snippet"], names, report)
+        options = [
+            partial(_run_option, option, names, _Report(output, option=number))
+            for number, option in enumerate(job["options"])
+        ]
+        if job["fork"]:
+            _in_forks(
+                options,
+                job["seconds"],
+                lambda option, status: output.send(option=option, status=status),
+            )
+        else:
+            options[0]()
+
+
+def _in_forks(
+    tasks: Sequence[Callable[[], None]], seconds: float, ended: Callable[[int, int], None]
+) -> None:
+    """Run each task in a fork of this process; tell the number and the exit status of each."""
+    running: dict[int, int] = {}
+    for number, task in enumerate(tasks):
+        pid = os.fork()
+        if pid == 0:
+            status = 70
+            try:
+                _set_alarm(seconds)
+                task()
+                status = 0
+            finally:
+                os._exit(status)
+        running[pid] = number
+    while running:
+        pid, status = os.wait()
+        if pid in running:
+            ended(running.pop(pid), os.waitstatus_to_exitcode(status))
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this process if nobody is left who ends it when its time is over."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(int(seconds) + _ORPHANED)
+
+
+def _end_if_something_is_left() -> None:
+    """End this process, with its group, if something that an option has started goes on."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+        os.killpg(os.getpid(), signal.SIGKILL)
+
+
+class _StoppedError(Exception):
+    """The code raised an error, which has been told; nothing after it runs."""
+
+
+class _Report(io.TextIOBase):
+    """What a snippet or an option tells; stands in for `sys.stdout` too, up to a limit."""
+
+    def __init__(self, output: Output, **whose: int) -> None:
+        self.send = partial(output.send, **whose)
+        self._left = PRINTED_AT_MOST
+
+    def text(self, kind: str, text: str) -> None:
+        for start in range(0, len(text), _PIECE):
+            self.send(**{kind: text[start : start + _PIECE]})
+
+    def raised(self, error: BaseException) -> None:
+        text = str(error).strip()
+        kind = type(error).__name__
+        self.text("raised", (f"{kind}: {text}" if text else kind)[:2000])
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        if self._left > 0 and text:
+            self.text("printed", text[: self._left])
+            if len(text) > self._left:
+                self.text("printed", "\n... (it printed more, which is not shown)")
+            self._left -= len(text)
+        return len(text)
+
+
+def _run_option(option: Mapping[str, str], names: dict[str, Any], report: _Report) -> None:
+    """Run an option's own code and its check, and tell whether it holds and what was seen."""
+    sys.stdout = sys.stderr = report
+    with contextlib.suppress(_StoppedError):
+        for stage in ("option", "then"):
+            if option[stage]:
+                _run_stage(stage, option[stage], names, report)
+        holds = _run_stage("check", option["check"], names, report)
+        try:
+            if not isinstance(holds, bool):
+                raise TypeError(f"a check must end in True or False, not in {holds!r}")
+            report.text("saw", _fill(option["saw"], names))
+            report.send(holds=holds)
+        except Exception as error:
+            report.raised(error)
+
+
+def _settle(report: _Report) -> None:
+    """Make this process safe for code that may hang, crash, eat memory or print without end."""
     import torch
 
-    channel.send(torch=torch.__version__)
-    settle(channel)
-    names = {"__name__": "snippet"}
-    with contextlib.suppress(StoppedError):
-        with within(job["seconds"]):
-            run_stage("snippet", job["snippet"], names, channel)
-        with within(job["seconds"]):
-            run_option(job["options"][0], names, channel)
+    torch.manual_seed(0)
+    random.seed(0)
+    # After torch, as its libraries take address space too.
+    _limit_memory()
+    # An input at its end: `input()` fails instead of waiting. And what C prints is not kept.
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    sys.stdin = open(nowhere, encoding="utf-8")  # noqa: PTH123, SIM115 # for good
+    sys.stdout = sys.stderr = report
+    warnings.showwarning = _show_warning
 
 
-def _snippet(job: Job, descriptor: int) -> None:
-    channel = Channel(descriptor)
-    settle(channel)
-    names = {"__name__": "snippet"}
-    with contextlib.suppress(StoppedError):
-        with within(job["seconds"]):
-            run_stage("snippet", job["snippet"], names, channel)
-        tasks = [partial(_option, job, index, names) for index in range(len(job["options"]))]
-        channel.send(options=isolate(tasks, job["seconds"] + GRACE))
+def _run_stage(stage: str, code: str, names: dict[str, Any], report: _Report) -> Any:
+    """Run `code` and return the value of its last line if that is an expression.
 
-
-def _option(job: Job, index: int, names: dict[str, Any], descriptor: int) -> None:
-    channel = Channel(descriptor)
-    sys.stdout = sys.stderr = Printed(channel)
-    with within(job["seconds"]):
-        run_option(job["options"][index], names, channel)
-
-
-def isolate(tasks: Sequence[Callable[[int], None]], seconds: float) -> list[Raw]:
-    """Run each task in a child of its own and wait for all of them.
-
-    Args:
-        tasks: Called with the file descriptor of the task's channel.
-        seconds: After this long, whatever still runs is killed.
+    Raises:
+        _StoppedError: If the code raised an error.
     """
-    children = [_start(task) for task in tasks]
-    texts = {reading: b"" for _, reading in children}
-    late = set[int]()
-    deadline = time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
-        for pid, reading in children:
-            selector.register(reading, selectors.EVENT_READ, pid)
-        while selector.get_map():
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready:
-                for key in list(selector.get_map().values()):
-                    late.add(key.data)
-                    os.kill(key.data, 9)
-                    selector.unregister(key.fd)
-            for key, _ in ready:
-                piece = os.read(key.fd, 1 << 16)
-                texts[key.fd] += piece
-                if not piece:
-                    selector.unregister(key.fd)
-    ended: list[Raw] = []
-    for pid, reading in children:
-        os.close(reading)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        text = texts[reading].decode(errors="replace")
-        ended.append({"text": text, "status": None if pid in late else status})
-    return ended
+    report.send(stage=stage)
+    process = os.getpid()
+    try:
+        tree = ast.parse(code, f"<{stage}>")
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, f"<{stage}>", "exec"), names)
+        if isinstance(last, ast.Expr):
+            return eval(compile(ast.Expression(last.value), f"<{stage}>", "eval"), names)
+    except BaseException as error:
+        if os.getpid() == process:
+            report.raised(error)
+        raise _StoppedError from None
+    finally:
+        if os.getpid() != process:  # a fork that the code has made: it has nothing to tell
+            os._exit(0)
+    return None
 
 
-def _start(task: Callable[[int], None]) -> tuple[int, int]:
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 70
-        try:
-            os.close(reading)
-            task(writing)
-            status = 0
-        except BaseException:
-            traceback.print_exc(file=sys.__stderr__)
-        finally:
-            os._exit(status)
-    os.close(writing)
-    return pid, reading
+def _fill(text: str, names: Mapping[str, Any]) -> str:
+    """Return `text` with each {expression} replaced by its value, as in an f-string."""
+    parts: list[str] = []
+    for literal, expression, form, _ in string.Formatter().parse(text):
+        parts.append(literal)
+        if expression:
+            parts.append(format(eval(expression, dict(names)), form or ""))
+    return "".join(parts)
 
 
-def _take_output() -> Channel:
-    """Keep the standard output for messages; nothing else that writes there may reach it."""
-    channel = Channel(os.dup(1))
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    return channel
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    print(f"{category.__name__}: {message}")
+
+
+def _limit_memory() -> None:
+    """Limit the address space where the platform knows how, and write no core files."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError):
+        return
+    limit = pages * resource.getpagesize() + EXTRA_MEMORY
+    ceiling = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if ceiling == resource.RLIM_INFINITY or limit < ceiling:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, ceiling))
 
 
 def _preload(code: str) -> None:
-    """Import what the snippet imports before it is forked off, once for all exercises."""
+    """Import what the snippet imports, once for all that run it."""
     wanted = list[str]()
     with contextlib.suppress(SyntaxError):
         for node in ast.walk(ast.parse(code)):

@@ -62,7 +62,7 @@ def unchanged(result: RunResult) -> list[Fact]:
         Fact(
             "execution plan",
             plan_sentence(result.plan).rstrip("."),
-            _digest(result.plan) if result.plan else "",
+            _digest(_bits(result.plan)) if result.plan else "",
         ),
         Fact(
             "all of the recipe but its arms",
@@ -72,6 +72,11 @@ def unchanged(result: RunResult) -> list[Fact]:
         Fact("recipe digest", "with the arms", f"sha256:{recipe.digest}"),
     ]
     return [fact for fact in facts if fact.value or fact.digest]
+
+
+def _bits(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bits of a run depend on: not what its plan was chosen from."""
+    return {name: value for name, value in plan.items() if name not in ("tried", "others")}
 
 
 def _optional(recipe: Recipe) -> list[Fact]:

@@ -15,7 +15,7 @@ from droplab.report import _theme as theme
 from droplab.report._figures import Source, draw
 from droplab.report._frame import Ids
 from droplab.report._solution import patch
-from droplab.results import RunResult, scored_note
+from droplab.results import RunResult, choices_note, plan_choices, plan_sentence, scored_note
 from droplab.verdict import Verdict
 
 
@@ -77,6 +77,9 @@ def _words(source: Source) -> dict[str, Any]:
         "scored": scored_note(result.plan),
         "kinds": ", ".join(f"{a.name}: {a.kind}" for a in result.recipe.arms if a.kind),
         "unchanged": facts.unchanged(result),
+        "execution": plan_sentence(result.plan),
+        "choices": plan_choices(result.plan),
+        "choices_note": choices_note(result.plan),
         "machine": facts.machine(result, verdict),
         "command": command,
         "command_note": command_note,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from droplab.results._environment import environment
 from droplab.results._load import load
-from droplab.results._planned import plan_sentence
+from droplab.results._planned import Choice, choices_note, plan_choices, plan_sentence
 from droplab.results._preflight import preflight
 from droplab.results._rows import (
     BatchRow,
@@ -20,14 +20,17 @@ from droplab.results._whole_file import whole_file
 
 __all__ = [
     "BatchRow",
+    "Choice",
     "EpochRow",
     "Member",
     "RunResult",
     "RunStore",
     "State",
     "TestRow",
+    "choices_note",
     "environment",
     "load",
+    "plan_choices",
     "plan_sentence",
     "preflight",
     "scored_at",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -17,6 +16,7 @@ from droplab.errors import RecipeError, RunError
 from droplab.results import _schema, _tables
 from droplab.results._checksum import check_checksum
 from droplab.results._rows import RunResult
+from droplab.results._scored import check_plan
 
 
 def load(path: str | os.PathLike[str]) -> RunResult:
@@ -52,13 +52,13 @@ def load(path: str | os.PathLike[str]) -> RunResult:
         return RunResult(
             path=given,
             recipe=parsed,
-            environment=json.loads(_tables.value(sql, "environment")),
+            environment=_tables.table(sql, "environment"),
             rows=_tables.epochs(sql),
             tests=_tables.tests(sql),
             members=_tables.members(sql),
             notes=_tables.notes(sql),
             batches=_tables.batches(sql),
-            plan=json.loads(_tables.value(sql, "plan")),
+            plan=check_plan(_tables.table(sql, "plan")),
             created=_tables.value(sql, "created"),
             metrics=metrics,
             test_metrics=test_metrics,

@@ -8,6 +8,14 @@ from typing import Any
 _SPACE = "\u00a0"
 
 
+def check_plan(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored plan whose count of scored examples is one; the rest of it is only shown."""
+    count = plan.get("score_train", 0)
+    if not isinstance(count, int) or count < 0:
+        raise ValueError(f"plan: expected score_train as a count of examples, got {count!r}")
+    return plan
+
+
 def scored_note(plan: Mapping[str, Any]) -> str:
     """Return what the training figures in eval mode are of; "" where it is all examples.
 

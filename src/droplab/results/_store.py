@@ -92,8 +92,7 @@ class RunStore:
             RunError: The folder holds a run already, another driver is at it, or it cannot be
                 written to.
         """
-        path = preflight(folder)
-        lock = acquire(path)
+        lock = acquire(path := preflight(folder))
         try:
             values = {
                 "digest": digest,
@@ -182,12 +181,12 @@ class RunStore:
     @property
     def environment(self) -> dict[str, Any]:
         """The environment in which the run began."""
-        return json.loads(self._value("environment"))
+        return self._table("environment")
 
     @property
     def plan(self) -> dict[str, Any]:
         """The execution plan, {} until one was set."""
-        return json.loads(self._value("plan"))
+        return self._table("plan")
 
     def set_plan(self, plan: Mapping[str, Any]) -> None:
         """Keep the execution plan, anything that JSON can hold, to be replayed on resume."""
@@ -386,6 +385,10 @@ class RunStore:
     def _value(self, name: str) -> str:
         with _schema.plain_errors(self._database):
             return _tables.value(self._connection, name)
+
+    def _table(self, name: str) -> dict[str, Any]:
+        with _schema.plain_errors(self._database):
+            return _tables.table(self._connection, name)
 
     def _member(self, arm: str, seed: int, column: str) -> Any:
         with _schema.plain_errors(self._database):

@@ -7,12 +7,19 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from typing import Any, TypeVar, cast
 
-from droplab.errors import RunError
+from pydantic import TypeAdapter
+
+from droplab.documents import parse_json
+from droplab.errors import RunError, quote
 from droplab.recipe import METRICS, TEST_METRICS, Metric
 from droplab.results._rows import BatchRow, EpochRow, Member, TestRow
 from droplab.results._schema import EARLIER_METRICS, EARLIER_TEST_METRICS, has_columns
 
+T = TypeVar("T")
+
+_METRICS = TypeAdapter(tuple[list[Metric], list[Metric]])
 _ORDER = "JOIN members m USING (arm, seed) ORDER BY m.position"
 
 
@@ -49,7 +56,8 @@ def epochs(sql: sqlite3.Connection) -> tuple[EpochRow, ...]:
     query = f"SELECT arm, seed, epoch, seconds FROM epochs {_ORDER}, epoch"
     return tuple(
         EpochRow(
-            _ordered(values.get((arm, seed, number), {}), order), arm, seed, number, _real(seconds)
+            _ordered(values.get((arm, seed, number), {}), order),
+            *(arm, seed, _typed(int, number), _real(seconds)),
         )
         for arm, seed, number, seconds in sql.execute(query)
     )
@@ -61,13 +69,14 @@ def _earlier_epochs(sql: sqlite3.Connection) -> Iterator[EpochRow]:
     for arm, seed, number, seconds, *found in sql.execute(query):
         values = dict(zip(EARLIER_METRICS, map(_real, found), strict=True))
         values["gap"] = values["train_accuracy"] - values["val_accuracy"]
-        yield EpochRow(values, arm, seed, number, _real(seconds))
+        yield EpochRow(values, arm, seed, _typed(int, number), _real(seconds))
 
 
 def batches(sql: sqlite3.Connection) -> tuple[BatchRow, ...]:
     query = f"SELECT arm, seed, step, loss FROM batches {_ORDER}, step"
     return tuple(
-        BatchRow(arm, seed, step, _real(loss)) for arm, seed, step, loss in sql.execute(query)
+        BatchRow(arm, seed, _typed(int, step), _real(loss))
+        for arm, seed, step, loss in sql.execute(query)
     )
 
 
@@ -107,7 +116,8 @@ def metrics(sql: sqlite3.Connection) -> tuple[Mapping[str, Metric], Mapping[str,
     found = sql.execute("SELECT value FROM run WHERE name = 'metrics'").fetchone()
     if found is None:  # before layout 3 all runs were of classifiers
         return METRICS, TEST_METRICS
-    epoch, test = ({each["name"]: Metric(**each) for each in part} for part in json.loads(found[0]))
+    parts = _METRICS.validate_python(parse_json(_typed(str, found[0])))
+    epoch, test = ({each.name: each for each in part} for part in parts)
     return epoch, test
 
 
@@ -118,18 +128,29 @@ def metrics_text(metrics: Iterable[Metric], test_metrics: Iterable[Metric]) -> s
 
 def members(sql: sqlite3.Connection) -> tuple[Member, ...]:
     query = "SELECT arm, seed, state, epochs_done, message FROM members ORDER BY position"
-    return tuple(Member(*found) for found in sql.execute(query))
+    kinds = (str, int, str, int, str)
+    typed = (tuple(map(_typed, kinds, found)) for found in sql.execute(query))
+    return tuple(Member(*cast("tuple[Any, ...]", found)) for found in typed)
 
 
 def notes(sql: sqlite3.Connection) -> dict[str, str]:
-    return dict(sql.execute("SELECT name, text FROM notes ORDER BY name"))
+    found = sql.execute("SELECT name, text FROM notes ORDER BY name")
+    return {_typed(str, name): _typed(str, text) for name, text in found}
 
 
 def value(sql: sqlite3.Connection, name: str) -> str:
     found = sql.execute("SELECT value FROM run WHERE name = ?", (name,)).fetchone()
     if found is None:
         raise RunError(f"the run has no '{name}'; restore it from a copy")
-    return found[0]
+    return _typed(str, found[0])
+
+
+def table(sql: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """Return a value that is kept as a JSON object."""
+    found = parse_json(value(sql, name))
+    if not isinstance(found, dict):
+        raise ValueError(f"{name}: expected a JSON object, got {quote(found)}")
+    return cast("dict[str, Any]", found)
 
 
 def _real(found: object) -> float:
@@ -138,3 +159,10 @@ def _real(found: object) -> float:
     if not isinstance(found, (int, float)):
         raise ValueError(f"expected a number, got {found!r}")
     return float(found)
+
+
+def _typed(kind: type[T], found: object) -> T:
+    """Return a value that SQLite, which keeps anything in any column, has of the right type."""
+    if not isinstance(found, kind):
+        raise ValueError(f"expected {'text' if kind is str else 'a number'}, got {quote(found)}")
+    return found

@@ -26,6 +26,12 @@ class Group:
         """(arm, seed) of every replica: all arms of a seed, then the next seed."""
         return tuple((arm, seed) for seed in self.seeds for arm in self.arms)
 
+    def __str__(self) -> str:
+        """The replica, or how many there are from which one on."""
+        arm, seed = self.members[0]
+        one, count = f"arm '{arm}', seed {seed}", len(self.members)
+        return one if count == 1 else f"the {count} replicas from {one} on"
+
     def halves(self) -> tuple[Group, Group] | None:
         """Return two groups with half of the replicas each; None if there is one replica."""
         if len(self.seeds) > 1:

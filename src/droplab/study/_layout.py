@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from droplab.recipe import Arm
+from droplab.study._costs import TOO_LITTLE
 from droplab.study._experiment import Experiment
 from droplab.study._trial import Trial
 from droplab.study._worker import can_send
-from droplab.train import ExecutionPlan
+from droplab.train import ExecutionPlan, Tried
 from droplab.train.timing import Candidate, fastest, time_turns, usable_threads
 
-_SECONDS = 0.4
-"""About how long the layouts are compared, in turns."""
+_SECONDS, _ROUNDS = 0.4, 4
+"""About how long the layouts are compared, in turns, and how many turns each has at least."""
 
 
 def choose_layout(
@@ -45,23 +46,43 @@ def choose_layout(
         plan, threads=threads, group=1, captured=captured, channels_last=True
     )
     usual = Trial(experiment, arms, plan)
-    other = Trial(experiment, arms, alone)
-    if not _same(Trial(experiment, arms, dataclasses.replace(alone, channels_last=False)), other):
+    last = Trial(experiment, arms, alone)
+    if not _same(Trial(experiment, arms, dataclasses.replace(alone, channels_last=False)), last):
         return plan
-    works = [partial(_work, trial, experiment) for trial in (usual, other)]
+    works = [partial(_work, trial, experiment) for trial in (usual, last)]
     for each, work in zip((plan, alone), works, strict=True):
         with each.active():
             for _ in range(3):  # recorded where it is
                 work()
     turns = [Candidate(plan, works[0], usual.members), Candidate(alone, works[1])]
-    if fastest(time_turns(turns, seconds=_SECONDS)) == 0:
-        return plan
+    costs = time_turns(turns, seconds=_SECONDS, rounds=_ROUNDS)
     if plan.group == 1:
-        return dataclasses.replace(plan, channels_last=True)
-    count = len(arms) * len(recipe.seeds)
-    workers = min(usable_threads(), count) if plan.workers and can_send(experiment) else 0
-    reason = "each is faster by itself, with its channels last in memory"
-    return dataclasses.replace(alone, workers=workers, reason=reason)
+        other = dataclasses.replace(plan, channels_last=True)
+    else:
+        count = len(arms) * len(recipe.seeds)
+        workers = min(usable_threads(), count) if plan.workers and can_send(experiment) else 0
+        reason = "each is faster by itself, with its channels last in memory"
+        other = dataclasses.replace(alone, workers=workers, reason=reason)
+    chosen = fastest(costs) == 1
+    tried = _with_row(plan, other, costs[1] / costs[0], chosen=chosen)
+    return dataclasses.replace(other if chosen else plan, tried=tried)
+
+
+def _with_row(
+    plan: ExecutionPlan, other: ExecutionPlan, ratio: float, *, chosen: bool
+) -> tuple[Tried, ...]:
+    """What was tried, with the other layout, which takes so many times as long as the usual one."""
+    rows: list[Tried] = []
+    for each in plan.tried:
+        if not each.chosen:
+            rows.append(each)
+            continue
+        reason = "" if chosen else "slower" if ratio >= 1 else TOO_LITTLE
+        row = Tried.of(other, step=ratio * each.step, total=ratio * each.total, reason=reason)
+        usual = dataclasses.replace(each, chosen=not chosen, reason="slower" if chosen else "")
+        both = [usual, dataclasses.replace(row, chosen=chosen)]
+        rows += reversed(both) if chosen else both
+    return tuple(rows)
 
 
 def _work(trial: Trial, experiment: Experiment) -> None:

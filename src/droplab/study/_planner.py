@@ -8,43 +8,28 @@ from time import perf_counter, process_time
 
 import torch
 
-from droplab.data import Split
 from droplab.recipe import Arm
+from droplab.study._costs import Costs, Measured
 from droplab.study._experiment import Experiment
-from droplab.study._grouping import Group, make_groups
 from droplab.study._recording import why_eager
 from droplab.study._trial import Trial, first_batch
 from droplab.study._worker import can_send
-from droplab.train import ExecutionPlan, UnsupportedError, compiler
+from droplab.train import ExecutionPlan, Tried, UnsupportedError, compiler
 from droplab.train.memory import available_bytes, evaluation_bytes, is_out_of_memory, member_bytes
 from droplab.train.timing import (
     Candidate,
-    fastest,
-    own_seconds,
+    Stopwatch,
     plan_variants,
     time_turns,
-    usable_threads,
     wait_for,
 )
 
 _LARGEST = 128
 """Replicas in a group at most: beyond, weights that fall out of the caches cost what is saved."""
 
-_GAIN = 0.95
-"""What training together must save at least."""
-
-_BESIDE = 0.9
-"""How fast processes are beside each other, compared with each alone: they share the memory."""
-
 _COMPILE_SECONDS = 5.0
 """Seconds of training, replica by replica, from which it is tried to compile the step: it takes one
 or two."""
-
-_RECORD_SECONDS = 1.5
-"""What a replica in a process of its own takes to begin, recording its steps included."""
-
-_START_SECONDS = 10.0
-"""What worker processes must save at least: they have to start, and each loads the data."""
 
 _AT_ONCE = 3.0
 """Seconds of steps, replica by replica, up to which training begins at once."""
@@ -52,32 +37,26 @@ _AT_ONCE = 3.0
 _GROUP_STEPS = 8
 """Steps that a group takes at least while it is recorded and timed."""
 
-_PROOF_STEPS, _PROOF_SECONDS = 40, 2.0
-"""What it takes to find out whether a model of one's own may be recorded."""
+_PROOF_STEPS, _PROOF_SECONDS = 40, {False: 0.5, True: 1.5}
+"""What it takes to find out whether a model of one's own may be recorded, alone and together."""
 
 _SHARE = 0.15
 """The part of the training from which on nothing more is measured."""
 
+_LAST_TURNS, _LAST_SECONDS = 6, 2.0
+"""The last comparison: how many turns each plan has at least, and how long it takes about."""
 
-@dataclasses.dataclass(frozen=True)
-class _Measured:
-    """What is known of a plan.
-
-    Attributes:
-        plan: The plan.
-        step: Seconds of a step for one replica.
-        setup: Seconds that a replica or a group takes to begin, recording included.
-        run: Takes a step of the throw-away replica, where it is kept.
-    """
-
-    plan: ExecutionPlan
-    step: float
-    setup: float
-    run: Callable[[], object] | None = None
+_CLOSE, _MOST = 2.0, 4
+"""Which plans come into the last comparison: the best of each kind, and those that seem to take at
+most so many times as long as the best, so many at most in this process and as many in others."""
 
 
 class Planner:
     """Measures plans from the plainest on, as long as measuring is cheap beside training.
+
+    Each plan takes turns with the direct step of one replica first, which sorts out what is slow.
+    Then all that come into question take turns with each other, and one of these is chosen: results
+    of different comparisons are not compared, since what else the machine did may have changed.
 
     Args:
         experiment: The experiment.
@@ -99,279 +78,270 @@ class Planner:
         self._began, self._began_cpu = perf_counter(), process_time()
         self._experiment, self._arms, self._device = experiment, arms, device
         self._why_alone = why_alone
-        self._seeds = experiment.recipe.seeds
-        self._count = len(arms) * len(self._seeds)
-        self._steps = experiment.recipe.epochs * experiment.steps_an_epoch
+        self._costs = Costs(experiment, arms, device)
         partial = len(experiment.splits.train) % experiment.recipe.batch_size
         self._shapes = 2 if partial and experiment.steps_an_epoch > 1 else 1
-        self._groups: dict[int, list[_Measured]] = {}
-        self.at_once = False
+        self._found: list[Measured] = []
+        self._slow: list[Measured] = []
+        self._untried: list[Tried] = []
         self._eager: dict[bool, str] = {}
+        self.at_once = False
 
     def choose(self) -> ExecutionPlan:
-        """Return the plan."""
+        """Return the plan, with what it was compared with."""
         plan = self._chosen()
         reason = "" if plan.captured else self._eager.get(plan.group > 1, "")
-        return dataclasses.replace(plan, eager_reason=reason)
+        rows = self._costs.table([*self._found, *self._slow], plan, untried=self._untried)
+        return dataclasses.replace(plan, eager_reason=reason, tried=tuple(rows))
 
     def _chosen(self) -> ExecutionPlan:
         plain = self._plain()
-        self.at_once = self._total(plain) <= _AT_ONCE
+        self._found.append(plain)
+        self.at_once = self._costs.total(plain) <= _AT_ONCE
         if self.at_once:
-            return self._alone(plain, "training takes seconds, and measuring would as well")
-        best, reason = self._best_group(plain) if self._count > 1 else (plain, "")
-        singles = [plain]
-        if best is plain or self._may(best):
-            singles = self._singles(plain)
-        single = singles[fastest([self._total(each) for each in singles])]
-        if not self._total(best) < _GAIN * self._total(single):
-            best = single
-        compiled = self._compiled(single, best)
-        driver = best if best.plan.group > 1 else compiled or best
-        told = reason if driver.plan.group == 1 else ""
-        beside = self._beside(driver, singles, compiled, told)
-        if beside is not None:
-            return beside
-        if driver.plan.group > 1:
-            return driver.plan
-        return self._alone(driver, reason + self._unsent(driver))
+            said = "training takes seconds, and measuring would as well"
+            return dataclasses.replace(plain.plan, reason=said if self._costs.replicas > 1 else "")
+        own = not self._experiment.is_known
+        if own:
+            # whether its step may be recorded is found out sooner than for a group, and that is
+            # most of what there is to gain: a short training has no time for both
+            self._add_singles(plain)
+        reason = self._add_groups(plain) if self._costs.replicas > 1 else ""
+        if not own and (self._best.kind == "single" or self._may()):
+            self._add_singles(plain)
+        self._add_groups_beside(plain)
+        self._add_compiled()
+        self._compare()
+        return self._costs.decided(self._found, reason)
 
-    def _alone(self, found: _Measured, reason: str) -> ExecutionPlan:
-        return dataclasses.replace(found.plan, reason=reason if self._count > 1 else "")
+    @property
+    def _best(self) -> Measured:
+        return min(self._found, key=self._costs.total)
 
-    def _total(self, found: _Measured) -> float:
-        """Seconds of the steps of all replicas under a plan without worker processes."""
-        begun = self._count if found.plan.group == 1 else len(self._made(found.plan.group))
-        return begun * found.setup + self._count * self._steps * found.step
-
-    def _made(self, size: int) -> Sequence[Group]:
-        return make_groups(self._arms, self._seeds, size)
-
-    def _records(self, best: _Measured, *, together: bool) -> bool:
+    def _records(self, *, together: bool) -> bool:
         """Whether steps may be recorded: a model of one's own is looked at, if there is time."""
-        if not self._experiment.has_recordable_schedule(together=together):
-            return False
-        if self._experiment.is_known:
-            return together or self._experiment.capturable
-        if together not in self._eager:
-            if not self._may(best, _PROOF_STEPS, _PROOF_SECONDS):
-                return False
-            self._eager[together] = why_eager(self._experiment, self._arms, together=together)
-        return not self._eager[together]
+        reason = self._why_eager(together=together)
+        if reason:
+            self._skip(reason, captured=True, group=2 if together else 1)
+        return not reason
 
-    def _may(self, best: _Measured, steps: float = 0.0, seconds: float = 0.0) -> bool:
+    def _why_eager(self, *, together: bool) -> str:
+        if not self._experiment.has_recordable_schedule(together=together):
+            return "a recorded step cannot follow this schedule of learning rates"
+        if self._experiment.is_known:
+            allowed = together or self._experiment.capturable
+            return "" if allowed else "the steps of this optimizer or model are not recorded"
+        if together not in self._eager:
+            if not self._may(_PROOF_STEPS, _PROOF_SECONDS[together]):
+                return "training is too short to find out whether recording is safe"
+            self._eager[together] = why_eager(self._experiment, self._arms, together=together)
+        return self._eager[together]
+
+    def _skip(self, reason: str, **how: bool | int) -> None:
+        """Keep what could not be tried, and why, the first reason of each."""
+        row = dataclasses.replace(ExecutionPlan(1, device=self._device), **how)
+        new = Tried.of(row, reason=reason)
+        if all(dataclasses.replace(each, reason=reason) != new for each in self._untried):
+            self._untried.append(new)
+
+    def _may(self, steps: float = 0.0, seconds: float = 0.0) -> bool:
         """Whether more may be measured, as training would take what the best plan does.
 
         Args:
-            best: The best plan so far.
             steps: How many steps of one replica the next measurement takes, as far as is known.
             seconds: What it takes besides.
         """
         # processor seconds, since what other processes take says nothing about this training
         spent = min(perf_counter() - self._began, process_time() - self._began_cpu)
-        return spent + seconds + steps * best.step < _SHARE * self._total(best)
+        best = self._best
+        return spent + seconds + steps * best.step < _SHARE * self._costs.total(best)
 
-    def _seconds(self, best: _Measured, most: float) -> float:
+    def _seconds(self, most: float) -> float:
         """How long the next measurement may take."""
-        return min(most, _SHARE / 3 * self._total(best))
+        return min(most, _SHARE / 3 * self._costs.total(self._best))
 
-    def _begun(self, plan: ExecutionPlan, make: Callable[[], Trial]) -> tuple[Trial, float]:
+    def _begun(self, plan: ExecutionPlan) -> tuple[Trial, float]:
         """Return a trial that has taken its first steps, and what that took, for all shapes."""
-        began, used = perf_counter(), process_time()
+        watch = Stopwatch(plan)
         with plan.active():
-            trial = make()
+            trial = Trial(self._experiment, self._arms, plan)
             for _ in range(3 if plan.captured else 1):
                 trial.step()
             wait_for(self._device)
-        took = own_seconds(perf_counter() - began, process_time() - used, self._device)
-        return trial, self._shapes * took
+        return trial, self._shapes * watch.own
 
-    def _plain(self) -> _Measured:
+    def _plain(self) -> Measured:
         """The direct step of one replica, with one thread."""
         plan = ExecutionPlan(1, device=self._device)
-        trial, _ = self._begun(plan, lambda: Trial(self._experiment, self._arms, plan))
+        trial, _ = self._begun(plan)
         cost = time_turns([Candidate(plan, trial.step)], seconds=0.05)
-        return _Measured(plan, cost[0], 0.0, trial.step)
+        return Measured(plan, cost[0], 0.0, trial)
 
-    def _singles(self, plain: _Measured) -> list[_Measured]:
-        """One replica: the direct step, and the recorded one if it may be recorded."""
-        made = [(False, plain.run, 0.0)]
-        if self._records(plain, together=False):
-            plan = ExecutionPlan(1, captured=True, device=self._device)
-            trial, setup = self._begun(plan, lambda: Trial(self._experiment, self._arms, plan))
-            made.append((True, trial.step, setup))
-        found = [
-            _Measured(plan, plain.step, setup, run)
-            for captured, run, setup in made
-            for plan in plan_variants(captured=captured, device=self._device)
-        ]
-        return self._in_turns(found, self._seconds(plain, 0.6))
-
-    def _in_turns(self, found: Sequence[_Measured], seconds: float) -> list[_Measured]:
-        """Time steps of one replica against the first, of which it is known what it takes."""
-        candidates = [Candidate(each.plan, each.run) for each in found if each.run is not None]
-        costs = time_turns(candidates, seconds=seconds)
-        known = found[0].step / costs[0]
+    def _in_turns(
+        self, plain: Measured, found: Sequence[Measured], seconds: float
+    ) -> list[Measured]:
+        """Time plans against the direct step of one replica, of which it is known what it takes."""
+        costs = time_turns([_candidate(each) for each in (plain, *found)], seconds=seconds)
+        known = plain.step / costs[0]
         return [
             dataclasses.replace(each, step=known * cost)
-            for each, cost in zip(found, costs, strict=True)
+            for each, cost in zip(found, costs[1:], strict=True)
         ]
 
-    def _compiled(self, single: _Measured, best: _Measured) -> _Measured | None:
-        """The compiled step of one replica, None if it is not there or not faster."""
-        if not single.plan.captured or self._device != "cpu" or not self._may(best):
-            return None
-        if self._total(single) <= _COMPILE_SECONDS or compiler() is None:
-            return None
-        plan = ExecutionPlan(1, captured=True, compiled=True)
-        try:
-            trial, setup = self._begun(plan, lambda: Trial(self._experiment, self._arms, plan))
-        except UnsupportedError:
-            return None
-        pair = [single, _Measured(plan, single.step, setup, trial.step)]
-        two = self._in_turns(pair, self._seconds(best, 0.4))[1]
-        return two if two.step < _GAIN * single.step else None
+    def _add_singles(self, plain: Measured) -> None:
+        """Measure one replica: the direct step, and the recorded one if it may be recorded."""
+        made = [(plain.trial, False, 0.0)]
+        if self._records(together=False):
+            plan = ExecutionPlan(1, captured=True, device=self._device)
+            trial, setup = self._begun(plan)
+            made.append((trial, True, setup))
+        found = [
+            Measured(plan, plain.step, setup, trial)
+            for trial, captured, setup in made
+            for plan in plan_variants(captured=captured, device=self._device)
+        ]
+        self._found += self._in_turns(plain, found[1:], self._seconds(0.6))
 
-    def _best_group(self, plain: _Measured) -> tuple[_Measured, str]:
-        """Return the fastest of one replica and the groups, and why it is none of the groups."""
-        best, reason = plain, "training is too short to measure whether groups are faster"
-        for size in group_sizes(self._experiment, self._count, device=self._device):
-            if not self._may(best, _GROUP_STEPS * size):
+    def _add_compiled(self) -> None:
+        """Measure the compiled step of one replica, where it may be faster."""
+        singles = [each for each in self._found if each.kind == "single"]
+        recorded = [each for each in singles if each.plan.captured]
+        if not recorded or self._device != "cpu":
+            return
+        single = min(recorded, key=self._costs.total)
+        plan = ExecutionPlan(1, captured=True, compiled=True)
+        if not self._may() or self._costs.total(single) <= _COMPILE_SECONDS:
+            reason = "training is too short"
+        elif compiler() is None:
+            reason = "there is no C compiler here"
+        else:
+            try:
+                trial, _ = self._begun(plan)
+            except UnsupportedError as error:
+                reason = str(error)
+            else:
+                # the next replica finds what the first has compiled, and begins as a recorded one
+                self._found.append(Measured(plan, single.step, single.setup, trial))
+                return
+        self._skip(reason, captured=True, compiled=True)
+
+    def _add_groups(self, plain: Measured) -> str:
+        """Measure groups, the largest first; return why replicas would be trained alone."""
+        reason, asked = "training is too short to measure whether groups are faster", False
+        for size in group_sizes(self._experiment, self._costs.replicas, device=self._device):
+            if not self._may(_GROUP_STEPS * size):
+                self._skip("training is too short", group=size)
                 continue
-            if not self._groups:
-                reason = self._why_alone()
+            if not asked:
+                reason, asked = self._why_alone(), True
                 if reason:
+                    self._skip(reason, group=size)
                     break
             reason = "training them together was measured to be slower"
-            best = self._better_group(size, plain, best)
-        return best, reason
+            self._add_group(size, plain)
+        return reason
 
-    def _better_group(
-        self, size: int, single: _Measured, best: _Measured, threads: Sequence[int] = ()
-    ) -> _Measured:
-        """Measure a group in turns with one replica; return it if it saves enough, else `best`.
-
-        What looks faster is measured once more, and the worse of the two results counts.
-        """
-        experiment, arms, device = self._experiment, self._arms, self._device
-        plan = ExecutionPlan(1, captured=self._records(best, together=True), device=device)
-
-        def make() -> Trial:
-            return Trial(experiment, arms, dataclasses.replace(plan, group=size))
-
+    def _add_group(self, size: int, plain: Measured, threads: Sequence[int] = ()) -> None:
+        """Measure a group in turns with one replica."""
+        captured = self._records(together=True)
+        plan = ExecutionPlan(1, captured=captured, group=size, device=self._device)
+        self._make_room(size)
         try:
-            trial, setup = self._begun(plan, make)
+            trial, setup = self._begun(plan)
             plans = plan_variants(
-                captured=plan.captured, threads=threads, device=device, group=size
+                captured=captured, threads=threads, device=self._device, group=size
             )
-            members = trial.members
-            assert single.run is not None
-            rival = Candidate(single.plan, single.run)
-            groups = [Candidate(plan, trial.step, members) for plan in plans]
-            costs = time_turns([rival, *groups], seconds=self._seconds(best, 0.6))
-            ratios = [cost / costs[0] for cost in costs[1:]]
-            found = [
-                _Measured(plan, ratio * single.step, setup)
-                for plan, ratio in zip(plans, ratios, strict=True)
-            ]
-            at = fastest(ratios)
-            if self._total(found[at]) < _GAIN * self._total(best):
-                again = time_turns([rival, groups[at]], seconds=self._seconds(best, 0.2))
-                ratio = max(ratios[at], again[1] / again[0])
-                found[at] = dataclasses.replace(found[at], step=ratio * single.step)
+            found = [Measured(each, plain.step, setup, trial) for each in plans]
+            self._found += self._in_turns(plain, found, self._seconds(0.6))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            return best
-        self._groups[size] = found
-        return found[at] if self._total(found[at]) < _GAIN * self._total(best) else best
+            self._skip("there is not enough memory", group=size)
 
-    def _workers(self) -> int:
-        return min(usable_threads(), self._count) if self._device == "cpu" else 1
+    def _make_room(self, size: int) -> None:
+        """Give up the trials of groups where another group has no room beside them."""
+        if size > _room(self._experiment, device=self._device):
+            self._found = [
+                dataclasses.replace(each, trial=None) if each.kind == "group" else each
+                for each in self._found
+            ]
 
-    def _worthwhile(self, driver: _Measured) -> float:
-        """Seconds that training in worker processes may take at most to be worth their start."""
-        rival = self._total(driver)
-        return min(_GAIN * rival, rival - _START_SECONDS)
+    def _add_groups_beside(self, plain: Measured) -> None:
+        """Measure the smaller groups that worker processes would train."""
+        workers, measured = self._costs.workers, {each.plan.group for each in self._found}
+        if workers < 2:
+            return
+        share = -(-self._costs.replicas // workers) if measured != {1} else 1
+        sizes = group_sizes(self._experiment, share, beside=workers)
+        self._costs.largest = max(sizes, default=1)
+        if self._costs.worthwhile(self._best) <= 0:
+            return
+        if not can_send(self._experiment):
+            self._skip("the model or the optimizer cannot be sent there", workers=workers)
+            return
+        for size in sizes:
+            if size not in measured and self._may(_GROUP_STEPS * size):
+                self._add_group(size, plain, threads=(1,))
 
-    def _unsent(self, driver: _Measured) -> str:
-        """What is said where replicas would go to worker processes, and cannot."""
-        held = isinstance(self._experiment.splits.train, Split)
-        if not held or self._workers() < 2 or self._worthwhile(driver) <= 0:
-            return ""
-        if can_send(self._experiment):
-            return ""
-        return (
-            "; and the factory of model or optimizer cannot be sent to worker processes, for "
-            "which it must be at the top of a module that can be imported, so replicas are "
-            "trained one by one"
-        )
+    def _compare(self) -> None:
+        """Time the plans that come into question in the same turns, and keep no others."""
+        able = list(filter(self._costs.can_share, self._found))
+        last = [
+            *self._foremost(self._found, self._costs.total),
+            *self._foremost(able, lambda each: self._costs.total(each, self._costs.workers)),
+        ]
+        self._slow = [each for each in self._found if each not in last]
+        self._found = [each for each in self._found if each in last]
+        if all(each.kind == "single" for each in self._found):
+            return  # they have taken turns with each other
+        begun = list(map(self._with_trial, self._found))
+        last = [each for each in begun if each.trial is not None]
+        self._slow += [each for each in begun if each.trial is None]
+        turns = sum(2 * each.plan.group for each in last)
+        rounds = _LAST_TURNS if self._may(_LAST_TURNS * turns) else 1
+        seconds = self._seconds(_LAST_SECONDS)
+        costs = time_turns([_candidate(each) for each in last], seconds=seconds, rounds=rounds)
+        self._found = [
+            dataclasses.replace(each, step=cost) for each, cost in zip(last, costs, strict=True)
+        ]
 
-    def _beside(
-        self,
-        driver: _Measured,
-        singles: Sequence[_Measured],
-        compiled: _Measured | None,
-        reason: str,
-    ) -> ExecutionPlan | None:
-        """Return the best plan with worker processes, None if it saves too little.
+    @staticmethod
+    def _foremost(found: Sequence[Measured], total: Callable[[Measured], float]) -> list[Measured]:
+        """The best of each kind, and what is close to the best of all."""
+        ranked, kinds, foremost = sorted(found, key=total), set[str](), list[Measured]()
+        for at, each in enumerate(ranked):
+            if each.kind not in kinds or (at < _MOST and total(each) <= _CLOSE * total(ranked[0])):
+                foremost.append(each)
+            kinds.add(each.kind)
+        return foremost
 
-        Args:
-            driver: The best plan without.
-            singles: One replica under the plans that were measured.
-            compiled: The compiled step of one replica, if it is faster.
-            reason: Why replicas are not trained in groups, if they are not.
-        """
-        workers, most = self._workers(), self._worthwhile(driver)
-        if workers < 2 or most <= 0 or not can_send(self._experiment):
-            return None
-        choices: list[tuple[float, ExecutionPlan]] = []
-        for each in [*singles, *([compiled] if compiled else [])]:
-            if each.plan.threads == 1:
-                rounds = -(-self._count // workers)
-                took = rounds * (_RECORD_SECONDS + self._steps * each.step / _BESIDE)
-                why = reason or "each was measured to be faster by itself"
-                if each.plan.compiled:
-                    why = "each is faster compiled, by itself"
-                plan = dataclasses.replace(each.plan, workers=workers, reason=why)
-                choices.append((took, plan))
-        if self._groups:
-            choices += self._groups_beside(driver, singles, workers)
-        took, plan = min(choices, key=lambda choice: choice[0])
-        return plan if took < most else None
+    def _with_trial(self, found: Measured) -> Measured:
+        """Begin the trial anew that was given up for want of memory, if there is room now."""
+        room = found.trial is None and _room(self._experiment, device=self._device)
+        if room < found.plan.group:
+            return found
+        return dataclasses.replace(found, trial=self._begun(found.plan)[0])
 
-    def _groups_beside(
-        self, driver: _Measured, singles: Sequence[_Measured], workers: int
-    ) -> list[tuple[float, ExecutionPlan]]:
-        """Seconds and plans of groups in worker processes."""
-        single = min((s for s in singles if s.plan.threads == 1), key=self._total)
-        found: list[tuple[float, ExecutionPlan]] = []
-        for size in group_sizes(self._experiment, -(-self._count // workers), beside=workers):
-            groups = self._made(size)
-            if len(groups) < workers:
-                continue
-            if size not in self._groups:
-                if not self._may(driver, _GROUP_STEPS * size):
-                    continue
-                self._better_group(size, single, single, threads=(1,))
-            rounds, largest = -(-len(groups) // workers), max(len(g.members) for g in groups)
-            for each in self._groups.get(size, []):
-                if each.plan.threads == 1:
-                    took = largest * self._steps * each.step / _BESIDE
-                    plan = dataclasses.replace(each.plan, workers=workers)
-                    found.append((rounds * (each.setup + took), plan))
-        return found
+
+def _candidate(found: Measured) -> Candidate:
+    assert found.trial is not None
+    return Candidate(found.plan, found.trial.step, found.trial.members)
+
+
+def _room(experiment: Experiment, *, beside: int = 1, device: str = "cpu") -> int:
+    """How many replicas memory has room for in a group; `beside` groups at a time."""
+    model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
+    inputs, targets = first_batch(experiment)
+    replica = max(1, member_bytes(model, inputs, targets))
+    common = evaluation_bytes(model, inputs, targets)
+    return max(0, available_bytes(torch.device(device)) // beside - common) // replica
 
 
 def group_sizes(
     experiment: Experiment, count: int, *, beside: int = 1, device: str = "cpu"
 ) -> list[int]:
     """Group sizes to measure, the largest that memory allows first; `beside` groups at a time."""
-    model = experiment.replica(experiment.recipe.baseline, experiment.recipe.seeds[0]).model
-    inputs, targets = first_batch(experiment)
-    replica = max(1, member_bytes(model, inputs, targets))
-    common = evaluation_bytes(model, inputs, targets)
-    room = max(0, available_bytes(torch.device(device)) // beside - common) // replica
+    room = _room(experiment, beside=beside, device=device)
     largest = max(1, min(count, _LARGEST, room))
     sizes = [largest, largest // 2, largest // 4] if largest >= 16 else [largest]
     return [size for size in sizes if size > 1]

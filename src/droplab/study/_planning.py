@@ -11,7 +11,7 @@ from time import perf_counter
 from droplab.data import Split
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Recipe
-from droplab.results import plan_sentence
+from droplab.results import plan_choices, plan_sentence
 from droplab.study._experiment import Experiment
 from droplab.study._layout import choose_layout
 from droplab.study._planner import Planner, group_sizes
@@ -26,10 +26,9 @@ from droplab.train.agreement import (
     why_not_elementwise,
     why_not_stacked,
 )
-from droplab.train.timing import wait_for
+from droplab.train.timing import BUSY, Load, wait_for
 
 _LOG = logging.getLogger("droplab.study")
-_LOG.addHandler(logging.NullHandler())
 
 
 def choose_plan(
@@ -44,7 +43,8 @@ def choose_plan(
 
     How long that may take depends on how long training takes: what trains in seconds is not
     measured at all. The plan is kept in the user's cache directory, and taken from there where
-    machine, versions, model, data and options are the same: two runs give the same bits.
+    machine, versions, model, data and options are the same: two runs give the same bits. One that
+    was measured while other processes took a good part of the processors is not kept.
 
     Args:
         experiment: The experiment.
@@ -64,13 +64,20 @@ def choose_plan(
         return kept
     if on_measure is not None:
         on_measure()
+    load = Load()
     planner = Planner(experiment, arms, device, lambda: why_alone(experiment, arms))
     plan = planner.choose()
     if not planner.at_once:
         plan = choose_layout(experiment, arms, plan)
     plan = choose_scoring(experiment, arms, plan)
-    remember(key, plan)
+    plan = dataclasses.replace(plan, others=0.0 if planner.at_once else load.others)
+    for row in plan_choices(plan.to_dict()):
+        _LOG.debug("plan tried: %s: %s", row.plan, row.step or row.verdict)
     _LOG.debug("plan measured: %s", plan_sentence(plan.to_dict()))
+    if plan.others > BUSY:
+        _LOG.debug("not kept: other processes took %.0f %% of the processors", 100 * plan.others)
+    else:
+        remember(key, plan)
     return plan
 
 

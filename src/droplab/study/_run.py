@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from droplab.study._scoring import with_recipe
 from droplab.study._session import Session
 from droplab.study._stored_plans import PLAN_FILE, write_plan
 from droplab.train import ExecutionPlan, choose_device, compiler
+
+_LOG = logging.getLogger("droplab.study")
 
 
 def run(
@@ -169,6 +172,8 @@ def run_experiment(
         members = {(member.arm, member.seed): member for member in store.members()}
         total = len(members) * recipe.epochs * experiment.steps_an_epoch
         done = sum(m.epochs_done for m in members.values()) * experiment.steps_an_epoch
+        if resume:
+            _LOG.debug("%s is resumed: %d of %d steps were kept", store.folder, done, total)
         observer.started(recipe, store.folder, plan, total, done)
         session = Session(experiment, store, plan, log_every, observer)
         session.train_all()

@@ -14,6 +14,7 @@ from droplab.recipe import SCORE_TRAIN, Arm
 from droplab.study._experiment import Experiment
 from droplab.study._trial import Trial
 from droplab.train import EVAL_BATCH, ExecutionPlan
+from droplab.train.timing import Stopwatch
 
 _SIZES = (128, 256, 512, EVAL_BATCH)
 """Batches to compare: what a convolution makes of the small ones stays in the caches, and the large
@@ -73,9 +74,9 @@ def choose_scoring(
 
     def measure(size: int) -> float:
         order = torch.arange(min(size, len(splits.train)))
-        began = perf_counter()
+        watch = Stopwatch(plan)
         trial.score_some(splits.train, order, size)
-        seconds = (perf_counter() - began) / len(order)
+        seconds = watch.own / len(order)
         cost[size] = min(cost.get(size, seconds), seconds)
         return cost[size]
 

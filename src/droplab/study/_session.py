@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from droplab.study._work import (
     Failed,
     Logged,
     Measured,
+    Said,
     StateChanged,
     Stepped,
     Task,
@@ -102,13 +104,16 @@ class Session:
                 tasks[:0] = self._halves(task.group)
 
     def _begin(self, task: Task) -> tuple[Any, ...]:
-        return self.experiment, self.plan, self.store.folder, task
+        level = logging.getLogger("droplab").getEffectiveLevel()
+        return self.experiment, self.plan, self.store.folder, task, level
 
     def take(self, task: Task, event: Event) -> bool:
         """Write down what happened to a group; return whether it is done."""
         match event:
             case Stepped(steps):
                 self.observer.steps_done(task.group.members, steps)
+            case Said(logger, level, message):
+                logging.getLogger(logger).log(level, message)
             case Logged(row):
                 self.observer.batches_logged(row.arm, row.seed, row.step, row.loss)
             case Measured(rows, checkpoint, logged):
@@ -132,7 +137,7 @@ class Session:
             return self._halves(task.group)
         if task.attempt >= ATTEMPTS:
             raise RunError(
-                f"{self.experiment.recipe.name}: the worker of {_words(task.group)} died "
+                f"{self.experiment.recipe.name}: the worker of {task.group} died "
                 f"{task.attempt} times (exit code {code}); finished epochs are kept, look for a "
                 "lack of memory and resume"
             )
@@ -143,7 +148,7 @@ class Session:
         halves = group.halves()
         if halves is None:
             raise RunError(
-                f"{self.experiment.recipe.name}: not enough memory for {_words(group)} alone; "
+                f"{self.experiment.recipe.name}: not enough memory for {group} alone; "
                 "take a smaller batch or model"
             )
         stored = self.store.plan
@@ -161,7 +166,7 @@ class Session:
         reason = trace.strip().splitlines()[-1]
         whose = "its" if len(task.group.members) == 1 else "their"
         raise RunError(
-            f"{self.experiment.recipe.name}: {_words(task.group)} failed in {whose} worker "
+            f"{self.experiment.recipe.name}: {task.group} failed in {whose} worker "
             f"({reason}); finished epochs are kept"
         )
 
@@ -201,10 +206,3 @@ class Session:
                 row = TestRow({name: score[name] for name in recipe.test_metrics}, arm, seed)
                 self.store.add_test_row(row)
                 self.observer.tested(row)
-
-
-def _words(group: Group) -> str:
-    arm, seed = group.members[0]
-    count = len(group.members)
-    one = f"arm '{arm}', seed {seed}"
-    return one if count == 1 else f"the {count} replicas from {one} on"

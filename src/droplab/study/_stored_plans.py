@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from droplab.results import environment, whole_file
 from droplab.study._experiment import Experiment
 from droplab.study._trial import first_batch
 from droplab.study._worker import can_send
-from droplab.train import ExecutionPlan, choose_device, compiler, is_stateless
+from droplab.train import ExecutionPlan, Tried, choose_device, compiler, is_stateless
 
 PLAN_FILE = "plan.json"
 """Name of the file in a run's folder that holds its plan."""
@@ -167,14 +168,27 @@ def _plan_of(data: Any) -> ExecutionPlan:
     """Return the plan that plain data holds, each of its values of the right kind."""
     if not isinstance(data, dict) or "threads" not in data:
         raise ArgumentError("expected a plan as JSON, a table with at least 'threads'")
-    example = ExecutionPlan(1)
-    for field in dataclasses.fields(ExecutionPlan):
-        value = data.get(field.name, getattr(example, field.name))
-        expected = type(getattr(example, field.name))
+    rows = data.get("tried", [])
+    if not isinstance(rows, list):
+        raise ArgumentError(f"tried: expected a list of tables, got {type(rows).__name__}")
+    _check(ExecutionPlan(1), {**data, "tried": ()})
+    for row in rows:
+        if not isinstance(row, dict):
+            raise ArgumentError(f"tried: expected a list of tables, got {type(row).__name__} in it")
+        _check(Tried(), row)
+    return ExecutionPlan.from_dict(data)
+
+
+def _check(example: ExecutionPlan | Tried, data: Mapping[str, Any]) -> None:
+    """Check that what is there is of the kinds that an example has."""
+    for field in dataclasses.fields(example):
+        usual = getattr(example, field.name)
+        value, expected = data.get(field.name, usual), type(usual)
         if type(value) is not expected:
             raise ArgumentError(
                 f"{field.name}: expected {expected.__name__}, got {type(value).__name__}"
             )
         if isinstance(value, int) and value > 1_000_000:
             raise ArgumentError(f"{field.name}: expected at most 1000000, got a larger number")
-    return ExecutionPlan.from_dict(data)
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise ArgumentError(f"{field.name}: expected a number from 0 on, got {value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,8 @@ from droplab.train import (
 
 _CHECKPOINT_SECONDS = 5.0
 """Time between two checkpoints of a group, which hold all its members and may be large."""
+
+_LOG = logging.getLogger("droplab.study")
 
 Name = tuple[str, int]
 """Arm and seed of a replica."""
@@ -101,7 +104,16 @@ class Done:
     """The group is trained."""
 
 
-Event = StateChanged | Measured | Logged | Stepped | Failed | Done
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What a worker process has logged."""
+
+    logger: str
+    level: int
+    message: str
+
+
+Event = Said | StateChanged | Measured | Logged | Stepped | Failed | Done
 """What is told of a group while it is trained; the driver alone writes it down."""
 
 Tell = Callable[[Event], object]
@@ -128,6 +140,9 @@ def train_group(
     start = 0
     if task.checkpoint is not None:
         start = load_checkpoint(executor, names, task.checkpoint)
+        _LOG.debug("%s goes on after epoch %d, from %s", task.group, start, task.checkpoint.name)
+    else:
+        _LOG.debug("%s begins", task.group)
     for name in task.going_on:
         tell(StateChanged(*name, "running"))
     work = _Work(experiment, folder, task, tell, executor, start)
@@ -223,6 +238,7 @@ class _Work:
         path = self._folder / "checkpoints" / name
         save_checkpoint(self._executor, self._names, path, epoch=epoch)
         self._saved = perf_counter()
+        _LOG.debug("checkpoint written: %s", path)
         return name
 
     def _weights(self, member: int, which: str) -> Path:

@@ -6,6 +6,7 @@ threads: nobody waits for anybody within a step, and a smaller group stays in it
 
 from __future__ import annotations
 
+import logging
 import pickle
 import traceback
 from multiprocessing.connection import Connection
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from droplab.data import Split
 from droplab.study._experiment import Experiment
-from droplab.study._work import Done, Failed, Task, train_group
+from droplab.study._work import Done, Failed, Said, Task, train_group
 from droplab.study._worker_pool import begin_worker
 from droplab.train import ExecutionPlan
 from droplab.train.memory import is_out_of_memory
@@ -35,11 +36,39 @@ def can_send(experiment: Experiment) -> bool:
     return b"__main__" not in sent
 
 
+class _Sending(logging.Handler):
+    """Sends what is logged to the driver, whose handlers the user knows."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._connection.send(Said(record.name, record.levelno, record.getMessage()))
+
+
 def work(
-    connection: Connection, experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task
+    connection: Connection,
+    experiment: Experiment,
+    plan: ExecutionPlan,
+    folder: Path,
+    task: Task,
+    level: int = logging.WARNING,
 ) -> None:
-    """Train one group and send what happens; the process ends when its driver does."""
+    """Train one group and send what happens; the process ends when its driver does.
+
+    Args:
+        connection: To the driver.
+        experiment: What is trained.
+        plan: How.
+        folder: Folder of the run.
+        task: Which group.
+        level: From which level on what is logged is sent, too.
+    """
     begin_worker()
+    logger = logging.getLogger("droplab")
+    logger.handlers[:] = [_Sending(connection)]
+    logger.setLevel(level)
     try:
         train_group(experiment, plan, folder, task, connection.send)
         connection.send(Done())

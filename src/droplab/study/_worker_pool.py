@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import torch.multiprocessing as multiprocessing  # teaches pickle to send tensors as shared memory
+
+_LOG = logging.getLogger("droplab.study")
 
 ATTEMPTS = 2
 """How often a task is begun whose process dies: a second time in case it was killed."""
@@ -56,7 +59,8 @@ class WorkerPool(Generic[T]):
         method = "forkserver" if "forkserver" in methods else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            self._context.set_forkserver_preload([target.__module__])
+            # The first step of an optimizer imports torch._dynamo, for a second and a half.
+            self._context.set_forkserver_preload([target.__module__, "torch._dynamo"])
         self.running: list[Running[T]] = []
 
     def run(
@@ -97,6 +101,7 @@ class WorkerPool(Generic[T]):
             process.start()
         sender.close()
         self.running.append(Running(task, process, receiver))
+        _LOG.debug("worker process %s started", process.pid)
 
     def _listen(
         self, take: Callable[[T, Any], bool], lost: Callable[[T, int | None], Sequence[T]]
@@ -111,8 +116,10 @@ class WorkerPool(Generic[T]):
                 self.running.remove(worker)
                 worker.connection.close()
                 worker.process.join()
+                code = worker.process.exitcode
+                _LOG.debug("worker process %s ended, exit code %s", worker.process.pid, code)
                 if not worker.finished:
-                    again += lost(worker.task, worker.process.exitcode)
+                    again += lost(worker.task, code)
         return again
 
 

@@ -6,7 +6,7 @@ from droplab.ops import mask_key
 from droplab.train._capture import can_capture, is_stateless
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
-from droplab.train._execution import ExecutionPlan, choose_device
+from droplab.train._execution import ExecutionPlan, Tried, choose_device
 from droplab.train._executor import Batched, Executor, Single
 from droplab.train._fit import Diverged, Epoch, EpochResult, fit
 from droplab.train._meter import Score
@@ -35,6 +35,7 @@ __all__ = [
     "Scheduler",
     "Score",
     "Single",
+    "Tried",
     "UnsupportedError",
     "batch_order",
     "build_optimizer",

@@ -16,6 +16,48 @@ MATMUL_PATHS = ("highest", "medium")
 
 
 @dataclasses.dataclass(frozen=True)
+class Tried:
+    """A plan that was looked at when another, or this one, was chosen.
+
+    Attributes:
+        threads, matmul, captured, compiled, group, workers, device, channels_last: As those of
+            `ExecutionPlan`.
+        step: Seconds that a step of one replica was measured to take; 0 if it could not be tried.
+        total: Seconds that all steps of all replicas would take so, starts included, estimated.
+        chosen: Whether this is the plan of the run.
+        reason: Why it was not chosen, or not tried.
+    """
+
+    threads: int = 1
+    matmul: str = "highest"
+    captured: bool = False
+    compiled: bool = False
+    group: int = 1
+    workers: int = 0
+    device: str = "cpu"
+    channels_last: bool = False
+    step: float = 0.0
+    total: float = 0.0
+    chosen: bool = False
+    reason: str = ""
+
+    @classmethod
+    def of(
+        cls, plan: ExecutionPlan, *, step: float = 0.0, total: float = 0.0, reason: str = ""
+    ) -> Tried:
+        """Return the row of a plan."""
+        own = ("step", "total", "chosen", "reason")
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in own]
+        how = {name: getattr(plan, name) for name in names}
+        return cls(**how, step=step, total=total, reason=reason)
+
+    def like(self, plan: ExecutionPlan) -> bool:
+        """Whether this is the row of a plan."""
+        how = dataclasses.replace(self, step=0.0, total=0.0, chosen=False, reason="")
+        return how == Tried.of(plan)
+
+
+@dataclasses.dataclass(frozen=True)
 class ExecutionPlan:
     """How the steps of a run are executed. Equality of bits is a claim under one plan.
 
@@ -40,6 +82,9 @@ class ExecutionPlan:
             share them. The grouping of a product can change its last bits.
         score_train: How many training examples are scored after each epoch but the last, always
             the same ones; after the last, all of them. 0: all, always.
+        tried: The plans that were looked at when it was chosen, itself among them; empty where that
+            was not kept. No bits depend on it, and equal plans may differ in it.
+        others: The part of the processors that other processes used meanwhile.
 
     Example:
         >>> plan = ExecutionPlan(threads=1)
@@ -59,6 +104,8 @@ class ExecutionPlan:
     score_batch: int = EVAL_BATCH
     score_train: int = 0
     eager_reason: str = ""
+    tried: tuple[Tried, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    others: float = dataclasses.field(default=0.0, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -95,13 +142,17 @@ class ExecutionPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain data, to be stored with the run."""
-        return dataclasses.asdict(self)
+        return {
+            **dataclasses.asdict(self),
+            "tried": [dataclasses.asdict(each) for each in self.tried],
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ExecutionPlan:
         """Return the plan that `to_dict` wrote."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in names})
+        known = _known(cls, data)
+        known["tried"] = tuple(Tried(**_known(Tried, each)) for each in data.get("tried", ()))
+        return cls(**known)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -122,6 +173,12 @@ class ExecutionPlan:
             torch.set_flush_denormal(flushed)
             torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(matmul)
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a dataclass knows of some data; later versions may have written more."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
 
 
 def flushes_denormals() -> bool:

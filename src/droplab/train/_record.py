@@ -7,15 +7,21 @@ real thing: the same operations in the same order, without modules, autograd or 
 from __future__ import annotations
 
 import copy
+import logging
 import operator
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from droplab.train._record_writer import VIEWS, Writer
+
+_LOG = logging.getLogger("droplab.train")
 
 
 def record(
@@ -36,8 +42,16 @@ def record(
     Returns:
         A function of inputs of the same shapes, to be called in `torch.inference_mode`.
     """
+    began = perf_counter()
     graph, originals = trace(function, subject, *inputs)
-    return _write(graph, originals, writer(_kept_nodes(graph)))
+    written = _write(graph, originals, writer(_kept_nodes(graph)))
+    _LOG.debug(
+        "step recorded for a batch of %s: %d operations, in %.2f s",
+        " x ".join(map(str, inputs[0].shape)),
+        sum(node.op == "call_function" for node in graph.graph.nodes),
+        perf_counter() - began,
+    )
+    return written
 
 
 def trace(
@@ -56,7 +70,11 @@ def trace(
     """
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(subject, memo)
-    with torch.random.fork_rng():  # a model's own random layers draw while they are traced
+    # Without a mode to share, make_fx makes one for each value that it describes, and a third of
+    # its time goes into that.
+    describing = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    # a model's own random layers draw while they are traced
+    with describing, torch.random.fork_rng():
         graph = make_fx(lambda *values: function(twin, *values))(
             *[x.contiguous().clone() for x in inputs]
         )

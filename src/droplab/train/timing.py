@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from time import get_clock_info, perf_counter, process_time
+from time import get_clock_info, perf_counter, process_time, thread_time
 
+import psutil
 import torch
 
 from droplab.train._execution import MATMUL_PATHS, ExecutionPlan
@@ -14,8 +15,11 @@ from droplab.train._execution import MATMUL_PATHS, ExecutionPlan
 _TIE = 0.95
 """A plan with more threads or another matmul path must be at least 5 % faster to be chosen."""
 
-_EXACT = get_clock_info("process_time").resolution < 1e-4
+_EXACT = max(get_clock_info(n).resolution for n in ("process_time", "thread_time")) < 1e-4
 """Whether processor seconds are counted finely enough to time a few steps."""
+
+BUSY = 0.2
+"""The part of the usable processors from which on what others take makes timings doubtful."""
 
 _TURN = 0.02
 """Seconds that a plan is measured in one go, before the next one has its turn."""
@@ -58,30 +62,29 @@ def plan_variants(
     ]
 
 
-def time_turns(candidates: Sequence[Candidate], *, seconds: float) -> list[float]:
+def time_turns(candidates: Sequence[Candidate], *, seconds: float, rounds: int = 1) -> list[float]:
     """Return the seconds that a step of one replica takes under each candidate.
 
     They take turns of 20 ms, so that a slow phase of the machine hits all of them, and the best
-    turn of each counts. What takes twice as long as the best in two turns in a row has no more.
+    turn of each counts. What is far behind has no more turns: nine times the best after one, five
+    times after two, three times after four.
 
     Args:
         candidates: What to time; their steps have been taken before, so that all is recorded.
         seconds: About how long it may take in all.
+        rounds: How many turns each has at least, unless it is far behind.
     """
     cost = [float("inf")] * len(candidates)
-    slow = [0] * len(candidates)
-    until = perf_counter() + seconds
-    while True:
-        turn: dict[int, float] = {}
+    until, done = perf_counter() + seconds, 0
+    while done < rounds or perf_counter() < until:
+        limit = (1 + 8 / done) * min(cost) if done else float("inf")
         for index, each in enumerate(candidates):
-            if slow[index] < 2:
+            if cost[index] <= limit:
                 with each.plan.active():
-                    turn[index] = _sustained(each.step, each.plan.device) / each.replicas
-                cost[index] = min(cost[index], turn[index])
-        if perf_counter() >= until:
-            return cost
-        for index, now in turn.items():
-            slow[index] = slow[index] + 1 if now > 2 * min(turn.values()) else 0
+                    turn = _sustained(each.step, each.plan) / each.replicas
+                cost[index] = min(cost[index], turn)
+        done += 1
+    return cost
 
 
 def fastest(costs: Sequence[float]) -> int:
@@ -93,32 +96,81 @@ def fastest(costs: Sequence[float]) -> int:
     return best
 
 
-def _sustained(step: Callable[[], object], device: str) -> float:
+def _sustained(step: Callable[[], object], plan: ExecutionPlan) -> float:
     """Return the mean seconds of a step over `_TURN`: threads that wait for each other show.
 
     On the CPU, what other processes take in between does not count.
     """
-    began = perf_counter()
+    watch = Stopwatch(plan)
     step()  # wakes the threads of this plan
-    wait_for(device)
-    burst = 5 if perf_counter() - began < _TURN / 5 else 1
-    began, used, count = perf_counter(), process_time(), 0
+    wait_for(plan.device)
+    burst = 5 if watch.elapsed < _TURN / 5 else 1
+    watch, count = Stopwatch(plan), 0
     while True:
         for _ in range(burst):
             step()
-        wait_for(device)
+        wait_for(plan.device)
         count += burst
-        elapsed = perf_counter() - began
-        if elapsed >= _TURN:
-            return own_seconds(elapsed, process_time() - used, device) / count
+        if watch.elapsed >= _TURN:
+            return watch.own / count
 
 
-def own_seconds(elapsed: float, used: float, device: str) -> float:
-    """Return how long work takes on an idle machine, from the seconds and processor seconds of it.
+class Stopwatch:
+    """Times work in this thread, from when it is made.
 
-    Threads use more processor seconds than have passed, and a process that had to wait uses less.
+    Args:
+        plan: The plan that the work is done under.
     """
-    return min(elapsed, used) if device == "cpu" and _EXACT and used > 0 else elapsed
+
+    def __init__(self, plan: ExecutionPlan) -> None:
+        # threads that wait for work spin, so where the plan has one thread only that one is asked
+        self._used = thread_time if plan.threads == 1 else process_time
+        self._counts = plan.device == "cpu" and _EXACT
+        self._began, self._began_used = perf_counter(), self._used()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that have passed."""
+        return perf_counter() - self._began
+
+    @property
+    def own(self) -> float:
+        """Seconds that the work would have taken on an idle machine, as far as a clock can tell.
+
+        Several threads use more processor seconds than have passed, and a process that had to wait
+        uses less.
+        """
+        elapsed, used = self.elapsed, self._used() - self._began_used
+        return min(elapsed, used) if self._counts and used > 0 else elapsed
+
+
+class Load:
+    """What other processes take of the processors, from when it is made."""
+
+    def __init__(self) -> None:
+        self._began, self._began_busy = perf_counter(), self._busy()
+
+    @property
+    def others(self) -> float:
+        """The part of the usable processors that others took so far, from 0 to 1."""
+        elapsed = max(1e-9, perf_counter() - self._began)
+        taken = (self._busy() - self._began_busy) / (elapsed * usable_threads())
+        return min(1.0, max(0.0, taken))
+
+    @staticmethod
+    def _busy() -> float:
+        """Seconds that the usable processors worked for others than this process since boot."""
+        own = sum(os.times()[:4])  # with children that have ended, a compiler for one
+        usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        total = 0.0
+        for core, times in enumerate(psutil.cpu_times(percpu=True)):
+            if usable is None or core in usable:
+                taken = times._asdict()
+                # guests are counted among the users' seconds already
+                for name in ("idle", "iowait", "guest", "guest_nice"):
+                    taken.pop(name, None)
+                total += sum(taken.values())
+        return total - own
 
 
 def wait_for(device: str) -> None:

@@ -115,7 +115,7 @@ def check(run: Path) -> None:
             if place.startswith("terminal"):
                 table = [line.split() for line in text.partition("After epoch")[2].splitlines()]
                 words = {word for line in table for word in line}
-                assert not set(metric.label.split()) - words, (place, metric.label)
+                assert not {*metric.label.split(), *ARMS} - words, (place, metric.label)
     for metric in metrics.test.values():
         assert f'<th scope="col">{_unbroken(metric.label)}</th>' in texts["html"]
         assert f"| {escaped(metric.label)} |" in texts["md"]
@@ -130,6 +130,8 @@ def test_a_regression_is_shown_as_one(tmp_path):
     check(run)
     found = judge(load_run(run))
     assert found.also.startswith("Validation RMSE with 'input' is ")
+    assert found.diagnosis is not None
+    assert found.test is not None
     assert "training RMSE is" in found.diagnosis.sentence
     assert "touched once, 'input' has a test RMSE of 0." in found.test.sentence
     assert not any("standard error" in each for each in found.caveats)

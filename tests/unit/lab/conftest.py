@@ -10,17 +10,19 @@ import pytest
 from starlette.testclient import TestClient
 
 from droplab.lab import create_app
-from droplab.recipe import METRICS, load, override
+from droplab.recipe import METRICS, dumps, load, override
+from droplab.results import EpochRow, RunStore
 
 PORT = 8765
 HOME = f"http://127.0.0.1:{PORT}"
 
 
 class PlayedWorker:
-    """A worker that says what the test lets it say."""
+    """A worker that says, and writes to the run's folder, what the test lets it."""
 
     def __init__(self):
         self._said = queue.Queue()
+        self._store = None
         self.job = None
         self.got_job = threading.Event()
         self.asked_to_stop = False
@@ -31,20 +33,48 @@ class PlayedWorker:
         self.got_job.set()
 
     def messages(self):
-        yield from iter(self._said.get, None)
+        for message in iter(self._said.get, None):
+            yield message
+            self._said.task_done()  # the server comes for the next one when it is through
+        self._said.task_done()
 
     def say(self, event, **content):
         self._said.put({"event": event, **content})
 
-    def say_row(self, arm, seed, epoch, **values):
-        self.say(
-            "row", arm=arm, seed=seed, epoch=epoch, **{**dict.fromkeys(METRICS, 0.5), **values}
-        )
+    def say_and_wait(self, event, **content):
+        """Say something and wait until the server has done what it does then."""
+        self.say(event, **content)
+        self._said.join()
+
+    def store(self, **made):
+        """Return the run's store, made or opened when it is first needed."""
+        assert self.got_job.wait(10)
+        if self._store is None:
+            recipe, folder, resume = self.job
+            members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
+            self._store = (
+                RunStore.open_for_resume(folder)
+                if resume
+                else RunStore.create(folder, dumps(recipe), recipe.digest, {}, members, **made)
+            )
+        return self._store
+
+    def write_row(self, arm, seed, epoch, **values):
+        """Confirm a row, and tell of steps as they come after it."""
+        row = EpochRow(dict.fromkeys(METRICS, 0.5) | values, arm, seed, epoch, 0.5)
+        self.store().commit_epoch(row)
+        self.say_and_wait("steps", steps_done=10 * epoch, what="training")
 
     def die(self):
+        if self._store is not None:
+            self._store.close()
+            self._store = None
         self._said.put(None)
 
     def end(self, event="done", **content):
+        if event == "done" and self._store is not None:
+            for member in self._store.members():
+                self._store.set_member_state(member.arm, member.seed, "done")
         self.say(event, **content)
         self.die()
 

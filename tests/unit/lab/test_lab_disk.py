@@ -110,6 +110,11 @@ def test_what_cannot_be_read_is_named(lab, real_run, runs):
     assert [item["id"] for item in found["runs"]] == [real_run]
     assert [item["id"] for item in found["unreadable"]] == ["damaged"]
     assert lab.get("/api/runs/damaged").status_code == 409
+    page = lab.get("/runs/damaged/report")
+    assert page.status_code == 409
+    assert page.headers["content-type"].startswith("text/html")
+    assert 'data-problem="/' in page.text
+    assert "damaged or foreign file" in page.text
 
 
 def test_a_run_that_is_too_large_to_show(lab, real_run, monkeypatch):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from droplab import results
 from droplab.lab import _limits as limits
 from droplab.lab._limits import Refusal
 from droplab.lab._queue import RunQueue
@@ -98,7 +101,7 @@ def test_one_that_finishes_while_it_is_stopped_is_done(queue, workers, monkeypat
 
 def test_a_worker_that_dies_is_a_failed_run_with_its_reason(queue, workers):
     run, after = queue.add(SMALL), queue.add(SMALL)
-    workers[0].say_row("none", 0, 1)
+    workers[0].write_row("none", 0, 1)
     workers[0].die()
     while after.state != "running":
         queue._thread.join(0.01)
@@ -180,33 +183,40 @@ def test_a_worker_that_does_not_stop_is_killed_at_the_end(queue, workers, monkey
 
 def test_an_ended_run_is_read_again_when_it_changes(queue, workers, real_run, runs):
     """Another droplab may go on with a run that this server has trained."""
-    import shutil
-
-    from droplab import results
-
     run = queue.add(SMALL)
-    workers[0].got_job.wait(10)
-    shutil.copytree(runs / real_run, runs / run.id)
+    workers[0].write_row("none", 0, 1)
     workers[0].end("done")
     ended(queue)
     assert queue.summaries()["runs"][0]["state"] == "done"
-    assert queue.at_hand(run.id) is run
+    assert queue.find(run.id) is run
     with results.RunStore.open_for_resume(runs / run.id) as store:
-        store.set_note("more", "x")
         store.set_member_state("none", 0, "waiting")
     states = {item["id"]: item["state"] for item in queue.summaries()["runs"]}
     assert states == {run.id: "stopped", real_run: "done"}
-    assert queue.at_hand(run.id) is None
+    assert (queue.find(run.id), run.state) == (run, "stopped"), "whoever watches it is told"
 
 
-def test_rows_of_a_worker_make_curves(queue, workers):
+def test_why_a_run_failed_is_not_forgotten(queue, workers, real_run, runs, monkeypatch):
+    """It is not on disk; a run is read anew when others were opened since."""
+    monkeypatch.setattr("droplab.lab._disk.OPEN", 1)
+    run = queue.add(SMALL)
+    workers[0].write_row("none", 0, 1)
+    workers[0].end("failed", message="the disk is full")
+    ended(queue)
+    assert queue.find(real_run).state == "done"
+    again = queue.find(run.id)
+    assert again is not run
+    assert (again.state, again.message) == ("failed", "the disk is full")
+    assert queue.summaries()["runs"][0]["message"] == "the disk is full"
+    assert queue.resume(run.id).state == "running"
+
+
+def test_rows_on_disk_make_curves(queue, workers):
     run = queue.add(SMALL)
     for seed, loss in ((0, 0.4), (1, 0.6)):
-        workers[0].say_row("0.3", seed, 1, val_loss=loss)
-    workers[0].say_row("0.3", 0, 2, val_loss=None)
-    workers[0].say_row("0.3", 0, 2, val_loss=0.1)  # a resumed run tells a row again
-    workers[0].say_row("no such arm", 0, 1)
-    workers[0].say("diverged", arm="0.3", seed=1, message="the loss is\nNaN")
+        workers[0].write_row("0.3", seed, 1, val_loss=loss)
+    workers[0].write_row("0.3", 0, 2, val_loss=math.nan)
+    workers[0].store().set_member_state("0.3", 1, "nan", "the loss is\nNaN")
     workers[0].end("stopped")
     ended(queue)
     found = run.snapshot()
@@ -218,3 +228,19 @@ def test_rows_of_a_worker_make_curves(queue, workers):
     assert members["0.3", 0]["epochs_done"] == 2
     assert members["0.3", 1]["state"] == "nan"
     assert members["0.3", 1]["message"] == "the loss is; NaN"
+
+
+def test_what_is_read_is_what_is_on_disk_whoever_reads_it(queue, workers, runs):
+    """While a run is trained, after its end, and by another server: the same rows, the same way."""
+    run = queue.add(SMALL)
+    workers[0].write_row("none", 0, 1, val_loss=0.25)
+    shown = run.snapshot()
+    assert shown["run"]["state"] == "running"
+    workers[0].end("stopped")
+    ended(queue)
+    for other in (queue.find(run.id), RunQueue(runs, start=None).find(run.id)):
+        again = other.snapshot()
+        assert again["run"]["state"] == "stopped"
+        for part in ("curves", "bands", "counts", "members"):
+            assert again[part] == shown[part]
+    assert shown["curves"]["none"]["val_loss"] == [0.25]

@@ -18,6 +18,7 @@ from droplab.lab._verdict import judged, verdict_view
 from droplab.practice import exercises
 from droplab.recipe import METRICS, ModelSpec, builtin_names, load, override
 from droplab.report._solution import FILE, solution, source
+from droplab.results import EpochRow
 from droplab.verdict import judge
 
 
@@ -225,13 +226,15 @@ values = st.floats(allow_nan=True, allow_infinity=True, width=32)
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_curves_are_means_over_the_seeds_that_have_a_row(rows):
     recipe = override(load("digits"), {"seeds": [0, 1, 2], "epochs": 3})
-    curves, first = Curves(recipe), {}
-    for arm, seed, epoch, value in rows:
-        new = curves.add(arm, seed, epoch, dict.fromkeys(METRICS, value))
-        fits = arm != "gone" and seed < 3 and 1 <= epoch <= 3
-        assert new == (fits and (arm, seed, epoch) not in first)
-        if new:
-            first[arm, seed, epoch] = value
+    written = {(arm, seed, epoch): value for arm, seed, epoch, value in rows}
+    fake = [
+        EpochRow(dict.fromkeys(METRICS, value), arm, seed, epoch, 0.5)
+        for (arm, seed, epoch), value in written.items()
+    ]
+    curves, half = Curves(recipe, fake), Curves(recipe, fake[::2])
+    first = {
+        at: v for at, v in written.items() if at[0] != "gone" and at[1] < 3 and 1 <= at[2] <= 3
+    }
     whole = curves.whole()
     json.dumps(whole, allow_nan=False)
     last = max((epoch for _, _, epoch in first), default=0)
@@ -249,8 +252,16 @@ def test_curves_are_means_over_the_seeds_that_have_a_row(rows):
             if len(sound) > 1:
                 scale = max(map(abs, sound))
                 assert spread == pytest.approx(np.std(sound, ddof=1), rel=1e-4, abs=1e-6 * scale)
-    points = curves.take_changed()
-    assert [(point[0], point[1]) for point in points] == sorted(
-        {(["none", "0.3"].index(arm), epoch) for arm, _, epoch in first}
-    )
-    assert curves.take_changed() == []
+    for earlier, new in (
+        (Curves(recipe), list(written)),
+        (half, list(written)[1::2]),
+        (curves, []),
+    ):
+        points = curves.changed_since(earlier)
+        assert [(point[0], point[1]) for point in points] == sorted(
+            {(["none", "0.3"].index(at[0]), at[2]) for at in new if at in first}
+        )
+        for arm, epoch, count, means, _ in points:
+            name = ["none", "0.3"][arm]
+            assert count == whole["counts"][name][epoch - 1]
+            assert means == [whole["curves"][name][metric][epoch - 1] for metric in METRICS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pkgutil
 import textwrap
 from pathlib import Path
@@ -42,6 +43,11 @@ def by_name(exercise):
     return exercise.name
 
 
+@functools.cache
+def result_of(runner, exercise):
+    return runner.run(exercise)
+
+
 @pytest.mark.parametrize("exercise", ALL, ids=by_name)
 def test_the_run_singles_out_the_answer(exercise, runner):
     """Every option is run; none of the checks may fail, and exactly one option holds.
@@ -50,7 +56,7 @@ def test_the_run_singles_out_the_answer(exercise, runner):
     snippets are seeded, and what they check of random numbers has five standard deviations to
     spare.
     """
-    result = runner.run(exercise)
+    result = result_of(runner, exercise)
     assert result.undecided == ""
     assert all(item.happened for item in result.outcomes)
     if exercise.several:
@@ -63,7 +69,7 @@ def test_the_run_singles_out_the_answer(exercise, runner):
 @pytest.mark.slow
 @pytest.mark.parametrize("exercise", ALL, ids=by_name)
 def test_the_answer_does_not_hang_on_the_seed(exercise, runner):
-    expected = runner.run(exercise).right
+    expected = result_of(runner, exercise).right
     for shift in (1000, 2000, 3000):
         snippet = OTHER_SEEDS.format(shift) + exercise.snippet
         other = runner.run(dataclasses.replace(exercise, snippet=snippet))

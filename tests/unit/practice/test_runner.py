@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ast
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -196,51 +197,86 @@ def test_a_process_that_was_killed_is_started_again(make):
     exercise = make("good = 1", "good = 2")
     with Runner() as runner:
         runner.warm(exercise)
-        runner._server.kill()
-        runner._server._process.wait()
+        runner._warm.kill()
+        runner._warm._process.wait()
         assert runner.run(exercise).right == ("A",)
 
 
-def test_what_escapes_its_time_limit_is_killed():
-    """In a process of its own: this one has threads, which do not survive a fork."""
-    script = """
+FORKS = """
 import os, time
-from droplab.practice._worker import isolate
-
-def writes(channel):
-    os.write(channel, b"done")
-
-def sleeps(channel):
-    os.write(channel, b"well")
-    time.sleep(1000)
-
-def fails(channel):
-    os._exit(7)
-
-print(isolate([writes, sleeps, fails], seconds=1.0))
+pid = os.fork()
+if pid == 0:
+    {child}
+with open({file!r}, "w") as told:
+    told.write(str(pid))
+good = 1
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, timeout=60, text=True
+
+
+def ended_soon(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.wait_procs([psutil.Process(pid)], timeout=60)[1] == []
+    return True
+
+
+def test_the_time_limit_needs_no_help_from_python(make, runner):
+    exercise = make(
+        # the first hangs in C, where no Python code runs
+        "import re\nre.match(r'(a+)+b', 'a' * 40)",
+        "import signal\nsignal.pthread_sigmask(signal.SIG_SETMASK, range(1, 65))\n" + HANG,
+        "good = 1",
+        seconds=1.0,
     )
-    assert ast.literal_eval(done.stdout) == [
-        {"text": "done", "status": 0},
-        {"text": "well", "status": None},
-        {"text": "", "status": 7},
-    ]
+    result = runner.run(exercise)
+    assert happened(result) == [(False, "hung"), (False, "hung"), (True, "ran")]
 
 
-def test_the_time_limit_needs_no_help_from_python():
-    script = """
-import re
-from droplab.practice._perform import within
+def test_what_nobody_ends_is_ended_by_the_system():
+    """As after the death of whoever asked; SIGALRM needs no help from Python."""
+    code = "from droplab.practice import _worker as w; w._ORPHANED = 1; w.main()"
+    check = {"option": HANG, "then": "", "check": "True", "saw": ""}
+    job = {"snippet": "", "seconds": 0.0, "fork": True, "options": [check]}
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(job), capture_output=True, text=True
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"option": 0, "status": -signal.SIGALRM} in told or {"status": -signal.SIGALRM} in told
 
-with within(60.0):
-    pass
-with within(0.5):
-    re.match(r"(a+)+b", "a" * 40)  # hangs in C, where no Python code runs
-"""
-    done = subprocess.run([sys.executable, "-c", script], timeout=60)
-    assert done.returncode == -signal.SIGALRM
+
+def test_what_an_option_has_started_ends_with_the_answer(make, runner, tmp_path):
+    file = str(tmp_path / "pid")
+    loops = FORKS.format(child="while True: pass", file=file)
+    assert happened(runner.run(make(loops, "good = 2"))) == [(True, "ran"), (False, "ran")]
+    assert ended_soon(int((tmp_path / "pid").read_text()))
+    assert runner.run(make("good = 2", "good = 1")).right == ("B",)
+
+
+def test_an_option_that_forks_is_judged_once(make, runner):
+    exercise = make("import os\nprint('a')\nos.fork()\ngood = 1", "good = 2")
+    outcome = runner.run(exercise).outcomes[0]
+    assert (outcome.holds, outcome.happened, outcome.printed) == (True, "seen", "a\n")
+
+
+def test_what_leaves_its_group_and_keeps_the_output_open_is_not_waited_for(make, runner, tmp_path):
+    file = str(tmp_path / "pid")
+    stays = FORKS.format(child="os.setsid(), time.sleep(1000)", file=file) + HANG
+    result = runner.run(make(stays, "good = 1", seconds=2.0))
+    assert happened(result) == [(False, "hung"), (True, "ran")]
+    assert runner.run(make("good = 2", "good = 1")).right == ("B",)
+    psutil.Process(int((tmp_path / "pid").read_text())).kill()
+
+
+def test_options_that_tell_much_at_once_do_not_mix(make, runner):
+    """Long texts of several processes, which JSON makes twelve times as long, through one pipe."""
+    letters = "\U0001f300\U0001f301\U0001f302\U0001f303\U0001f304\U0001f305"
+    snippet = "import time\nstart = time.time() + 0.5"
+    tells = (
+        "time.sleep(start - time.time())\nprint('{0}' * 19_000)\nraise ValueError('{0}' * 1_900)"
+    )
+    result = runner.run(make(*[tells.format(x) for x in letters], snippet=snippet))
+    for letter, outcome in zip(letters, result.outcomes, strict=True):
+        assert outcome.printed == letter * 19_000 + "\n"
+        assert outcome.happened == "ValueError: " + letter * 1_900
 
 
 def test_closing_ends_what_still_runs(make, tmp_path):
@@ -259,7 +295,7 @@ def test_closing_ends_what_still_runs(make, tmp_path):
         thread.start()
         worker = psutil.Process(int((tmp_path / "pipe").read_text()))
         try:
-            runner._server.kill()
+            runner._warm.kill()
             thread.join(60)
             assert "ended instead" in told[0]
             assert psutil.wait_procs([worker], timeout=60)[1] == []

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -28,6 +29,47 @@ def test_the_report_lies_in_the_folder_of_the_run(run):
     assert done.exit_code == 0
     assert done.output == f"Report: {run / 'report.html'}\n"
     assert "<h1>" in (run / "report.html").read_text(encoding="utf-8")
+
+
+PLAN = {
+    "threads": 1,
+    "tried": [
+        {"step": 2e-4, "total": 48.0, "chosen": True},
+        {"captured": True, "reason": "forward [b]counts[/b] in 'calls'"},
+    ],
+}
+
+
+def with_plan(place, plan):
+    recipe = load("digits")
+    members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
+    with RunStore.create(place, dumps(recipe), recipe.digest, {}, members, plan=plan) as store:
+        store.commit_epochs([EpochRow(a, s, 1, *[0.5 + s / 50] * 8) for a, s in members])
+    return str(place)
+
+
+def test_why_it_was_as_fast_as_it_was(run, tmp_path):
+    asked = [with_plan(tmp_path / "planned", PLAN), "--why"]
+    told = CliRunner().invoke(command, asked, catch_exceptions=False).output
+    assert "200 µs" in told
+    assert "chosen" in told
+    assert "[b]counts[/b]" in told
+    assert not (tmp_path / "planned" / "report.html").exists()
+    older = CliRunner().invoke(command, [str(run), "--why"], catch_exceptions=False)
+    assert "was not kept" in older.output
+    assert older.exit_code == 0
+    with pytest.raises(ArgumentError, match="--why: writes no file"):
+        CliRunner().invoke(command, [*asked, "--out", "-"], catch_exceptions=False)
+
+
+def test_the_page_says_why_as_well(run, tmp_path):
+    write_report(Path(with_plan(tmp_path / "planned", PLAN)), tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Why it was as fast as it was" in page
+    assert "200 µs" in page
+    assert "not tried: forward [b]counts[/b] in &#39;calls&#39;" in page
+    write_report(run, tmp_path / "page.html")
+    assert "was not kept" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_other_places_and_a_picture(run, tmp_path):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from droplab.errors import RunError
-from droplab.results import load
+from droplab.results import RunStore, load
 
 KILLED = """
 import os, sys
@@ -160,3 +160,61 @@ def test_reading_leaves_nothing_behind(tmp_path, create, row):
     before = sorted((tmp_path / "run").iterdir())
     load(tmp_path / "run")
     assert sorted((tmp_path / "run").iterdir()) == before
+
+
+DEEP = "[" * 100_000
+ODD = ["", "no JSON", "[]", "3", "null", '"x"', DEEP, '{"a": ' + DEEP, b"\xff\xfe"]
+
+
+def write(folder, statement, *values):
+    """Change a run that nobody closed, so that there is no checksum to tell of it."""
+    with sqlite3.connect(folder / "run.sqlite") as sql:
+        sql.execute("DELETE FROM run WHERE name = 'checksum'")
+        sql.execute(statement, values)
+    sql.close()
+
+
+def resume(folder):
+    """Read what the engine reads of a run that it goes on with."""
+    with RunStore.open_for_resume(folder) as store:
+        return store.plan, store.environment, load(folder)
+
+
+@pytest.mark.parametrize("name", ["plan", "environment", "recipe", "created", "digest"])
+@pytest.mark.parametrize("value", ODD)
+def test_a_value_that_is_not_what_it_should_be_is_refused(tmp_path, create, row, name, value):
+    """With a sentence, by whoever reads or resumes the run: nothing of it goes on to a reader."""
+    with create(tmp_path) as store:
+        store.commit_epoch(row())
+    write(tmp_path, "UPDATE run SET value = ? WHERE name = ?", value, name)
+    text = isinstance(value, str)
+    if name in ("created", "digest") and text:
+        assert load(tmp_path).rows == (row(),), "any text will do"
+        return
+    with pytest.raises(RunError) as caught:
+        load(tmp_path)
+    assert "run.sqlite" in str(caught.value)
+    with pytest.raises(RunError):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE members SET epochs_done = 'x'",
+        "UPDATE members SET message = x'ff'",
+        "UPDATE epochs SET epoch = 'x'",
+        "UPDATE epoch_values SET value = 'x'",
+        "INSERT INTO notes VALUES ('data', x'ff')",
+        "INSERT INTO batches VALUES ('none', 0, 'x', 0.5)",
+        """UPDATE run SET value = '{"score_train": "many"}' WHERE name = 'plan'""",
+        """UPDATE run SET value = '{"score_train": NaN}' WHERE name = 'plan'""",
+    ],
+)
+def test_a_value_of_another_type_is_refused(tmp_path, create, row, change):
+    """SQLite keeps text in a column of numbers; a reader would count with it."""
+    with create(tmp_path) as store:
+        store.commit_epoch(row())
+    write(tmp_path, change)
+    with pytest.raises(RunError, match="the file is damaged"):
+        load(tmp_path)

@@ -12,8 +12,14 @@ from droplab.cli._watch import Watch
 from droplab.lab._plan import plan_sentence as sentence_of_the_lab
 from droplab.recipe import load
 from droplab.report._facts import unchanged
-from droplab.results import RunResult, plan_sentence
-from droplab.train import ExecutionPlan
+from droplab.results import RunResult, choices_note, plan_choices, plan_sentence
+from droplab.train import ExecutionPlan, Tried
+
+TRIED = (
+    Tried(1, captured=True, group=8, workers=2, step=1.25e-3, total=48.0, chosen=True),
+    Tried(1, captured=True, step=1.5e-3, total=7300.0, reason="slower"),
+    Tried(captured=True, compiled=True, reason="there is no [C] compiler here"),
+)
 
 RECORDED = {"threads": 1, "captured": True}
 
@@ -79,3 +85,28 @@ def test_terminal_lab_and_report_say_the_same(tmp_path):
     assert said in sentence_of_the_lab(recipe, plan.to_dict())
     result = RunResult(tmp_path, recipe, {}, (), plan=plan.to_dict())
     assert [f.value + "." for f in unchanged(result) if f.name == "execution plan"] == [said]
+
+
+def test_what_was_tried_is_told_in_words():
+    plan = ExecutionPlan(1, captured=True, group=8, workers=2, tried=TRIED, others=0.62)
+    said = [(row.step, row.total, row.verdict) for row in plan_choices(plan.to_dict())]
+    assert said == [
+        ("1.25 ms", "48 s", "chosen"),
+        ("1.5 ms", "2.03 h", "slower"),
+        ("", "", "not tried: there is no [C] compiler here"),
+    ]
+    assert "other processes used 62% of the processors" in choices_note(plan.to_dict())
+    assert "other processes" not in choices_note({"tried": plan.to_dict()["tried"]})
+
+
+@pytest.mark.parametrize("plan", [{}, {"threads": 1}, {"tried": []}, {"tried": None}])
+def test_an_older_run_says_that_it_was_not_kept(plan):
+    assert plan_choices(plan) == []
+    assert "was not kept" in choices_note(plan)
+
+
+def test_damaged_rows_do_no_harm():
+    rows = [1, {"step": "fast", "total": float("nan")}, {"reason": "x" * 10**6}]
+    text = [row.verdict for row in plan_choices({"tried": rows, "others": "many"})]
+    assert len(text) == 2
+    assert max(map(len, text)) < 10_000

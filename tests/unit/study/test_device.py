@@ -10,6 +10,7 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.recipe import load, override
+from droplab.study import _costs as costs
 from droplab.study import _planner as planner
 from droplab.study import _planning as planning
 from droplab.study import choose_plan, resolve, run
@@ -73,7 +74,7 @@ def clock(monkeypatch):
             asked.append(plan.device)
             self.members, self.step = plan.group, lambda: None
 
-    def time_turns(candidates, *, seconds):
+    def time_turns(candidates, *, seconds, rounds=1):
         asked.extend(each.plan.device for each in candidates)
         return [1.0 if each.plan.group == 1 else 0.1 for each in candidates]
 
@@ -87,7 +88,7 @@ def clock(monkeypatch):
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("device", [None, "cuda", "cpu"])
 def test_the_plan_measures_and_names_the_device(monkeypatch, clock, device):
-    monkeypatch.setattr(planner, "usable_threads", lambda: 1)
+    monkeypatch.setattr(costs, "usable_threads", lambda: 1)
     where = device or "cuda"
     plan = choose_plan(resolve(tiny(epochs=6)), device=device)
     assert (plan.device, plan.group, plan.workers) == (where, 8, 0)
@@ -97,7 +98,7 @@ def test_the_plan_measures_and_names_the_device(monkeypatch, clock, device):
 @pytest.mark.usefixtures("gpu", "clock")
 def test_a_gpu_is_not_shared_among_workers(monkeypatch):
     monkeypatch.setattr(planning, "why_alone", lambda *_: "it cannot be batched")
-    monkeypatch.setattr(planner, "usable_threads", lambda: 4)
+    monkeypatch.setattr(costs, "usable_threads", lambda: 4)
     assert choose_plan(resolve(tiny(epochs=6))).workers == 0
     assert choose_plan(resolve(tiny(epochs=6)), device="cpu").workers == 4
 

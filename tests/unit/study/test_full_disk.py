@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import sqlite3
 import subprocess
@@ -44,33 +45,46 @@ class Rows(Observer):
             self._then()
 
 
-def limited(plan: str, folder: Path, limit: int) -> subprocess.CompletedProcess[str]:
-    """Run in a process that may not write files larger than `limit`, as `ulimit -f` does it."""
-    code = (
-        "import resource, sys\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_full_disk import PLANS, tiny\n"
-        "import droplab.cli, droplab.study\n"
-        "def command(**_):\n"
-        f"    droplab.study.run(tiny(), {str(folder)!r}, plan=PLANS[{plan!r}])\n"
-        "droplab.cli.group.main = command\n"
-        "droplab.cli.main()\n"
-    )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+LIMITED = """
+import contextlib, io, json, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, resource.RLIM_INFINITY))
+sys.path.insert(0, {here!r})
+from test_full_disk import PLANS, tiny
+import droplab.cli, droplab.study
+for name, plan in PLANS.items():
+    droplab.cli.group.main = lambda **_: droplab.study.run(tiny(), f"{folder}/{{name}}", plan=plan)
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        try:
+            droplab.cli.main()
+        except SystemExit as stop:
+            print(json.dumps([name, stop.code, told.getvalue()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """Runs in a process that may not write files over 120 000 bytes, as `ulimit -f` does it."""
+    folder = tmp_path_factory.mktemp("limited")
+    code = LIMITED.format(here=str(Path(__file__).parent), folder=folder)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    return folder, {name: (code, words) for name, code, words in told}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_checkpoint_that_does_not_fit_is_a_sentence_and_the_run_resumes(plan, tmp_path):
+def test_a_checkpoint_that_does_not_fit_is_a_sentence_and_the_run_resumes(plan, limited):
     """The database fits, a checkpoint does not."""
-    done = limited(plan, tmp_path / "run", 120_000)
-    assert done.returncode == 2, done.stderr
-    assert "the disk is full; free some space and resume" in done.stderr
-    assert "defect" not in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not list((tmp_path / "run" / "checkpoints").iterdir())
-    result = run(tiny(), tmp_path / "run", resume=True)
+    folder, ended = limited[0] / plan, limited[1]
+    code, told = ended[plan]
+    assert code == 2, told
+    assert "the disk is full; free some space and resume" in told
+    assert "defect" not in told
+    assert "Traceback" not in told
+    assert not list((folder / "checkpoints").iterdir())
+    result = run(tiny(), folder, resume=True)
     assert {member.state for member in result.members} == {"done"}
     assert len(result.rows) == 2 * 3
 

@@ -116,7 +116,7 @@ def test_the_weights_lie_as_the_plan_says():
 def with_costs(monkeypatch, *costs):
     """Replace the measuring of the usual layout and the other one."""
 
-    def time_turns(candidates, *, seconds):
+    def time_turns(candidates, *, seconds, rounds=1):
         return [cost / each.replicas for cost, each in zip(costs, candidates, strict=True)]
 
     monkeypatch.setattr(_layout, "time_turns", time_turns)

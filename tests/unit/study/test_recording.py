@@ -10,7 +10,7 @@ from torch import nn
 
 import droplab
 from droplab.errors import ArgumentError
-from droplab.study import _planner
+from droplab.study import _costs
 from droplab.train import ExecutionPlan
 
 
@@ -82,7 +82,7 @@ def test_a_plan_of_groups_for_a_model_that_cannot_be_batched_is_refused():
 
 @pytest.mark.usefixtures("thorough")
 def test_the_plan_of_a_run_says_why_its_steps_are_not_recorded(monkeypatch):
-    monkeypatch.setattr(_planner, "usable_threads", lambda: 1)
+    monkeypatch.setattr(_costs, "usable_threads", lambda: 1)
     plan = sweep(Counting, "run").run.plan
     assert plan["captured"] is False
     assert "'calls'" in plan["eager_reason"]

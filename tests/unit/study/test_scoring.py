@@ -17,7 +17,7 @@ from droplab.recipe import SCORE_TRAIN, load, override
 from droplab.results import scored_at, scored_note
 from droplab.study import Observer, _scoring, resolve, run
 from droplab.study._scoring import choose_scoring, with_recipe
-from droplab.train import EVAL_BATCH, ExecutionPlan, scored_examples
+from droplab.train import EVAL_BATCH, ExecutionPlan, scored_examples, timing
 
 ALONE = ExecutionPlan(1, captured=True)
 PLANS = {
@@ -172,6 +172,8 @@ class Machine:
 def chosen(monkeypatch, cost, **changes):
     machine = Machine(cost)
     monkeypatch.setattr(_scoring, "perf_counter", machine.perf_counter)
+    for name in ("perf_counter", "process_time", "thread_time"):
+        monkeypatch.setattr(timing, name, machine.perf_counter)
     monkeypatch.setattr(_scoring, "Trial", lambda *_: machine)
     experiment = resolve(override(load("digits"), {"epochs": 1000, **changes}))
     whole = torch.zeros(3000, 64), torch.zeros(3000, dtype=torch.int64)

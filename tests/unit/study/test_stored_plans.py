@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from droplab.study import _planning as planning
 from droplab.study import _stored_plans as stored
 from droplab.study import choose_plan, read_plan, resolve, run
 from droplab.study._stored_plans import plan_key, plans_folder, remember, write_plan
-from droplab.train import ExecutionPlan
+from droplab.train import ExecutionPlan, Tried
 
 TOGETHER = ExecutionPlan(1, captured=True, group=8)
 
@@ -41,7 +42,26 @@ def measured(monkeypatch):
             return self.answer
 
     monkeypatch.setattr(planning, "Planner", Planner)
+    others(monkeypatch, 0.0)
     return found
+
+
+def others(monkeypatch, part):
+    """Let other processes take so much of the machine."""
+    monkeypatch.setattr(planning, "Load", lambda: SimpleNamespace(others=part))
+
+
+def test_what_was_measured_beside_others_is_measured_again(measured, monkeypatch):
+    others(monkeypatch, 0.5)
+    plans = [choose_plan(tiny()) for _ in range(2)]
+    assert plans == [TOGETHER] * 2
+    assert [plan.others for plan in plans] == [0.5, 0.5]
+    assert len(measured) == 2
+    others(monkeypatch, 0.05)
+    choose_plan(tiny())
+    others(monkeypatch, 0.5)
+    choose_plan(tiny())
+    assert len(measured) == 3
 
 
 def test_the_second_run_measures_nothing(measured):
@@ -213,6 +233,20 @@ def test_a_plan_that_does_not_fit_is_one_sentence(monkeypatch, text, message):
         read_plan(path, replicas=8)
     assert str(found.value).startswith("plan.json: ")
     assert len(str(found.value)) < 300
+
+
+def test_what_a_plan_was_chosen_from_is_kept_with_it(tmp_path):
+    tried = (Tried(group=8, step=1e-3, total=4.0, chosen=True), Tried(reason="no time"))
+    write_plan(tmp_path / "plan.json", dataclasses.replace(TOGETHER, tried=tried, others=0.25))
+    plan = read_plan(tmp_path / "plan.json", replicas=8)
+    assert (plan, plan.tried, plan.others) == (TOGETHER, tried, 0.25)
+    result = run(override(load("digits"), {"epochs": 1}), tmp_path / "run", plan=plan)
+    assert ExecutionPlan.from_dict(result.plan).tried == tried
+    for rows in (1, [1], [{"step": "fast"}], [{"step": float("inf")}], [{"group": 10**9}]):
+        text = json.dumps({**TOGETHER.to_dict(), "tried": rows})
+        (tmp_path / "plan.json").write_text(text)
+        with pytest.raises(ArgumentError, match="expected"):
+            read_plan(tmp_path / "plan.json", replicas=8)
 
 
 def test_a_plan_is_written_whole_or_not_at_all(monkeypatch):

@@ -14,7 +14,7 @@ import droplab
 from droplab import results
 from droplab.errors import RunError
 from droplab.recipe import ModelSpec, loads
-from droplab.study import Observer, _planner, run
+from droplab.study import Observer, _costs, run
 from droplab.train import ExecutionPlan
 
 ALONE = ExecutionPlan(1)
@@ -130,9 +130,9 @@ def sweep(factory, **options):
 @pytest.fixture
 def two_cores(monkeypatch, thorough):
     """Two cores, on which workers begin in no time."""
-    monkeypatch.setattr(_planner, "usable_threads", lambda: 2)
-    monkeypatch.setattr(_planner, "_START_SECONDS", 0.0)
-    monkeypatch.setattr(_planner, "_RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(_costs, "usable_threads", lambda: 2)
+    monkeypatch.setattr(_costs, "_START_SECONDS", 0.0)
+    monkeypatch.setattr(_costs, "_RECORD_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("two_cores")

@@ -63,9 +63,12 @@ async function show({ moved = false } = {}) {
 }
 
 function lost() {
-  setTitle("Not found");
-  fill(main, h("div", { class: "view" }, h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Nothing here"),
-    h("p", { class: "lead" }, "The lab has no page at this address. "), h("p", null, h("a", { href: "/experiment" }, "To the experiments")))));
+  const { problem } = main.dataset;
+  const title = problem ? "This cannot be shown" : "Nothing here";
+  setTitle(problem ? title : "Not found");
+  fill(main, h("div", { class: "view" }, h("header", { class: "head" }, h("h1", { tabindex: "-1" }, title),
+    h("p", { class: "lead" }, problem ?? "The lab has no page at this address."), h("p", null, h("a", { href: problem ? "/runs" : "/experiment" }, problem ? "All runs" : "To the experiments")))));
+  delete main.dataset.problem;
 }
 
 document.addEventListener("click", (event) => {

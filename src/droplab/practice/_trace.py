@@ -1,12 +1,11 @@
-"""Reads what the worker told about a process, and puts it into words."""
+"""What the worker told of an option, and the same in words."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 from droplab.practice._exercise import Exercise
 from droplab.practice._result import Outcome, State
@@ -22,25 +21,14 @@ OWN = ("option", "then")
 """The stages whose end is the option's own doing."""
 
 
-LATE = (None, -getattr(signal, "SIGALRM", 0) or None)
-"""The exit statuses of a process that was ended for being late."""
-
-
-class Raw(TypedDict):
-    """What is known about a process that has ended.
-
-    Args:
-        text: What it wrote to its channel.
-        status: Its exit status, negative for a signal; None if it was killed for being late.
-    """
-
-    text: str
-    status: int | None
-
-
 @dataclass
 class Trace:
-    """How far a process came, and how it ended."""
+    """How far an option came, and how it ended.
+
+    Args:
+        status: The exit status of its process, negative for a signal; None if it was not done in
+            time.
+    """
 
     stage: str = "start"
     printed: dict[str, str] = field(default_factory=dict[str, str])
@@ -48,33 +36,22 @@ class Trace:
     holds: bool | None = None
     saw: str = ""
     torch: str = ""
-    options: list[Raw] | None = None
-    late: bool = False
-    status: int = 0
+    status: int | None = None
 
-    def read(self, raw: Raw) -> Trace:
-        """Take in the messages of a process that has ended."""
-        for line in raw["text"].splitlines():
-            message: Any = None
-            with contextlib.suppress(ValueError):
-                message = json.loads(line)
-            if isinstance(message, dict):
-                self._take(message)
-        self.late = raw["status"] in LATE
-        self.status = raw["status"] or 0
-        return self
-
-    def _take(self, message: dict[str, Any]) -> None:
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Take in what the worker told; longer texts come in pieces."""
         for key, value in message.items():
             if key == "printed":
                 self.printed[self.stage] = self.printed.get(self.stage, "") + value
-            else:
+            elif key in ("raised", "saw"):
+                setattr(self, key, getattr(self, key) + value)
+            elif key != "status" or self.status is None:  # its own end comes before the snippet's
                 setattr(self, key, value)
 
     def judge(self, exercise: Exercise, index: int) -> Outcome:
         """Return what happened to an option."""
         state: State = "ran"
-        if self.late:
+        if self.status is None:
             state = "hung"
             happened = f"{PARTS[self.stage]} was stopped: not done after {exercise.seconds:g} s"
         elif self.raised:
