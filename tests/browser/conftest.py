@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.recipe import METRICS, Arm, dumps, load
+from droplab.recipe import METRICS, TASKS, Arm, _metrics, dumps, load
 from droplab.results import EpochRow, RunStore
 
 CHROMIUM = shutil.which("chromium")
@@ -159,7 +159,7 @@ def train(lab):
 def made_run(lab):
     """Write a finished run with made-up rows into the lab's folder, and return its id."""
 
-    def make(name, *, arms=3, epochs=8, seeds=2):
+    def make(name, *, arms=3, epochs=8, seeds=2, measures=TASKS["classification"]):
         rates = [round(0.9 * place / arms, 3) for place in range(arms)]
         recipe = dataclasses.replace(
             load("digits"),
@@ -170,12 +170,25 @@ def made_run(lab):
         draw = np.random.default_rng(0)
         members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
         folder = lab.runs / name
-        with RunStore.create(folder, dumps(recipe), recipe.digest, {}, members) as store:
+        metrics = _metrics.metrics_of(measures)
+        with RunStore.create(
+            folder,
+            dumps(recipe),
+            recipe.digest,
+            {},
+            members,
+            metrics=metrics.values(),
+            test_metrics=_metrics.test_metrics_of(measures).values(),
+        ) as store:
             for epoch in range(1, epochs + 1):
                 store.commit_epochs(
                     [
                         EpochRow(
-                            _made_up(place // seeds / arms, epoch, draw), arm, seed, epoch, 0.01
+                            _made_up(metrics, place // seeds / arms, epoch, draw),
+                            arm,
+                            seed,
+                            epoch,
+                            0.01,
                         )
                         for place, (arm, seed) in enumerate(members)
                     ]
@@ -187,9 +200,10 @@ def made_run(lab):
     return make
 
 
-def _made_up(p, epoch, draw):
+def _made_up(metrics, p, epoch, draw):
     loss = 2 * np.exp(-epoch / 6) + 0.3 * (p - 0.3) ** 2 + 0.01 * draw.standard_normal() + 0.1
     accuracy = float(np.exp(-loss))
     train = min(1.0, 1.1 * accuracy)
     values = (loss, accuracy, 0.8 * loss, train, loss, accuracy, 0.1, train - accuracy)
-    return dict(zip(METRICS, values, strict=True))
+    known = dict(zip(METRICS, values, strict=True))
+    return {name: known.get(name, loss) for name in metrics}

@@ -6,6 +6,8 @@ import re
 
 from playwright.sync_api import expect
 
+from droplab.recipe import TASKS, Measure
+
 GET = "async (path) => (await fetch(path)).json()"
 
 
@@ -120,3 +122,25 @@ def test_what_is_not_there_says_so(open_page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing here")
     page = open_page("/runs/nothing-here")
     expect(page.get_by_role("heading", level=1)).to_have_text("No such run")
+
+
+def test_a_run_is_shown_with_its_own_metrics(open_page, made_run):
+    rmse = Measure("rmse", "RMSE", higher_is_better=False, unit="", train=True)
+    wobble = Measure("wobble", "mean wobble", higher_is_better=True, unit="%")
+    loss, *_ = TASKS["classification"]
+    run = made_run("regression", seeds=8, measures=(loss, rmse, wobble))
+    page = open_page(f"/runs/{run}")
+    table = page.get_by_role("region", name="Table of the verdict")
+    expect(table).to_contain_text("validation RMSE")
+    expect(table).to_contain_text("mean wobble")
+    choice = page.get_by_role("group", name="Metric")
+    for name in ("Loss", "RMSE", "Mean wobble", "Gap"):
+        choice.get_by_role("radio", name=name, exact=True).check()
+    expect(page.get_by_role("main")).to_contain_text("validation less training RMSE")
+    page.goto(page.url.partition("/runs/")[0] + f"/runs?compare={run},{made_run('classifier')}")
+    expect(choice.get_by_role("radio")).to_have_count(2)  # what both have: loss and gap
+    page.goto(page.url.partition("/runs")[0] + f"/runs?compare={run}")
+    choice.get_by_role("radio", name="RMSE", exact=True).check()
+    compared = page.get_by_role("region", name="Table of the compared arms")
+    expect(compared).to_contain_text("validation RMSE")
+    expect(compared).not_to_contain_text("accuracy")

@@ -132,7 +132,7 @@ def _tables(
         lines = [
             line for cell in (name, *cells) for line in Text.from_markup(cell).plain.split("\n")
         ]
-        size = max(map(cell_len, lines)) + 2
+        size = max(map(cell_len, lines)) + 3
         if batches[-1] and used + size > room:
             batches.append([])
             used = 0

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.recipe import METRICS, Recipe
+from droplab.recipe import Recipe
 from droplab.results import EpochRow
 
 Point = list[Any]
-"""[arm index, epoch, count, [means], [standard deviations]], in the order of `METRICS`."""
+"""[arm index, epoch, count, [means], [standard deviations]], in the order of the metrics."""
 
 
 class Curves:
@@ -22,19 +22,26 @@ class Curves:
     Args:
         recipe: The recipe that the rows follow.
         rows: The rows; those of another recipe are left out.
+        metrics: Names of what was measured; None for what the recipe says.
     """
 
-    def __init__(self, recipe: Recipe, rows: Iterable[EpochRow] = ()) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        rows: Iterable[EpochRow] = (),
+        metrics: Iterable[str] | None = None,
+    ) -> None:
+        self._metrics = tuple(recipe.metrics if metrics is None else metrics)
         self._arms = {arm.name: at for at, arm in enumerate(recipe.arms)}
         seeds = {seed: at for at, seed in enumerate(recipe.seeds)}
         shape = (len(self._arms), recipe.epochs, len(seeds))
         self._there = np.zeros(shape, dtype=bool)
-        self._values = np.full((*shape, len(METRICS)), math.nan)
+        self._values = np.full((*shape, len(self._metrics)), math.nan)
         for row in rows:
             if row.arm in self._arms and row.seed in seeds and 1 <= row.epoch <= recipe.epochs:
                 place = (self._arms[row.arm], row.epoch - 1, seeds[row.seed])
                 self._there[place] = True
-                self._values[place] = [row.values.get(name, math.nan) for name in METRICS]
+                self._values[place] = [row.values.get(name, math.nan) for name in self._metrics]
 
     def changed_since(self, earlier: Curves) -> list[Point]:
         """Return the points that have other rows than `earlier`, curves of the same recipe."""
@@ -57,7 +64,7 @@ class Curves:
         last = int(seen[-1]) + 1 if len(seen) else 0
 
         def by_metric(values: NDArray[np.float64], arm: int) -> dict[str, list[float | None]]:
-            return {name: plain(values[arm, :last, at]) for at, name in enumerate(METRICS)}
+            return {name: plain(values[arm, :last, at]) for at, name in enumerate(self._metrics)}
 
         return {
             "curves": {name: by_metric(means, at) for name, at in self._arms.items()},

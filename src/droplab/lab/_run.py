@@ -16,7 +16,7 @@ from droplab.lab._log import EventLog, dumps
 from droplab.lab._plan import plan_sentence
 from droplab.lab._verdict import judged, solution, verdict_view
 from droplab.limits import COUNT
-from droplab.recipe import METRICS, Recipe
+from droplab.recipe import Recipe
 from droplab.results import Member, RunResult
 
 State = Literal["queued", "running", "stopping", "stopped", "done", "failed"]
@@ -54,6 +54,7 @@ class Run:
         self._plan: Mapping[str, Any] = {}
         self._verdict: dict[str, Any] | None = None
         self._patch: str | None = None
+        self._metrics = recipe.metrics
         self._curves = Curves(recipe)
         self._members: tuple[Member, ...] = ()
 
@@ -69,7 +70,7 @@ class Run:
         """
         verdict = judged(result) if (state or self.state) in ENDED else None
         patch = solution(result, verdict) if verdict else None
-        curves = Curves(self.recipe, result.rows)
+        curves = Curves(self.recipe, result.rows, result.metrics)
         steps = _steps_an_epoch(result)
         with self.lock:
             points = curves.changed_since(self._curves)
@@ -78,6 +79,7 @@ class Run:
             planned = result.plan != self._plan
             self.created, self._plan = result.created, result.plan
             self._curves, self._members = curves, result.members
+            self._metrics = result.metrics
             self._verdict = verdict_view(verdict) if verdict else None
             self._patch = patch
             if not self._counted or state in ENDED:
@@ -186,7 +188,15 @@ class Run:
                 "rates": {arm.name: dict(arm.rates) for arm in self.recipe.arms},
                 "seeds": list(self.recipe.seeds),
                 "epochs": self.recipe.epochs,
-                "metrics": list(METRICS),
+                "metrics": [
+                    {
+                        "name": each.name,
+                        "label": each.label,
+                        "unit": each.unit,
+                        "higher": each.higher_is_better,
+                    }
+                    for each in self._metrics.values()
+                ],
                 "primary": self.recipe.primary,
                 "members": self._replicas(),
                 "progress": self.progress(),

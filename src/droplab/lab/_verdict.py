@@ -7,7 +7,7 @@ from typing import Any
 
 from droplab.errors import DroplabError
 from droplab.results import RunResult
-from droplab.verdict import TONES, ArmVerdict, Verdict, WrittenMetric, judge
+from droplab.verdict import TONES, ArmVerdict, RunMetrics, Verdict, WrittenMetric, judge
 
 
 def judged(result: RunResult) -> Verdict | None:
@@ -43,6 +43,9 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
         "epoch": verdict.epoch,
         "baseline": verdict.baseline,
         "chosen": verdict.chosen,
+        "columns": [
+            {"metric": each.name, "label": each.label} for each in _columns(verdict.metrics)
+        ],
         "table": [
             {
                 "arm": arm.name,
@@ -54,6 +57,13 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
             for arm in verdict.arms
         ],
     }
+
+
+def _columns(metrics: RunMetrics) -> list[WrittenMetric]:
+    """Return what the table shows: loss, score, the score on training examples, and the others."""
+    loss, *others = metrics.compared
+    score = [each for each in others if each == metrics.score]
+    return list(dict.fromkeys([loss, *score, *metrics.score_on_training[:1], *others]))
 
 
 def _cell(metric: WrittenMetric, arm: ArmVerdict) -> dict[str, Any]:

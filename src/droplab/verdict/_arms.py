@@ -133,9 +133,9 @@ def _sentence(
         return f"'{name}': {too_few(found.n)}."
     measured = (
         f"{primary.difference(found.mean)} in {primary.label} "
-        f"({level:.0%} interval {primary.interval(found.low, found.high)}, p = {p_text(found.p)}, "
-        f"{seeds_text(found.n)})"
-    ).replace("%", " %")
+        f"({100 * level:.0f} % interval {primary.interval(found.low, found.high)}, "
+        f"p = {p_text(found.p)}, {seeds_text(found.n)})"
+    )
     if word != "not shown to help":
         return f"'{name}' {word}: {measured}."
     if found.low == found.high == 0:

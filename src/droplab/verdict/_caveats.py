@@ -102,8 +102,8 @@ def _few(others: list[ArmVerdict], primary: WrittenMetric, level: float) -> list
     least = min(arm.differences[primary.name].n for arm in few)
     return [
         f"{seeds_text(least).capitalize()}: the smallest p of an exact test is "
-        f"{smallest_p(least):.3g}, so nothing can be said at {1 - level:.0%}; ".replace("%", " %")
-        + f"run at least {FEWEST} seeds, better 8."
+        f"{smallest_p(least):.3g}, so nothing can be said at "
+        f"{100 * (1 - level):.0f} %; run at least {FEWEST} seeds, better 8."
     ]
 
 

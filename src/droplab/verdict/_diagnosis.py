@@ -42,25 +42,20 @@ def diagnose(table: Table) -> Diagnosis | None:
     rising = rise >= CHANGE and fall >= CHANGE
     overfits = rising or (score.fraction and gap >= GAP)
     gap_text = _gap_text(metrics, there, here, gap)
+    risen = f"its validation loss has risen by {100 * rise:.0f} % since epoch {best + 1}"
     if rising:
-        loss_text = (
-            f"its validation loss has risen by {rise:.0%} since epoch {best + 1}, while its "
-            f"training loss fell by {fall:.0%}"
-        )
+        loss_text = f"{risen}, while its training loss fell by {100 * fall:.0f} %"
     elif best + 1 == table.epoch:
         loss_text = "its validation loss is at its lowest in the last epoch"
     elif rise < CHANGE:
-        loss_text = f"its validation loss is within {CHANGE:.0%} of its lowest, in epoch {best + 1}"
-    else:
         loss_text = (
-            f"its validation loss has risen by {rise:.0%} since epoch {best + 1}, but its training "
-            "loss has not fallen with it"
+            f"its validation loss is within {100 * CHANGE:.0f} % of its lowest, in epoch {best + 1}"
         )
+    else:
+        loss_text = f"{risen}, but its training loss has not fallen with it"
     verb = "overfits" if overfits else "does not overfit"
     sentence = f"The baseline {verb}: {gap_text}; {loss_text}."
-    return Diagnosis(
-        overfits, gap, best + 1, rise, fall, sentence.replace("%", " %").replace("  %", " %")
-    )
+    return Diagnosis(overfits, gap, best + 1, rise, fall, sentence)
 
 
 def _gap_text(metrics: RunMetrics, there: float, here: float, gap: float) -> str:

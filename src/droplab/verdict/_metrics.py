@@ -11,7 +11,7 @@ from droplab.errors import ArgumentError, nearest
 from droplab.results import RunResult
 
 MINUS = "−"
-_LARGE, _SMALL = 1e6, 0.00005
+_LARGE, _SMALL = 1e6, 0.001
 """Numbers from here on, and smaller ones than this, are written with a power of ten."""
 _NOISE = 1e-12
 """A number below this is what rounding left over: it is written as one that is about 0."""

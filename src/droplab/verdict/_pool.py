@@ -18,7 +18,7 @@ def pool(results: Sequence[RunResult]) -> RunResult:
 
     Returns:
         A run with all rows, whose recipe has all seeds; path, environment, notes and plan are
-        those of the first.
+        those of the first. Its metrics are those that all runs have.
 
     Raises:
         ArgumentError: There is no run, their recipes differ, or they share a seed.
@@ -38,8 +38,17 @@ def pool(results: Sequence[RunResult]) -> RunResult:
         raise ArgumentError(
             f"pool: seed {', '.join(twice)} is in more than one run; a seed counts once"
         )
+    after_epochs, on_test = (
+        {name: metric for name, metric in mine.items() if all(name in other for other in others)}
+        for mine, *others in (
+            [result.metrics for result in results],
+            [result.test_metrics for result in results],
+        )
+    )
     return replace(
         first,
+        metrics=after_epochs,
+        test_metrics=on_test,
         recipe=replace(first.recipe, seeds=seeds),
         rows=tuple(row for result in results for row in result.rows),
         tests=tuple(row for result in results for row in result.tests),

@@ -87,7 +87,7 @@ class Table:
         diverged |= {
             (r.arm, r.seed)
             for r in known.values()
-            if not all(math.isfinite(getattr(r, name, math.nan)) for name in decisive)
+            if not all(math.isfinite(r.values.get(name, math.nan)) for name in decisive)
         }
         epoch = _judged_epoch(recipe, known, diverged)
         metrics = metrics or RunMetrics.of(recipe)
@@ -111,7 +111,9 @@ class Table:
         at = {name: i for i, name in enumerate(self.arms)}
         seed_at = {seed: i for i, seed in enumerate(self.seeds)}
         for (arm, seed, epoch), row in self._rows.items():
-            found[at[arm], seed_at[seed], epoch - 1] = getattr(row, metric, math.nan)
+            found[at[arm], seed_at[seed], epoch - 1] = (
+                row.seconds if metric == "seconds" else row.values.get(metric, math.nan)
+            )
         found[np.isinf(found)] = math.nan
         return found
 

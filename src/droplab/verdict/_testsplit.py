@@ -28,7 +28,7 @@ def judge_test(
     seed: the mean over the others would flatter it.
     """
     recipe = result.recipe
-    known = {(row.arm, row.seed): row for row in result.tests}
+    known = {(row.arm, row.seed): row.values for row in result.tests}
     if not known:
         return None
     names = [arm.name for arm in recipe.arms if any(arm.name == a for a, _ in known)]
@@ -43,7 +43,7 @@ def judge_test(
     for metric in metrics.test.values():
         values = np.array(
             [
-                [getattr(known.get((name, seed)), metric.name, math.nan) for seed in recipe.seeds]
+                [known.get((name, seed), {}).get(metric.name, math.nan) for seed in recipe.seeds]
                 for name in names
             ]
         )

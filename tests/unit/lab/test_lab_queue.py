@@ -220,7 +220,7 @@ def test_rows_on_disk_make_curves(queue, workers):
     workers[0].end("stopped")
     ended(queue)
     found = run.snapshot()
-    assert found["metrics"] == list(METRICS)
+    assert [each["name"] for each in found["metrics"]] == list(METRICS)
     assert found["curves"]["0.3"]["val_loss"] == [0.5, None]
     assert found["bands"]["0.3"]["val_loss"] == [pytest.approx(0.141421), None]
     assert found["counts"] == {"none": [0, 0], "0.3": [2, 1], "0.5": [0, 0], "input": [0, 0]}

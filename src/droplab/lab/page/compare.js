@@ -5,7 +5,7 @@ import { chart, settledRange } from "./chart.js";
 import { fill, failure, h, loading, many, segment } from "./dom.js";
 import { lastEpoch } from "./live.js";
 import { tickText } from "./curves.js";
-import { FAMILIES, METRICS, spreadText, title, valueText } from "./metrics.js";
+import { METRICS, familiesOf, learn, spreadText, title, valueText } from "./metrics.js";
 import { colourOf } from "./palette.js";
 
 const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
@@ -13,14 +13,14 @@ const PATTERNS = ["full line", "dashed", "dotted", "dash and dot"];
 
 /** The panel for some runs, given as they are listed. */
 export function comparison(runs) {
-  let family = FAMILIES[0];
+  let family = null;
   let all = null;
   const body = h("div");
   const plot = chart({ title: "Validation", label: "epoch", xs: "epochs", height: 340, crosshair: true, tick: (value) => tickText(family, value), onfocus: (index) => highlight(index) });
   const table = h("tbody");
   const head = h("th", { scope: "col" });
   const caption = h("span", null, "After the last epoch of each run, mean over its seeds ± standard deviation");
-  const choice = segment("Metric", FAMILIES.map((item) => [item.key, item.text]), family.key, (key) => { family = FAMILIES.find((item) => item.key === key); draw(); }, true);
+  const choice = h("div");
   const element = h("section", { class: "panel compare", "aria-labelledby": "h-compare" }, h("h2", { id: "h-compare" }, "Side by side"), body);
   const scroll = h("div", { class: "scroll tall", role: "region", "aria-label": "Table of the compared arms", tabindex: "0" },
     h("table", null, h("caption", null, caption), h("thead", null, h("tr", null, h("th", { scope: "col" }, "arm"), h("th", { scope: "col" }, "run"), head)), table));
@@ -29,6 +29,7 @@ export function comparison(runs) {
     fill(body, loading());
     try {
       all = await Promise.all(runs.map((run) => get(`/api/runs/${encodeURIComponent(run.id)}`)));
+      choose();
       fill(body, runs.length === 1 && h("p", { class: "soft" }, "Choose another run below to see both."), new Set(runs.map((run) => run.recipe)).size > 1 && h("p", { class: "say" }, "These runs follow different recipes. What differs between them is more than dropout."), choice, plot.figure, scroll);
       draw();
     } catch (error) {
@@ -36,6 +37,14 @@ export function comparison(runs) {
     }
   };
   fetchAll();
+
+  /** The choice among the metrics that all of the runs have. */
+  function choose() {
+    all.forEach(learn);
+    const families = familiesOf(all[0]).filter(({ val }) => all.every((data) => data.metrics.some((metric) => metric.name === val)));
+    [family] = families;
+    fill(choice, segment("Metric", families.map((item) => [item.key, item.text]), family.key, (key) => { family = families.find((item) => item.key === key); draw(); }, true));
+  }
 
   function draw() {
     const name = family.val;

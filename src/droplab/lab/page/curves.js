@@ -4,13 +4,14 @@ import { armTable } from "./armtable.js";
 import { chart, settledRange } from "./chart.js";
 import { fill, h, segment, setText } from "./dom.js";
 import { lastEpoch } from "./live.js";
-import { FAMILIES, METRICS, title, valueText } from "./metrics.js";
+import { METRICS, familiesOf, gapText, learn, title, valueText } from "./metrics.js";
 import { rateCurve } from "./ratecurve.js";
 
 /** Charts and table of a run; `show(data)` after each change, at most once a frame. */
 export function curvesPanel(kind) {
   let data = null;
-  let family = FAMILIES[0];
+  let families = [];
+  let family = null;
   let running = false;
   let chosen = null; // the epoch that the reader chose; null: the last one
   let hovered = null;
@@ -28,10 +29,7 @@ export function curvesPanel(kind) {
   const all = [training, validation];
   const table = armTable((index) => focus(index));
 
-  const choice = segment("Metric", FAMILIES.map((item) => [item.key, item.text]), family.key, (key) => {
-    family = FAMILIES.find((item) => item.key === key);
-    later();
-  }, true);
+  const choice = h("div");
   const box = h("input", { type: "checkbox", onchange: (event) => { running = event.target.checked; later(); } });
   const dropoutOn = h("label", { class: "check" }, box, "Training with dropout on (running mean)");
   const range = h("input", { type: "range", min: 1, max: 1, step: 1, id: "epoch", value: 1 });
@@ -43,6 +41,17 @@ export function curvesPanel(kind) {
   const element = h("div", null,
     h("div", { class: "row toolbar" }, choice, dropoutOn),
     rates?.element, panels, epochs, table.element);
+
+  /** The choice of a metric, once it is known which the run has. */
+  function choose() {
+    learn(data);
+    families = familiesOf(data);
+    family = families.find((item) => item.key === family?.key) ?? families[0];
+    fill(choice, segment("Metric", families.map((item) => [item.key, item.text]), family.key, (key) => {
+      family = families.find((item) => item.key === key);
+      later();
+    }, true));
+  }
 
   function later() { frame ||= requestAnimationFrame(draw); }
 
@@ -84,7 +93,7 @@ export function curvesPanel(kind) {
     const span = settledRange([ofVal.map((line) => line.mean), ofTrain.map((line) => line.mean)]);
     const xrange = [1, Math.max(2, data.epochs)];
     const none = lastEpoch(data) === 0 ? "begins with the first epoch" : "";
-    validation.rename(title(val), none || (val === "gap" ? "training less validation accuracy" : ""));
+    validation.rename(title(val), none || (val === "gap" ? gapText(families) : ""));
     validation.show({ x, lines: ofVal, range: span, xrange });
     if (train) {
       training.rename(title(train), none || (train === family.running ? "dropout on" : evalMode()));
@@ -94,7 +103,12 @@ export function curvesPanel(kind) {
 
   return {
     element,
-    show(next) { data = next; later(); },
+    show(next) {
+      const known = data;
+      data = next;
+      if (JSON.stringify(known?.metrics) !== JSON.stringify(next.metrics)) choose();
+      later();
+    },
     destroy() {
       cancelAnimationFrame(frame);
       for (const item of all) item.destroy();

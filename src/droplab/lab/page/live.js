@@ -95,7 +95,7 @@ export function follow(id, on) {
 function takePoint(data, [place, epoch, count, means, sds]) {
   const arm = data.arms[place];
   if (arm === undefined) return;
-  data.metrics.forEach((metric, index) => {
+  data.metrics.forEach(({ name: metric }, index) => {
     put(data.curves[arm][metric], epoch, means[index]);
     put(data.bands[arm][metric], epoch, sds[index]);
   });

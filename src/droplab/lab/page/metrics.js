@@ -5,13 +5,30 @@ import { get } from "./api.js";
 /** By name. label: its name in a sentence; unit: "%", "points" or none; higher: whether more of it is better. */
 export const METRICS = await get("/api/metrics");
 
-/** What can be looked at: the validation metric and, where there is one, its training twins. */
-export const FAMILIES = [
-  { key: "loss", text: "Loss", val: "val_loss", train: "train_loss", running: "train_loss_running" },
-  { key: "accuracy", text: "Accuracy", val: "val_accuracy", train: "train_accuracy", running: "train_accuracy_running" },
-  { key: "ece", text: "Calibration", val: "val_ece" },
-  { key: "gap", text: "Gap", val: "gap" },
-];
+/** Take what the metrics of a run are called from its snapshot. */
+export function learn(data) {
+  for (const { name, ...metric } of data.metrics) METRICS[name] = metric;
+}
+
+/** What can be looked at in a run: each validation metric with its training twins, if it has any. */
+export function familiesOf(data) {
+  const names = data.metrics.map((metric) => metric.name);
+  const there = (name) => (names.includes(name) ? name : undefined);
+  return names.filter((name) => name.startsWith("val_") || name === "gap").map((val) => {
+    const key = val.replace(/^val_/, "");
+    const text = bare(val);
+    return { key, text: text[0].toUpperCase() + text.slice(1), val, train: there(`train_${key}`), running: there(`train_${key}_running`) };
+  });
+}
+
+/** What the gap is the difference of. */
+export function gapText(families) {
+  const score = families.filter((family) => family.val !== "gap")[1]?.val;
+  if (!score) return "";
+  return METRICS[score].higher ? `training less validation ${bare(score)}` : `validation less training ${bare(score)}`;
+}
+
+const bare = (name) => METRICS[name].label.replace(/^validation /, "");
 
 function places(value, least = 0.01) {
   const size = Math.abs(value);

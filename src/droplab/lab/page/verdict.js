@@ -1,10 +1,7 @@
 // A verdict and the change it stands for, as the server words them.
 
 import { copyButton, h } from "./dom.js";
-import { METRICS } from "./metrics.js";
 import { colourOf } from "./palette.js";
-
-const SHOWN = ["val_loss", "val_accuracy", "train_accuracy", "gap", "val_ece"];
 
 /** Everything about the verdict but its headline, which is the page's title. */
 export function verdictPanel(verdict) {
@@ -26,12 +23,11 @@ function said(title, text) {
 }
 
 function table(verdict) {
-  const cellsOf = (row) => SHOWN.map((name) => row.cells.find((cell) => cell.metric === name)).filter(Boolean);
-  const [first] = verdict.table;
+  const cellsOf = (row) => verdict.columns.map(({ metric }) => row.cells.find((cell) => cell.metric === metric));
   return h("div", { class: "scroll", role: "region", "aria-label": "Table of the verdict", tabindex: "0" },
     h("table", null,
       h("caption", null, h("span", null, "After the last epoch: mean over the seeds, and the difference to the baseline, paired by seed, with its interval over all arms at once")),
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, "arm"), cellsOf(first).map((cell) => h("th", { scope: "col" }, METRICS[cell.metric]?.label ?? cell.metric)), h("th", { scope: "col" }, "verdict"))),
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, "arm"), verdict.columns.map(({ label }) => h("th", { scope: "col" }, label)), h("th", { scope: "col" }, "verdict"))),
       h("tbody", null, verdict.table.map((row, index) => h("tr", null,
         h("th", { scope: "row" }, h("span", { class: `key k${colourOf(index)}`, "aria-hidden": "true" }), row.arm, h("small", null, row.rates)),
         cellsOf(row).map((cell) => h("td", null, cell.mean ?? "–",
