@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Literal
@@ -90,9 +90,9 @@ TASKS: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
     {
         "classification": (LOSS, ACCURACY, ECE),
         "binary": (LOSS, ACCURACY, AUROC, ECE),
-        "multilabel": (LOSS, ACCURACY, MACRO_F1),
+        "multilabel": (LOSS, replace(ACCURACY, label="accuracy over labels"), MACRO_F1),
         "regression": (LOSS, RMSE, MAE, R2),
-        "tokens": (LOSS, ACCURACY, PERPLEXITY),
+        "tokens": (LOSS, replace(ACCURACY, label="accuracy over tokens"), PERPLEXITY),
     }
 )
 """What each task measures: the loss, then the score that people look at, then the others."""

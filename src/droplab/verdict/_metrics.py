@@ -245,7 +245,10 @@ class RunMetrics:
     @property
     def counts_right(self) -> bool:
         """Whether the score is the share of examples that are right, as a constant has one too."""
-        return self.score.fraction and self.score.name == "val_accuracy"
+        accuracy = asdict(
+            recipe.METRICS["val_accuracy"]
+        )  # that of labels or tokens has other words
+        return accuracy.items() <= asdict(self.score).items()
 
     def partner(self, primary: WrittenMetric) -> WrittenMetric:
         """Return what is shown beside the metric that decides: the score, or the loss beside it."""

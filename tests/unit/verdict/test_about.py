@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from droplab.results import TestRow
-from droplab.verdict import judge
+from droplab.verdict import RunMetrics, judge
 
 BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]
 BETTER = [x - 0.30 + 0.01 * i for i, x in enumerate(BASE)]
@@ -126,3 +126,16 @@ def test_validation_and_test_that_disagree_are_said_to(make_result):
     )
     assert "disagree" not in on_the_test_split(better, -0.2)
     assert "disagree" not in on_the_test_split(same, -0.02)
+
+
+@pytest.mark.parametrize("task", ["classification", "binary"])
+def test_examples_are_counted_where_each_is_right_or_wrong(make_recipe, task):
+    assert RunMetrics.of(make_recipe(task=task)).counts_right
+
+
+@pytest.mark.parametrize("task", ["multilabel", "tokens", "regression"])
+def test_nothing_is_counted_as_right_where_an_example_has_several_answers_or_a_number(
+    make_recipe, task
+):
+    recipe = make_recipe(task=task, target=None)
+    assert not RunMetrics.of(recipe).counts_right
