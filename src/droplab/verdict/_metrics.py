@@ -245,9 +245,8 @@ class RunMetrics:
     @property
     def counts_right(self) -> bool:
         """Whether the score is the share of examples that are right, as a constant has one too."""
-        accuracy = asdict(
-            recipe.METRICS["val_accuracy"]
-        )  # that of labels or tokens has other words
+        # accuracy over labels or tokens has words of its own
+        accuracy = asdict(recipe.METRICS["val_accuracy"])
         return accuracy.items() <= asdict(self.score).items()
 
     def partner(self, primary: WrittenMetric) -> WrittenMetric:
