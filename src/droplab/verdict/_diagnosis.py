@@ -53,7 +53,8 @@ def diagnose(table: Table) -> Diagnosis | None:
         )
     else:
         loss_text = f"{risen}, but its training loss has not fallen with it"
-    verb = "overfits" if overfits else "does not overfit"
+    not_seen = "does not overfit" if metrics.score.fraction else "is not seen to overfit"
+    verb = "overfits" if overfits else not_seen
     sentence = f"The baseline {verb}: {gap_text}; {loss_text}."
     return Diagnosis(overfits, gap, best + 1, rise, fall, sentence)
 
