@@ -79,10 +79,10 @@ class Measure:
 LOSS = Measure("loss", "loss", higher_is_better=False, unit="", train=True)
 ACCURACY = Measure("accuracy", "accuracy", higher_is_better=True, unit="%", train=True)
 ECE = Measure("ece", "calibration error", higher_is_better=False, unit="%")
-AUROC = Measure("auroc", "area under the ROC curve", higher_is_better=True, unit="")
+AUROC = Measure("auroc", "AUROC", higher_is_better=True, unit="")
 MACRO_F1 = Measure("macro_f1", "macro F1", higher_is_better=True, unit="%")
-RMSE = Measure("rmse", "root mean squared error", higher_is_better=False, unit="", train=True)
-MAE = Measure("mae", "mean absolute error", higher_is_better=False, unit="")
+RMSE = Measure("rmse", "RMSE", higher_is_better=False, unit="", train=True)
+MAE = Measure("mae", "MAE", higher_is_better=False, unit="")
 R2 = Measure("r2", "R squared", higher_is_better=True, unit="")
 PERPLEXITY = Measure("perplexity", "perplexity", higher_is_better=False, unit="")
 
