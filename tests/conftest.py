@@ -7,6 +7,11 @@ import tempfile
 
 import pytest
 import torch
+from hypothesis import settings
+
+# how long an example takes says something about the machine alone
+settings.register_profile("droplab", deadline=None)
+settings.load_profile("droplab")
 
 
 @pytest.fixture(scope="session", autouse=True)
