@@ -129,8 +129,7 @@ def choices_note(plan: Mapping[str, Any]) -> str:
         return f"One plan was timed: {said}."
     note = (
         "Each plan was timed for a few steps on throw-away replicas, on the machine where it was "
-        "chosen. The total is an estimate from that, for all steps of all replicas; scoring is not "
-        "in it."
+        "chosen. The total is an estimate from that, for all steps and all scoring of all replicas."
     )
     others = _number(plan, "others")
     if others >= 0.05:

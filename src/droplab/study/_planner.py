@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from time import perf_counter, process_time
 
 import torch
 
+from droplab.data import Split
 from droplab.recipe import Arm
 from droplab.study._costs import Costs, Measured
 from droplab.study._experiment import Experiment
 from droplab.study._recording import why_eager
+from droplab.study._scoring import scored_an_epoch
 from droplab.study._trial import Trial, first_batch
 from droplab.study._worker import can_send
 from droplab.train import ExecutionPlan, Tried, UnsupportedError, compiler
@@ -45,6 +48,9 @@ _SHARE = 0.15
 
 _LAST_TURNS, _LAST_SECONDS = 6, 2.0
 """The last comparison: how many turns each plan has at least, and how long it takes about."""
+
+_SCORED = 512
+"""Validation examples that are scored under each plan of the last comparison, three times."""
 
 _CLOSE, _MOST = 2.0, 4
 """Which plans come into the last comparison: the best of each kind, and those that seem to take at
@@ -292,8 +298,11 @@ class Planner:
         ]
         self._slow = [each for each in self._found if each not in last]
         self._found = [each for each in self._found if each in last]
-        if all(each.kind == "single" for each in self._found):
-            return  # they have taken turns with each other
+        if any(each.kind != "single" for each in self._found):  # else they have had their turns
+            self._take_last_turns()
+        self._add_scoring()
+
+    def _take_last_turns(self) -> None:
         begun = list(map(self._with_trial, self._found))
         last = [each for each in begun if each.trial is not None]
         self._slow += [each for each in begun if each.trial is None]
@@ -303,6 +312,35 @@ class Planner:
         costs = time_turns([_candidate(each) for each in last], seconds=seconds, rounds=rounds)
         self._found = [
             dataclasses.replace(each, step=cost) for each, cost in zip(last, costs, strict=True)
+        ]
+
+    def _add_scoring(self) -> None:
+        """Measure what scoring takes under the plans that are left, in turns, best of two."""
+        split = self._experiment.splits.validation
+        if not isinstance(split, Split):
+            return  # what is streamed takes longer to read than to score, under any plan
+        order = torch.arange(min(_SCORED, len(split)))
+        costs = [math.inf] * len(self._found)
+        for _ in range(3):  # the first one records
+            for at, each in enumerate(self._found):
+                assert each.trial is not None
+                with each.plan.active():
+                    watch = Stopwatch(each.plan)
+                    each.trial.score_some(split, order, _SCORED)
+                    wait_for(self._device)
+                    costs[at] = min(costs[at], watch.own / each.trial.members)
+        examples = scored_an_epoch(self._experiment)
+        known = [cost / len(order) * examples for cost in costs]
+        self._found = [
+            dataclasses.replace(each, score=score)
+            for each, score in zip(self._found, known, strict=True)
+        ]
+        # what was left behind is not measured any more: it is as good as the best of its kind
+        kinds: dict[str, float] = {}
+        for each in self._found:
+            kinds[each.kind] = min(kinds.get(each.kind, math.inf), each.score)
+        self._slow = [
+            dataclasses.replace(each, score=kinds.get(each.kind, min(known))) for each in self._slow
         ]
 
     @staticmethod

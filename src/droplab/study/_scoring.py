@@ -48,6 +48,12 @@ def with_recipe(plan: ExecutionPlan, experiment: Experiment) -> ExecutionPlan:
     return dataclasses.replace(plan, score_train=score_train)
 
 
+def scored_an_epoch(experiment: Experiment) -> int:
+    """Return how many examples a replica is scored on after an epoch."""
+    plan, splits = with_recipe(ExecutionPlan(1), experiment), experiment.splits
+    return (plan.score_train or len(splits.train)) + len(splits.validation)
+
+
 def choose_scoring(
     experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan
 ) -> ExecutionPlan:
@@ -65,8 +71,7 @@ def choose_scoring(
     model = experiment.replica(recipe.baseline, recipe.seeds[0]).model
     convolutional = any(isinstance(module, nn.Conv2d) for module in model.modules())
     usual = _CONVOLUTIONAL if convolutional else EVAL_BATCH
-    an_epoch = (plan.score_train or len(splits.train)) + len(splits.validation)
-    scored = an_epoch * recipe.epochs * len(arms) * len(recipe.seeds)
+    scored = scored_an_epoch(experiment) * recipe.epochs * len(arms) * len(recipe.seeds)
     if scored * _SHARE < 2 * sum(_SIZES) * plan.group:
         return dataclasses.replace(plan, score_batch=usual)
     trial = Trial(experiment, arms, plan)

@@ -73,6 +73,7 @@ def clock(monkeypatch):
         def __init__(self, experiment, arms, plan):
             asked.append(plan.device)
             self.members, self.step = plan.group, lambda: None
+            self.score_some = lambda split, order, size: None
 
     def time_turns(candidates, *, seconds, rounds=1):
         asked.extend(each.plan.device for each in candidates)

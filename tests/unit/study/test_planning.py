@@ -26,6 +26,8 @@ class Machine:
         threads: How many times as fast two threads are.
         measured: Every comparison that was made: the plans that took turns.
         spend: Seconds that each comparison takes.
+        scored, scored_together: Seconds in which an example is scored for a replica by itself, and
+            how many times as long that takes for one of a group.
     """
 
     def __init__(self):
@@ -36,6 +38,7 @@ class Machine:
         self.measured = []
         self.now = self.spend = 0.0
         self.setup = 0.0
+        self.scored, self.scored_together = 0.0, 1.0
         self.last = False
 
     def cost(self, plan, replicas):
@@ -75,6 +78,10 @@ def machine(monkeypatch):
         def step(self):
             pass
 
+        def score_some(self, split, order, batch_size):
+            together = found.scored_together if self.members > 1 else 1.0
+            found.now += found.scored * together * len(order) * self.members
+
     for room in (planner, timing):
         for name in ("perf_counter", "process_time", "thread_time"):
             monkeypatch.setattr(room, name, lambda: found.now, raising=False)
@@ -105,6 +112,22 @@ def test_what_trains_in_seconds_is_not_measured(machine):
     machine.plain = 0.4e-3
     chosen(experiment())
     assert len(machine.measured) > 2
+
+
+def test_scoring_is_a_part_of_what_a_plan_takes(machine):
+    """Steps together take half as long, and scoring 300 examples an epoch together much longer."""
+    machine.plain = machine.recorded = 0.01
+    machine.group = lambda size: 0.005
+    assert chosen(experiment()).group > 1
+    machine.scored, machine.scored_together = 1e-4, 10.0
+    plan = chosen(experiment())
+    assert plan.group == 1
+    single, group = (
+        next(row for row in plan.tried if (row.group > 1, row.workers) == (together, 0))
+        for together in (False, True)
+    )
+    assert group.step < single.step
+    assert group.total > single.total
 
 
 def test_measuring_ends_with_its_share_of_the_training(machine):
