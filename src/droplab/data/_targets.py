@@ -14,12 +14,17 @@ from droplab.recipe import TASKS
 CLASSES_OF = ("classification", "binary")
 """Tasks whose targets are class numbers, one an example."""
 
+_EACH = 3
+"""Of whole numbers as floats: so many examples have the same one, on average, if it may be a class.
+"""
+
 
 def guess_task(targets: Any, *, where: str) -> str:
     """Return the task that targets speak of.
 
     Names, whole numbers of shape (N,), and floats that count classes from 0 or 1 without a gap are
-    classes; other floats of shape (N,) or (N, D) are quantities. 0 and 1 of shape (N, L) are
+    classes. Other floats are quantities, of shape (N,) if some are not whole or few are alike, and
+    of shape (N, D). 0 and 1 of shape (N, L) are
     labels, unless every row has exactly one 1. Other whole numbers of shape (N, T) are tokens.
 
     Args:
@@ -39,18 +44,33 @@ def guess_task(targets: Any, *, where: str) -> str:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 1:
-        return "regression" if array.dtype.kind == "f" and not _counts(array) else "classification"
+        if array.dtype.kind != "f" or _counts(array):
+            return "classification"
+        whole = np.isfinite(array).all() and (array == np.rint(array)).all()
+        if not whole or len(array) < _EACH * len(np.unique(array)):
+            return "regression"  # which has the words for what is not finite, too
+        raise _uncertain(
+            where,
+            f"whole numbers as floats, {array.min():g} to {array.max():g}, some left out",
+            "if they are classes, save them as integers; if they are quantities, give "
+            "task = 'regression'",
+        )
     bits = bool(np.isin(array, (0, 1)).all())
     if bits and not (array.sum(1) == 1).all():
         return "multilabel"
     if not bits:
         return "regression" if array.dtype.kind == "f" else "tokens"
     choices = ", ".join(f"'{name}'" for name in TASKS)
-    raise DataError(
-        f"{where}: expected targets that tell what is learned, got 0 and 1 of shape {array.shape}, "
-        f"a single 1 in every row; if they are one-hot vectors, save labels.argmax(1) instead, "
-        f"else give the task, one of {choices}"
+    raise _uncertain(
+        where,
+        f"0 and 1 of shape {array.shape}, a single 1 in every row",
+        "if they are one-hot vectors, save labels.argmax(1) instead, else give the task, one of "
+        + choices,
     )
+
+
+def _uncertain(where: str, got: str, then: str) -> DataError:
+    return DataError(f"{where}: expected targets that tell what is learned, got {got}; {then}")
 
 
 def read_targets(targets: Any, task: str, *, where: str) -> Tensor:

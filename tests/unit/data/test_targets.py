@@ -19,7 +19,7 @@ CASES = {
     "floats that count": (np.array([0.0, 1, 2, 0, 1, 2]), "classification"),
     "one column": (np.array([[0], [1], [2], [0], [1], [2]]), "classification"),
     "whole but no classes": (np.array([25.0, 151, 75, 206, 141, 97]), "regression"),
-    "signs": (np.array([-1.0, 1, -1, 1, 1, 1]), "regression"),
+    "some alike": (np.array([-1.0, 1, -1, 1, 3, 5]), "regression"),
     "fractions": (np.array([0.5, 1, 2, 0, 1, 2]), "regression"),
     "two outputs": (TWO * 0.3, "regression"),
     "labels": (TWO, "multilabel"),
@@ -51,13 +51,20 @@ def test_classes_from_one_are_no_quantities(tmp_path) -> None:
         data.load(DataSpec(path=str(tmp_path / "d.npz"), validation=2))
 
 
+@pytest.mark.parametrize("values", [(-1.0, 1.0), (3.0, 5.0, 6.0), (0.0, 2.0)])
+def test_whole_floats_that_many_examples_share_are_not_certain(values) -> None:
+    """They may be signs, or grades, or counts."""
+    with pytest.raises(DataError, match=r"whole numbers as floats, .* if they are classes, save"):
+        guess_task(np.array(values * 4), where="y")
+
+
 def test_one_hot_rows_are_not_certain() -> None:
     with pytest.raises(DataError, match=r"y: .* labels.argmax\(1\) instead, else give the task"):
         guess_task(np.eye(4), where="y")
 
 
 @pytest.mark.parametrize("form", ["list", "streamed", "array"])
-@pytest.mark.parametrize("name", ["fractions", "two outputs", "labels", "tokens", "signs"])
+@pytest.mark.parametrize("name", ["fractions", "two outputs", "labels", "tokens", "some alike"])
 def test_a_map_style_data_set_tells_as_well(name: str, form: str) -> None:
     from droplab.data._memory import as_split
 
