@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from droplab.recipe import (
         Arm,
         DataSpec,
+        LossSpec,
         ModelSpec,
         OptimizerSpec,
         Recipe,
@@ -48,6 +49,7 @@ _HOMES = {
     "Arm": "recipe",
     "DataSpec": "recipe",
     "Finding": "doctor",
+    "LossSpec": "recipe",
     "ModelSpec": "recipe",
     "OptimizerSpec": "recipe",
     "Plan": "placement",
@@ -83,6 +85,7 @@ __all__ = [
     "Arm",
     "DataSpec",
     "Finding",
+    "LossSpec",
     "ModelSpec",
     "OptimizerSpec",
     "Plan",

@@ -50,7 +50,9 @@ def as_target(item: Any, index: int, classes: int = 0) -> int:
     value = _pair(item, index)[1]
     try:
         plain: Any = value.item() if isinstance(value, (Tensor, np.ndarray)) else value
-        target = operator.index(plain)
+        # 0.0 and 1.0, as binary cross entropy wants them, are class numbers in an array, too
+        whole = isinstance(plain, float) and plain.is_integer()
+        target = int(plain) if whole else operator.index(plain)
     except (TypeError, ValueError, RuntimeError):
         raise DataError(
             f"data: item {index}: expected a class number, a whole number from 0, got "

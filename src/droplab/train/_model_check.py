@@ -104,8 +104,21 @@ def _check_batch(
             "logits; give it as many outputs as there are classes"
         )
     if not isinstance(task.loss, CrossEntropy):  # one's own is tried as well
-        task.terms(output.detach(), targets.to(output.device))
+        _try_loss(task, output.detach(), targets.to(output.device))
     return output.shape[-1] if output.ndim > 1 else 1
+
+
+def _try_loss(task: Task, outputs: Tensor, targets: Tensor) -> None:
+    outputs = task.aligned(outputs, targets)
+    try:
+        task.loss.terms(outputs, targets)
+    except DroplabError:
+        raise
+    except Exception as error:
+        raise ArgumentError(
+            f"loss: cannot take outputs of shape {tuple(outputs.shape)} ({outputs.dtype}) and "
+            f"targets of shape {tuple(targets.shape)} ({targets.dtype}): {_brief(error)}"
+        ) from error
 
 
 def _parts(output: Any, targets: Tensor, classes: int, mode: str, task: Task) -> str:

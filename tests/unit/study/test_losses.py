@@ -171,3 +171,23 @@ def test_a_loss_is_part_of_the_experiment():
     assert smooth.digest != recipe.digest
     assert loads(dumps(smooth)) == smooth
     assert set(LOSSES) == {"cross_entropy", "bce", "mse", "l1", "huber", "pinball"}
+
+
+def test_a_loss_of_ones_own_that_fails_is_said_with_the_shapes_it_got():
+    with pytest.raises(
+        ArgumentError, match=r"^loss: cannot take outputs of shape \(2,\) .* too many indices"
+    ):
+        small("regression", lambda o, y: (o[:, 0] - y) ** 2)
+
+
+@pytest.mark.parametrize("form", ["items", "tensors"])
+def test_zeros_and_ones_as_floats_are_the_classes_of_a_binary_task(form):
+    inputs, targets = examples("regression", 60, 0)
+    bits = (targets > 0).float()
+    if form == "tensors":
+        bits = bits[:, None]
+    part = torch.utils.data.TensorDataset(inputs, bits)
+    options = {"rates": [0.5], "seeds": 2, "epochs": 1, "batch_size": 16}
+    found = droplab.sweep(net(1), part, part, task="binary", **options)
+    assert list(found.run.metrics) == list(found.run.recipe.metrics)
+    assert found.run.rows[0].val_auroc > 0
