@@ -1,4 +1,4 @@
-"""A small convolutional network, and the loop that a careful practitioner writes for it.
+"""Small networks as people write them, and the loop that a careful practitioner writes for them.
 
 Bytes in memory, gathered and scaled batch by batch; fused Adam; scores in inference mode, in
 batches that stay in the caches.
@@ -6,7 +6,7 @@ batches that stay in the caches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 import torch
@@ -40,17 +40,57 @@ def net(rate: float = 0.0) -> nn.Sequential:
     )
 
 
-def recipe(train: int, validation: int, epochs: int) -> Recipe:
-    """The same as a recipe, one seed, on part of Fashion-MNIST."""
+class OwnNet(nn.Module):
+    """The same as a class of one's own."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, padding=1)
+        self.dropout1, self.dropout2 = nn.Dropout(rate), nn.Dropout(rate)
+        self.fc1, self.fc2 = nn.Linear(32 * 7 * 7, 128), nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.relu(self.fc1(self.dropout1(torch.flatten(x, 1))))
+        return self.fc2(self.dropout2(x))
+
+
+class OwnMLP(nn.Module):
+    """A multilayer perceptron as a class of one's own."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(784, 256), nn.Linear(256, 128)
+        self.fc3 = nn.Linear(128, 10)
+        self.dropout = nn.Dropout(rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(F.relu(self.fc1(x.flatten(1))))
+        x = self.dropout(F.relu(self.fc2(x)))
+        return self.fc3(x)
+
+
+MODELS: dict[str, tuple[Callable[[float], nn.Module], tuple[str, ...]]] = {
+    "net": (net, ("8", "11")),
+    "OwnNet": (OwnNet, ("fc1", "fc2")),
+    "OwnMLP": (OwnMLP, ("fc2", "fc3")),
+}
+"""How each network is made with a rate, and the layers at whose inputs that is."""
+
+
+def recipe(model: str, train: int, validation: int, epochs: int) -> Recipe:
+    """One of `MODELS` as a recipe, one seed, on part of Fashion-MNIST."""
     return Recipe(
         name="fashion-convolutions",
         data=DataSpec("fashion-mnist", train=train, validation=validation),
-        model=ModelSpec(f"{__name__}:net"),
+        model=ModelSpec(f"{__name__}:{model}"),
         optimizer=OptimizerSpec("Adam", {"lr": LEARNING_RATE}),
         epochs=epochs,
         batch_size=BATCH,
         seeds=(0,),
-        arms=(Arm("none"), Arm("half", {"8": RATE, "11": RATE})),
+        arms=(Arm("none"), Arm("half", dict.fromkeys(MODELS[model][1], RATE))),
     )
 
 

@@ -3,9 +3,10 @@
 Both train the same network on the same data, one arm and one seed, and score it on the validation
 images after each epoch. droplab also scores the training images in eval mode and writes row,
 checkpoint and weights to disk, as it does for its users. The two take turns, so that what else the
-machine does hits both. Then a convolutional network against the loop of a careful practitioner,
-with everything in memory and scored alike. Then the training loop alone, in memory, against JAX's
-jitted loop of one model (`pip install jax`). `--quick` trains on a tenth of the images.
+machine does hits both. Then a convolutional network, and networks of one's own classes, against the
+loop of a careful practitioner, with everything in memory and scored alike. Then the training loop
+alone, in memory, against JAX's jitted loop of one model (`pip install jax`). `--quick` trains on a
+tenth of the images.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from _harness import Benchmark, peak_bytes
 from _populations import data_of, jax_population
 from _tutorials import TUTORIALS, train
+from torch import nn
 
 from droplab.data import Split, Splits
 from droplab.recipe import Recipe, load
@@ -44,6 +46,14 @@ from droplab.train.timing import usable_threads
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
 """The ratio to reach, and the one to aim for."""
+
+
+LOOPS = {
+    "net": "two convolutions",
+    "OwnNet": "two convolutions in a class of one's own",
+    "OwnMLP": "an MLP in a class of one's own",
+}
+"""The networks that are trained against a careful practitioner's loop."""
 
 
 class Clock(Observer):
@@ -229,19 +239,20 @@ def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) ->
     bench.say(f"  training with dropout costs {extra:+.1%} more")
 
 
-def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> None:
-    """Train a convolutional network here and in two plain loops, in turns; add two rows."""
-    recipe = _convolutions.recipe(train, validation, epochs)
+def against_loops(bench: Benchmark, model: str, train: int, validation: int, epochs: int) -> None:
+    """Train a network here and in plain loops, in turns; add a row for each loop."""
+    case, make = f"{LOOPS[model]} on fashion-mnist, one epoch", _convolutions.MODELS[model][0]
+    recipe = _convolutions.recipe(model, train, validation, epochs)
     experiment = resolve(recipe)
     splits: Any = experiment.splits
     arm = recipe.arms[-1]
-    _same_training(experiment)
+    _same_training(experiment, make)
     plan = choose_plan(experiment, [arm])
     scored = scored_examples(train, with_recipe(plan, experiment).score_train)
 
     def rival(*, threads: int, channels_last: bool, count: int, part: Split) -> Any:
         return _convolutions.train(
-            initial_model(lambda: _convolutions.net(_convolutions.RATE), 0),
+            initial_model(lambda: make(_convolutions.RATE), 0),
             part,
             splits.validation,
             scored=scored[scored < len(part)],
@@ -256,7 +267,9 @@ def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> 
         return min(seconds for seconds, _ in rival(threads=threads, **options))
 
     threads = min(sorted({1, usable_threads()}), key=trial)
-    names = {"the plain loop, in memory": False, "the plain loop, channels last": True}
+    names = {"the plain loop, in memory": False}
+    if model != "OwnMLP":  # which has no channels
+        names["the plain loop, channels last"] = True
     rivals = {
         name: rival(threads=threads, channels_last=last, count=epochs, part=splits.train)
         for name, last in names.items()
@@ -272,7 +285,7 @@ def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> 
         run(recipe, Path(folder) / "run", arms=[arm.name], plan=plan, observer=clock)
     for name, measured in theirs.items():
         bench.add(
-            "two convolutions on fashion-mnist, one epoch",
+            case,
             name,
             clock.seconds,
             [seconds for seconds, _ in measured],
@@ -283,11 +296,11 @@ def convolutions(bench: Benchmark, train: int, validation: int, epochs: int) -> 
             theirs_threads=threads,
             plan=plan.to_dict(),
             reach=1.0 if not names[name] else None,
-            readme=not bench.quick and not names[name],
+            readme=not bench.quick and not names[name] and model == "net",
         )
 
 
-def _same_training(experiment: Experiment) -> None:
+def _same_training(experiment: Experiment, make: Callable[[float], nn.Module]) -> None:
     """Check that without dropout both train and score to the same numbers, on a few images."""
     recipe = dataclasses.replace(experiment.recipe, epochs=1)
     splits: Any = experiment.splits
@@ -305,7 +318,7 @@ def _same_training(experiment: Experiment) -> None:
     )
     ours = epoch.results[0]
     assert ours is not None
-    model = initial_model(_convolutions.net, 0)
+    model = initial_model(lambda: make(0.0), 0)
     everything = torch.arange(len(train))
     orders = iter([batch_order(0, 1, len(train))])
     options = {"scored": everything, "epochs": 1, "threads": 1, "orders": orders}
@@ -334,7 +347,8 @@ def main() -> None:
         cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
         if not bench.quick:  # JAX takes seconds to compile
             against_jax(bench, name, splits, 5)
-    convolutions(bench, *((3000, 1000, 3) if bench.quick else (12_000, 2000, 5)))
+    for model in ("net",) if bench.quick else LOOPS:
+        against_loops(bench, model, *((3000, 1000, 3) if bench.quick else (12_000, 2000, 5)))
     bench.finish()
 
 

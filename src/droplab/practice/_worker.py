@@ -183,7 +183,7 @@ def _settle(report: _Report) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
-    sys.stdin = open(nowhere, encoding="utf-8")  # noqa: PTH123, SIM115 # for good
+    sys.stdin = open(nowhere, encoding="utf-8")  # noqa: PTH123, SIM115 # a descriptor, open until the process ends
     sys.stdout = sys.stderr = report
     warnings.showwarning = _show_warning
 

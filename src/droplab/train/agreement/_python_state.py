@@ -61,7 +61,7 @@ def python_state(model: nn.Module) -> dict[str, Any]:
     for where, value in _outside(kinds):
         found[where] = _token(value, known)
     found["Python's random generator"] = hash(random.getstate())
-    found["numpy's random generator"] = _digest(pickle.dumps(np.random.get_state()))  # noqa: NPY002
+    found["numpy's random generator"] = _digest(pickle.dumps(np.random.get_state()))  # noqa: NPY002 # models draw from it
     return found
 
 
