@@ -20,9 +20,9 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
 
     Training examples are the first `spec.train` (all that are left if None). Validation examples
     are the `spec.validation` ones that follow them (the last ones, if `spec.train` is None), or
-    the official test split if `spec.validation` is "test"; then nothing is left for a test. If
+    the test split if `spec.validation` is "test"; then nothing is left for a test. If
     `spec.validation` is None, they are the data set's own validation split where it has one, else
-    the official test split.
+    the test split.
 
     Args:
         dataset: What `load` returned.

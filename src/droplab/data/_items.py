@@ -51,8 +51,10 @@ def as_target(item: Any, index: int, classes: int = 0) -> int:
     try:
         plain: Any = value.item() if isinstance(value, (Tensor, np.ndarray)) else value
         # 0.0 and 1.0, as binary cross entropy wants them, are class numbers in an array, too
-        whole = isinstance(plain, float) and plain.is_integer()
-        target = int(plain) if whole else operator.index(plain)
+        if isinstance(plain, float):
+            target = int(plain) if plain.is_integer() else operator.index(value)
+        else:
+            target = operator.index(plain)
     except (TypeError, ValueError, RuntimeError):
         raise DataError(
             f"data: item {index}: expected a class number, a whole number from 0, got "

@@ -18,8 +18,8 @@ class DataSet:
 
     Args:
         name: What reports call it.
-        train: The official training split.
-        test: The official test split, or None.
+        train: The training split, as the data have it.
+        test: The test split, or None.
         classes: Names of the classes; empty if a streamed data set does not tell.
         source: One line: where it came from.
         checksum: SHA-256 over the data, "sha256:..."; empty for a streamed data set.
@@ -47,7 +47,7 @@ class Splits:
         train: Trained on.
         validation: Compared on, every epoch.
         test: Touched once at the end; None if validation is on the test split or there is none.
-        validated_on: Where the validation examples come from: the official "test" split, the
+        validated_on: Where the validation examples come from: the "test" split, the
             "train" split (never trained on), or a split of their "own".
         notes: What the user should know about data and splits, a sentence each.
     """

@@ -41,7 +41,7 @@ def _validation(value: Any) -> Any:
         return count
     raise ValueError(
         "expected how many training examples to set aside, a whole number of at least 1, or "
-        f"'test' for the official test split, got {quote(value)}"
+        f"'test' for the test split, got {quote(value)}"
     )
 
 
@@ -69,7 +69,7 @@ class DataSpec:
         format: Format of `path`, one of `FORMATS`; None: the path tells.
         train: Train on the first `train` training examples; None: on all that are left.
         validation: Validate on the `validation` training examples that follow them (with `train`
-            None: on the last ones), or "test": on the official test split, which leaves no test
+            None: on the last ones), or "test": on the test split, which leaves no test
             split for the end. None: on the data's own validation split if it has one, else as
             "test".
         in_memory: Keep the data as tensors (True), stream it (False), or "auto": in memory if it

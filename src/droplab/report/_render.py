@@ -55,6 +55,13 @@ def render(result: RunResult, verdict: Verdict) -> str:
     return page + "\n"
 
 
+def _tone_of(verdict: Verdict) -> str:
+    """How the box on overfitting is marked: a gap that has no scale is no good news."""
+    if verdict.diagnosis and verdict.diagnosis.overfits:
+        return "no"
+    return "yes" if verdict.metrics.score.fraction else ""
+
+
 def _words(source: Source) -> dict[str, Any]:
     result, verdict = source.result, source.verdict
     short, long = context.split_headline(verdict.headline)
@@ -69,6 +76,7 @@ def _words(source: Source) -> dict[str, Any]:
         "also": verdict.also,
         "percent": f"{100 * verdict.level:g} %",
         "diagnosis": verdict.diagnosis,
+        "overfits_tone": _tone_of(verdict),
         "best": verdict.best.sentence if verdict.best else "",
         "caveats": verdict.caveats,
         "gap_note": context.gap_note(verdict.metrics),

@@ -136,7 +136,7 @@ class RunResult:
         recipe: The recipe that the run follows.
         environment: Machine and versions, see `environment()`.
         rows: One row for each arm, seed and epoch, in the recipe's order of arms and seeds.
-        tests: Results on the official test split, if it was touched.
+        tests: Results on the test split, if it was touched.
         members: State of every replica, in the same order.
         notes: Named texts: "patch" (source patch), "data" (sizes as JSON), "dropout" (what the
             model drops by itself, as JSON), and so on.

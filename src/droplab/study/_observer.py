@@ -49,7 +49,7 @@ class Observer:
         """A row was measured and is safe on disk."""
 
     def tested(self, row: TestRow) -> None:
-        """A replica was measured on the official test split."""
+        """A replica was measured on the test split."""
 
 
 def named(members: Sequence[tuple[str, int]]) -> str:
