@@ -44,3 +44,13 @@ def whole(value: Any) -> int | None:
     """
     number = real(value)
     return number if isinstance(number, int) else None
+
+
+def share(wanted: float, of: int) -> int:
+    """Return how many are meant by a count, or by a fraction of `of` below 1: at least one.
+
+    Example:
+        >>> share(0.2, 300), share(0.001, 300), share(50, 300), share(0, 300)
+        (60, 1, 50, 0)
+    """
+    return max(1, round(wanted * of)) if 0 < wanted < 1 else int(wanted)

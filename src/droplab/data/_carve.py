@@ -9,6 +9,7 @@ import torch
 from droplab.data.dataset import AnySplit, DataSet, Splits
 from droplab.data.split import Split
 from droplab.errors import DataError
+from droplab.numeric import share
 from droplab.recipe import DataSpec
 
 _UNLIKELY = 1e-3
@@ -22,7 +23,7 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     are the `spec.validation` ones that follow them (the last ones, if `spec.train` is None), or
     the test split if `spec.validation` is "test"; then nothing is left for a test. If
     `spec.validation` is None, they are the data set's own validation split where it has one, else
-    the test split.
+    the test split. A table has its splits drawn already.
 
     Args:
         dataset: What `load` returned.
@@ -38,8 +39,10 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
         >>> len(splits.train), len(splits.validation), len(splits.test)
         (200, 600, 500)
     """
+    if dataset.drawn is not None:
+        return dataset.drawn
     whole, notes = dataset.train, list(dataset.notes)
-    if not isinstance(spec.validation, int):
+    if spec.validation is None or spec.validation == "test":
         own = dataset.validation if spec.validation is None else None
         validation = own if own is not None else dataset.test
         if validation is None:
@@ -54,7 +57,7 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
         if own is not None:
             return Splits(train, own, dataset.test, "own", tuple(notes))
         return Splits(train, validation, None, "test", tuple(notes))
-    count = spec.validation
+    count = share(spec.validation, len(whole))
     if count >= len(whole):
         raise DataError(
             f"data.validation: {dataset.name} has {len(whole)} training examples, so {count} for "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
@@ -17,7 +18,12 @@ _FEW = 16
 """Items of a streamed validation split that are asked for twice; each may be slow to read."""
 
 
-def doubts(splits: Splits, outputs: int) -> Splits:
+_UNEVEN = 0.6
+"""The share of the commoner of two classes that is said; of more classes, twice their fair share.
+"""
+
+
+def doubts(splits: Splits, outputs: int, classes: Sequence[str] = ()) -> Splits:
     """Return the splits with a note on whatever about them is odd.
 
     Streamed splits learn from the model how many classes there can be, so that a label that it has
@@ -26,6 +32,7 @@ def doubts(splits: Splits, outputs: int) -> Splits:
     Args:
         splits: The splits of an experiment.
         outputs: How many logits the model gives an example.
+        classes: Names of the classes, if they have some.
 
     Raises:
         DataError: If a label in memory is below 0, or the model has no output for it.
@@ -45,6 +52,7 @@ def doubts(splits: Splits, outputs: int) -> Splits:
             notes += _random_items(split, name)
         found[name] = split
     notes += _unseen(splits.train, splits.validation)
+    notes += _imbalance(splits.validation, classes)
     with torch.random.fork_rng(devices=[]):
         inputs, _ = next(splits.train.batches(torch.arange(1), 1))
     if channels_last(inputs.shape):
@@ -84,6 +92,21 @@ def _unseen(train: AnySplit, validation: AnySplit) -> list[str]:
     return [
         f"Class{'' if one else 'es'} {listed} ({count} of {len(validation)} validation examples) "
         f"{'is' if one else 'are'} validated on and never trained on."
+    ]
+
+
+def _imbalance(validation: AnySplit, classes: Sequence[str]) -> list[str]:
+    """Say how often the commonest class is right, where that is far above its fair share."""
+    if not isinstance(validation, Split) or not validation.has_classes or len(classes) < 2:
+        return []
+    counts = validation.targets.bincount()
+    commonest = int(counts.argmax())
+    share = float(counts[commonest]) / len(validation)
+    if share < (_UNEVEN if len(classes) == 2 else 2 / len(classes)):
+        return []
+    return [
+        f"{100 * share:.1f} % of the validation examples are of class '{classes[commonest]}': to "
+        "always answer that has this accuracy."
     ]
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from droplab.data._catalogue import CATALOGUE
 from droplab.data._digits import load_digits
 from droplab.data._files import IDX_ROLES, load_idx, load_npy, load_npz
+from droplab.data._frame import TABLES
 from droplab.data._function import load_function
 from droplab.data._idx import check_ordinary
 from droplab.data._images import load_images
 from droplab.data._progress import Progress, silent
+from droplab.data._table import load_table
 from droplab.data._targets import CLASSES_OF, read_targets
 from droplab.data.dataset import AnySplit, DataSet
 from droplab.data.split import Split
@@ -107,6 +109,8 @@ def _load_existing(path: Path, spec: DataSpec, progress: Progress, task: str | N
         return load_npz(path, spec, task)
     if form == "npy":
         return load_npy(path, spec, task)
+    if form in TABLES:
+        return load_table(path, form, spec, task)
     if form == "idx":
         return load_idx(path, spec, task)
     if not path.is_dir():
@@ -124,6 +128,9 @@ def _format(path: Path) -> str:
     if path.suffix in (".npz", ".npy"):
         return path.suffix[1:]
     check_ordinary(path)
+    table = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if table in TABLES:
+        return table
     with path.open("rb") as file:
         if "idx" in path.name or file.read(2) == b"\0\0":
             return "idx"

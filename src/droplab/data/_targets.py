@@ -51,8 +51,8 @@ def guess_task(targets: Any, *, where: str) -> str:
             return "regression"  # which has the words for what is not finite, too
         raise _uncertain(
             where,
-            f"whole numbers as floats, {array.min():g} to {array.max():g}, some left out",
-            "if they are classes, save them as integers; if they are quantities, give "
+            f"whole numbers, {array.min():g} to {array.max():g}, some left out",
+            "if they are classes, give task = 'classification'; if they are quantities, give "
             "task = 'regression'",
         )
     bits = bool(np.isin(array, (0, 1)).all())

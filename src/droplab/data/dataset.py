@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
 
 AnySplit = Split | StreamedSplit
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the numbers of one input stand for, in a table.
+
+    Args:
+        numeric: Names of the columns of numbers, which come first.
+        categories: How many names each column of names has, by its name; their places, from 1,
+            come after the numbers, 0 for a name that is none of them.
+    """
+
+    numeric: tuple[str, ...]
+    categories: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +41,9 @@ class DataSet:
         validation: The data set's own validation split, or None.
         notes: What its user should know, a sentence each: what was not read, what looks odd.
         task: What its targets are read for.
+        columns: What the numbers of an input stand for, of a table.
+        drawn: The splits of an experiment, where they are drawn when the data is read, as those of
+            a table are.
     """
 
     name: str
@@ -37,6 +55,8 @@ class DataSet:
     validation: AnySplit | None = None
     notes: tuple[str, ...] = ()
     task: str = "classification"
+    columns: Columns | None = None
+    drawn: Splits | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from droplab.models.build import BUILTIN, build, check_module
 from droplab.models.mlp import MLP
+from droplab.models.tabular import FROM_DATA, Tabular, filled
 
-__all__ = ["BUILTIN", "MLP", "build", "check_module"]
+__all__ = ["BUILTIN", "FROM_DATA", "MLP", "Tabular", "build", "check_module", "filled"]

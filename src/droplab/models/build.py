@@ -11,9 +11,10 @@ from torch import nn
 from droplab.errors import ArgumentError, RecipeError, nearest, quote
 from droplab.importing import import_object
 from droplab.models.mlp import MLP
+from droplab.models.tabular import Tabular
 from droplab.recipe import ModelSpec
 
-BUILTIN: Mapping[str, Callable[..., nn.Module]] = {"mlp": MLP}
+BUILTIN: Mapping[str, Callable[..., nn.Module]] = {"mlp": MLP, "tabular": Tabular}
 """The models that a recipe may call by a bare name."""
 
 

@@ -9,6 +9,7 @@ from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
 from droplab.recipe.specs import (
     FORMATS,
+    TABLE_KEYS,
     Arm,
     DataSpec,
     LossSpec,
@@ -24,6 +25,7 @@ __all__ = [
     "LOSSES",
     "METRICS",
     "SCORE_TRAIN",
+    "TABLE_KEYS",
     "TASKS",
     "TEST_METRICS",
     "Arm",

@@ -11,7 +11,14 @@ from droplab.errors import RecipeError, quote
 from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.specs import (
+    TABLE_KEYS,
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    SchedulerSpec,
+)
 from droplab.recipe.target import Condition, Target, nearest_metric, parse_condition
 
 Document = dict[str, Any]
@@ -71,9 +78,12 @@ def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
     """
     fields = dict(document)
     problems: list[Problem] = []
-    for table, own in _OWN_KEYS.items():
-        if isinstance(fields.get(table), Mapping):
-            fields[table], found = _unflat(table, own, fields[table])
+    for table in ("data", *_OWN_KEYS):
+        given = fields.get(table)
+        if isinstance(given, Mapping):
+            keys = cast("Mapping[str, Any]", given)
+            own = _OWN_KEYS.get(table) or tuple(key for key in keys if key not in TABLE_KEYS)
+            fields[table], found = _unflat(table, own, keys)
             problems += found
     if isinstance(fields.get("target"), Mapping):
         conditions, found = _conditions(fields.pop("target"))
@@ -95,7 +105,9 @@ def _data(data: DataSpec) -> Document:
     table = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
     if data.in_memory != "auto":
         table["in_memory"] = data.in_memory
-    return table | ({"arguments": data.arguments} if data.arguments else {})
+    beside = {key: data.arguments[key] for key in TABLE_KEYS if key in data.arguments and data.path}
+    arguments = {key: item for key, item in data.arguments.items() if key not in beside}
+    return table | beside | ({"arguments": arguments} if arguments else {})
 
 
 def _target(target: Target) -> Document:

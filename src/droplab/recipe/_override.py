@@ -9,6 +9,7 @@ from droplab.documents import DocumentError, parse_toml
 from droplab.errors import RecipeError, nearest, quote
 from droplab.recipe._document import from_document, to_document
 from droplab.recipe.recipe import Recipe
+from droplab.recipe.specs import TABLE_KEYS
 
 _SOURCES = ("name", "path", "function")
 
@@ -82,7 +83,7 @@ def _set(document: dict[str, Any], key: str, value: Any) -> None:
     if path[:-1] == ["data"] and path[-1] in _SOURCES:
         # The three exclude one another, so giving one is a change of source; what was said of the
         # old one does not hold for it.
-        for other in (*_SOURCES, "format", "arguments"):
+        for other in (*_SOURCES, "format", "arguments", *TABLE_KEYS):
             cast("dict[str, Any]", here).pop(other, None)
     here[path[-1]] = value
 

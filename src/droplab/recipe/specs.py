@@ -9,7 +9,7 @@ from pydantic import PlainValidator, model_validator
 
 from droplab.errors import quote
 from droplab.limits import COUNT
-from droplab.numeric import whole
+from droplab.numeric import real
 from droplab.recipe._losses import LOSSES, check_loss
 from droplab.recipe._metrics import TASKS
 from droplab.recipe._spec import spec
@@ -22,9 +22,16 @@ from droplab.recipe._values import (
     check_import_path,
 )
 
-Format = Literal["npz", "npy", "idx", "images"]
+Format = Literal["npz", "npy", "idx", "images", "csv", "tsv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
 """Formats of user data: what `DataSpec.format` may be; left out, the path tells."""
+
+
+TABLE_KEYS = (
+    *("target", "columns", "ignore", "categorical", "missing"),
+    *("test", "groups", "time"),
+)
+"""What a recipe says of a table, beside the other keys of its data."""
 
 
 def _format(value: Any) -> Any:
@@ -36,12 +43,14 @@ def _format(value: Any) -> Any:
 def _validation(value: Any) -> Any:
     if value is None or value == "test":
         return value
-    count = whole(value)
-    if count is not None and 1 <= count <= COUNT:
-        return count
+    number = real(value)
+    if number is not None and (
+        0 < number < 1 or (isinstance(number, int) and 1 <= number <= COUNT)
+    ):
+        return number
     raise ValueError(
-        "expected how many training examples to set aside, a whole number of at least 1, or "
-        f"'test' for the test split, got {quote(value)}"
+        "expected how many training examples to set aside, a whole number of at least 1, a "
+        f"fraction of them, or 'test' for the test split, got {quote(value)}"
     )
 
 
@@ -65,13 +74,14 @@ class DataSpec:
         name: A data set that droplab knows, e.g. "fashion-mnist".
         path: A file or folder of the user's, relative to the working directory.
         function: Import path of a function that returns map-style data sets.
-        arguments: Keyword arguments of `function`, or what `path` leaves open.
+        arguments: Keyword arguments of `function`, or what `path` leaves open; of a table
+            `TABLE_KEYS`, which in TOML stand beside the path.
         format: Format of `path`, one of `FORMATS`; None: the path tells.
         train: Train on the first `train` training examples; None: on all that are left.
         validation: Validate on the `validation` training examples that follow them (with `train`
-            None: on the last ones), or "test": on the test split, which leaves no test
-            split for the end. None: on the data's own validation split if it has one, else as
-            "test".
+            None: on the last ones); a fraction counts as so many of them; or "test": on the
+            test split, which leaves no test split for the end. None: on the data's own validation
+            split if it has one, else as "test"; of a table, on a fifth of its rows.
         in_memory: Keep the data as tensors (True), stream it (False), or "auto": in memory if it
             fits and its items come out equal twice.
 
@@ -92,7 +102,7 @@ class DataSpec:
     arguments: Arguments = field(default_factory=dict[str, Any])
     format: Annotated[Format | None, PlainValidator(_format)] = None
     train: Count | None = None
-    validation: Annotated[int | Literal["test"] | None, PlainValidator(_validation)] = None
+    validation: Annotated[float | Literal["test"] | None, PlainValidator(_validation)] = None
     in_memory: Annotated[Literal["auto"] | bool, PlainValidator(_in_memory)] = "auto"
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from droplab import models, placement
 from droplab.errors import ArgumentError, quote
 from droplab.probability import check_p
 from droplab.recipe import Arm, Recipe
+from droplab.study._from_data import model_from_data
 from droplab.train import initial_model
 
 BASELINE = "none"
@@ -147,6 +148,7 @@ def sweep_recipe(
         >>> [arm.name for arm in sweep_recipe(load("digits"), [0.3]).arms]
         ['none', '0.3']
     """
+    recipe, _ = model_from_data(recipe)
     model = initial_model(lambda: models.build(recipe.model), recipe.seeds[0])
     arms = sweep_arms(model, rates, sites=sites, independent=independent, kind=kind)
     title = f"{recipe.title or recipe.name}: a sweep over dropout rates"

@@ -12,7 +12,8 @@ from droplab import data, models, placement
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, DataError, RecipeError
 from droplab.placement import Applied, Plan
-from droplab.recipe import TASKS, Arm, ModelSpec, OptimizerSpec, Recipe
+from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
+from droplab.study._from_data import model_from_data, with_task
 from droplab.train import (
     Batched,
     ExecutionPlan,
@@ -211,37 +212,19 @@ def resolve(
         >>> experiment.steps_an_epoch > 0
         True
     """
+    recipe, dataset = model_from_data(recipe, progress)
     build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
     rates = _rates(recipe, model)
-    dataset = data.load(recipe.data, task=recipe.task, progress=progress)
+    if dataset is None:  # the rest of the recipe is checked before anything is fetched
+        dataset = data.load(recipe.data, task=recipe.task, progress=progress)
     splits = data.carve(dataset, recipe.data)
     recipe, splits = with_task(recipe, dataset.task, splits)
     about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
     return _checked(
         Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
     )
-
-
-def guessed_note(task: str) -> str:
-    """Say which task the targets told."""
-    return (
-        f"The targets are read as {task}, which decides loss and metrics, since no task was named. "
-        f'Give task = "{task}", or another one, to settle it.'
-    )
-
-
-def with_task(recipe: Recipe, task: str, splits: Splits) -> tuple[Recipe, Splits]:
-    """Return the recipe with the task that the data was read for, and a note if it was guessed.
-
-    A recipe without one means classification already, so that it stays as it is.
-    """
-    if recipe.task is not None or task == "classification":
-        return recipe, splits
-    known = next(name for name in TASKS if name == task)
-    changed = dataclasses.replace(recipe, task=known)  # pyright: ignore[reportArgumentType] # one of them
-    return changed, dataclasses.replace(splits, notes=(*splits.notes, guessed_note(task)))
 
 
 def assemble(
@@ -315,7 +298,7 @@ def _checked(experiment: Experiment) -> Experiment:
     splits = dataclasses.replace(experiment.splits, notes=notes)
     if task.name == "binary":
         outputs = 2  # one logit tells two classes
-    return dataclasses.replace(experiment, splits=data.doubts(splits, outputs))
+    return dataclasses.replace(experiment, splits=data.doubts(splits, outputs, experiment.classes))
 
 
 def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:

@@ -33,8 +33,9 @@ from droplab.recipe._values import Task as TaskName
 from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.study._design import best_rates, check_rates, parse_rates, sweep_arms
-from droplab.study._experiment import BuildOptimizer, assemble, guessed_note
+from droplab.study._experiment import BuildOptimizer, assemble
 from droplab.study._folders import weights_path_in
+from droplab.study._from_data import guessed_note
 from droplab.study._observer import Observer
 from droplab.study._run import run_experiment
 from droplab.train import (

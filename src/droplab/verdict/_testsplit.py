@@ -110,7 +110,7 @@ def _disagreement(
 ) -> str:
     """Say where the test split contradicts what the validation examples said of the chosen arm."""
     name = primary.removeprefix("val_")
-    if name not in differences or not primary.startswith("val_"):
+    if name not in differences or not primary.startswith("val_") or arm.word == "too few seeds":
         return ""
     there, here = differences[name], arm.differences[primary]
     turned = there.mean * here.mean < 0

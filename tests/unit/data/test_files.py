@@ -204,7 +204,7 @@ def test_files_that_are_something_else(tmp_path: Path, monkeypatch: pytest.Monke
         ("e.npy", b"text", {"arguments": {"labels": "e.npy"}}, "e.npy: cannot read this array"),
         ("f.npy", b"", {}, "f.npy: expected the file of its labels in data.arguments.labels"),
         ("g.idx", b"text", {"arguments": {"labels": "g.idx"}}, "g.idx: expected an IDX file"),
-        ("h.csv", b"1,2", {}, "cannot tell the format of h.csv; say which in data.format"),
+        ("h.dat", b"1,2", {}, "cannot tell the format of h.dat; say which in data.format"),
         ("i.dat", b"1,2", {"format": "images"}, "expected a folder of class folders"),
         ("d.npz", whole, {"in_memory": False}, "save its arrays as .npy files to stream"),
         ("j.idx", b"", {"in_memory": False}, "IDX files can only be read whole"),

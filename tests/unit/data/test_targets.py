@@ -54,7 +54,7 @@ def test_classes_from_one_are_no_quantities(tmp_path) -> None:
 @pytest.mark.parametrize("values", [(-1.0, 1.0), (3.0, 5.0, 6.0), (0.0, 2.0)])
 def test_whole_floats_that_many_examples_share_are_not_certain(values) -> None:
     """They may be signs, or grades, or counts."""
-    with pytest.raises(DataError, match=r"whole numbers as floats, .* if they are classes, save"):
+    with pytest.raises(DataError, match=r"whole numbers, .* if they are classes, give"):
         guess_task(np.array(values * 4), where="y")
 
 

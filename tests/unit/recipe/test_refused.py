@@ -35,7 +35,7 @@ def refuse(text: str) -> str:
         ('name = "digits"', "", "data: expected exactly one of .*none of them"),
         ('name = "digits"', 'function = "make"', "data: expected an import path .* got 'make'"),
         ("train = 100", 'format = "npz"', "data: expected a format only with path"),
-        ('name = "digits"', 'path = "a"\nformat = "csv"', "data.format: expected one of npz, npy"),
+        ('name = "digits"', 'path = "a"\nformat = "xls"', "data.format: expected one of npz, npy"),
         ("train = 100", "arguments = {a = 1}", "data: expected arguments only with path or func"),
         (
             "epochs = 3",

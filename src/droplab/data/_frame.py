@@ -1,0 +1,209 @@
+"""The columns of a table file, read by pandas: numbers, or text that names categories."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from droplab.data._idx import check_fits, check_ordinary
+from droplab.errors import DataError, nearest, quote
+
+TABLES = ("csv", "tsv", "parquet")
+"""Formats of tables."""
+
+_MISSING = "?"
+"""A mark of missing values that pandas does not know by itself, and many public tables have."""
+
+_MOSTLY = 0.5
+"""A column of text of which so many cells are numbers is a column of numbers with a fault."""
+
+_COMMA = re.compile(r"-?\d+,\d+")
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column of a table.
+
+    Args:
+        name: As the file has it.
+        values: int64 or float64 with NaN where a number is missing; or text, with "" there.
+    """
+
+    name: str
+    values: np.ndarray
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it holds numbers."""
+        return self.values.dtype.kind in "if"
+
+    @property
+    def missing(self) -> np.ndarray:
+        """True where a value is missing, bool (N,)."""
+        return np.isnan(self.values) if self.numeric else self.values == ""
+
+    def as_text(self) -> Column:
+        """Return the column with its numbers as names of categories."""
+        if not self.numeric:
+            return self
+        names = np.array([f"{value:g}" for value in self.values], dtype=str)
+        return Column(self.name, np.where(self.missing, "", names))
+
+
+def read_columns(
+    path: Path,
+    form: str,
+    *,
+    missing: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> list[Column]:
+    """Return the columns of a table file, in its order.
+
+    Args:
+        path: The file.
+        form: One of `TABLES`.
+        missing: What else marks a missing value.
+        categorical: Columns that hold names, whatever they look like.
+        ignore: Columns that are not read.
+
+    Raises:
+        DataError: If pandas is not installed, the file is no table, or a number is none.
+    """
+    frame = _frame(path, form, [_MISSING, *missing])
+    if not len(frame):
+        raise DataError(f"{path}: expected rows below the names of the columns, got none")
+    for key, names in (("categorical", categorical), ("ignore", ignore)):
+        check_there(names, frame.columns, path, key)
+    kept = [name for name in frame.columns if name not in ignore]
+    return [_column(path, name, frame[name], name in categorical) for name in kept]
+
+
+def check_there(names: Sequence[str], columns: Sequence[str], path: Path, key: str) -> None:
+    """Check that columns that are named are there.
+
+    Raises:
+        DataError: If one is not, with the nearest name.
+    """
+    for name in names:
+        if name not in columns:
+            raise DataError(f"data.{key}: {path} has no column '{name}'{nearest(name, columns)}")
+
+
+def _frame(path: Path, form: str, missing: Sequence[str]) -> Any:
+    check_ordinary(path)
+    check_fits(3 * path.stat().st_size, where=str(path))
+    try:
+        pandas: Any = importlib.import_module("pandas")
+    except ImportError:
+        raise DataError(
+            f"{path}: tables are read by pandas, which is not installed; "
+            "pip install 'droplab[tables]'"
+        ) from None
+    try:
+        if form == "parquet":
+            frame = pandas.read_parquet(path)
+        else:
+            mark = "\t" if form == "tsv" else _separator(path)
+            options = {"low_memory": False, "skipinitialspace": True}
+            frame = pandas.read_csv(path, sep=mark, na_values=missing, **options)
+    except ImportError:
+        raise DataError(
+            f"{path}: .parquet files need pyarrow, which is not installed; pip install pyarrow"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected text in UTF-8, got another encoding: {error}") from None
+    except Exception as error:  # a damaged file fails in many ways
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(f"{path}: cannot read this table: {first[0]}") from None
+    if form != "parquet":
+        _check_header(path, [str(name) for name in frame.columns])
+    return frame.rename(columns=str)
+
+
+def _separator(path: Path) -> str:
+    """Return what stands between the names in the first line: some write a semicolon."""
+    if path.suffix == ".gz":
+        return ","
+    with path.open("rb") as file:
+        line = file.readline(1 << 20)
+    return ";" if line.count(b";") > line.count(b",") else ","
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    if names and all(_is_number(name) for name in names):
+        raise DataError(
+            f"{path}: expected the names of the columns in the first line, got numbers "
+            f"({', '.join(names[:3])}); add a line of names"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _column(path: Path, name: str, series: Any, categorical: bool) -> Column:
+    kind = series.dtype.kind if isinstance(series.dtype, np.dtype) else "O"
+    where = f"{path}: column '{name}'"
+    if kind == "b" and not categorical:
+        return Column(name, series.to_numpy().astype(np.int64))
+    if kind == "M":  # days
+        days = (series - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+        return Column(name, days.to_numpy(dtype=np.float64))
+    if kind in "iuf":
+        values = series.to_numpy()
+        values = values.astype(np.float64 if kind == "f" else np.int64)
+        return _finished(Column(name, values), where, categorical)
+    gaps = series.isna().to_numpy(dtype=bool)
+    cells = np.where(gaps, "", series.to_numpy(dtype=object, na_value="").astype(str))
+    if not categorical and not gaps.all():
+        numbers = _numbers(cells, gaps, where)
+        if numbers is not None:
+            return _finished(Column(name, numbers), where, categorical)
+    return _finished(Column(name, cells), where, categorical)
+
+
+def _finished(column: Column, where: str, categorical: bool) -> Column:
+    if column.missing.all():
+        raise DataError(f"{where}: every value is missing; name it in ignore")
+    if column.numeric and not categorical:
+        wild = np.isinf(column.values)
+        if wild.any():
+            raise DataError(
+                f"{where}: expected finite numbers, got {column.values[wild][0]} in row "
+                f"{int(wild.argmax()) + 1}"
+            )
+    return column.as_text() if categorical else column
+
+
+def _numbers(cells: np.ndarray, gaps: np.ndarray, where: str) -> np.ndarray | None:
+    """Return text as numbers where it is meant as such; None if it names categories."""
+    pandas: Any = importlib.import_module("pandas")
+    numbers = pandas.to_numeric(pandas.Series(cells), errors="coerce").to_numpy(dtype=np.float64)
+    faults = np.isnan(numbers) & ~gaps
+    if not faults.any():
+        return numbers
+    present = int((~gaps).sum())
+    i = int(faults.argmax())
+    if all(_COMMA.fullmatch(cell) for cell in cells[~gaps][:100].tolist()):
+        raise DataError(
+            f"{where}: expected numbers with a decimal point, got {quote(str(cells[i]))} in row "
+            f"{i + 1}; save it with points, or name it in categorical"
+        )
+    if int(faults.sum()) > (1 - _MOSTLY) * present:
+        return None
+    raise DataError(
+        f"{where}: expected numbers, as {present - int(faults.sum())} of its {present} values are, "
+        f"got {quote(str(cells[i]))} in row {i + 1}; if that marks a missing value, name it in "
+        "missing; if the column holds names, name it in categorical"
+    )
