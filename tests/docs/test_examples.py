@@ -37,9 +37,9 @@ def test_toml(page: str) -> None:
         if "arms" in table:
             assert loads(block, name="x").target
         else:
-            assert list(table) == ["data"]
             rest = "epochs = 1\nbatch_size = 1\narms = [{name = 'none'}]\nmodel.path = 'mlp'\n"
-            assert loads(f"{rest}optimizer.name = 'Adam'\n{block}", name="x").data.source
+            data = "" if "data" in table else "data.name = 'digits'\n"
+            assert loads(f"{rest}optimizer.name = 'Adam'\n{data}{block}", name="x").data.source
 
 
 def test_every_built_in_recipe_is_on_the_page() -> None:

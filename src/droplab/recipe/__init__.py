@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droplab.recipe._losses import LOSSES
-from droplab.recipe._metrics import METRICS, TASKS, TEST_METRICS, Measure, Metric
+from droplab.recipe._metrics import FURTHER, METRICS, TASKS, TEST_METRICS, Measure, Metric
 from droplab.recipe._override import override
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
@@ -13,6 +13,7 @@ from droplab.recipe.specs import (
     Arm,
     DataSpec,
     LossSpec,
+    MetricSpec,
     ModelSpec,
     OptimizerSpec,
     SchedulerSpec,
@@ -22,6 +23,7 @@ from droplab.recipe.target import Condition, Target
 __all__ = [
     "DEFAULT_SEEDS",
     "FORMATS",
+    "FURTHER",
     "LOSSES",
     "METRICS",
     "SCORE_TRAIN",
@@ -34,6 +36,7 @@ __all__ = [
     "LossSpec",
     "Measure",
     "Metric",
+    "MetricSpec",
     "ModelSpec",
     "OptimizerSpec",
     "Recipe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -15,6 +15,7 @@ from droplab.recipe.specs import (
     TABLE_KEYS,
     DataSpec,
     LossSpec,
+    MetricSpec,
     ModelSpec,
     OptimizerSpec,
     SchedulerSpec,
@@ -48,6 +49,8 @@ def to_document(recipe: Recipe) -> Document:
         document["clip"] = recipe.clip
     if recipe.score_train is not None:
         document["score_train"] = recipe.score_train
+    if recipe.also_measure:
+        document["also_measure"] = [_further(each) for each in recipe.also_measure]
     document["data"] = _data(recipe.data)
     document["model"] = _flat("model", recipe.model)
     document["optimizer"] = _flat("optimizer", recipe.optimizer)
@@ -86,7 +89,7 @@ def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
             fields[table], found = _unflat(table, own, keys)
             problems += found
     if isinstance(fields.get("target"), Mapping):
-        conditions, found = _conditions(fields.pop("target"))
+        conditions, found = _conditions(fields.pop("target"), _further_names(fields))
         problems += found
         if not found:
             fields["target"] = {"conditions": conditions}
@@ -108,6 +111,13 @@ def _data(data: DataSpec) -> Document:
     beside = {key: data.arguments[key] for key in TABLE_KEYS if key in data.arguments and data.path}
     arguments = {key: item for key, item in data.arguments.items() if key not in beside}
     return table | beside | ({"arguments": arguments} if arguments else {})
+
+
+def _further(metric: MetricSpec) -> Any:
+    if metric.path is None:
+        return metric.name
+    keys = ("name", "path", "better", "label", "unit")
+    return {key: getattr(metric, key) for key in keys if getattr(metric, key)}
 
 
 def _target(target: Target) -> Document:
@@ -142,12 +152,23 @@ def _unflat(
     return spec | {"arguments": free | arguments}, problems
 
 
-def _conditions(table: Mapping[str, Any]) -> tuple[list[Condition], list[Problem]]:
+def _further_names(fields: Mapping[str, Any]) -> list[str]:
+    """Return the names in rows of the metrics that a recipe adds, as far as they can be read."""
+    given = fields.get("also_measure")
+    items = cast("list[Any]", given) if isinstance(given, (list, tuple)) else []
+    tables = [cast("Mapping[str, Any]", each) for each in items if isinstance(each, Mapping)]
+    names = [*(each.get("name") for each in tables), *items]
+    return [f"val_{name}" for name in names]
+
+
+def _conditions(
+    table: Mapping[str, Any], own: Sequence[str]
+) -> tuple[list[Condition], list[Problem]]:
     conditions: list[Condition] = []
     problems: list[Problem] = []
     for metric, given in table.items():
         place = f"target.{metric}"
-        if metric not in metric_names():
+        if metric not in metric_names() and metric not in own:
             problems.append((place, f"unknown key{nearest_metric(metric)}"))
             continue
         for text in cast("list[Any]", given) if isinstance(given, (list, tuple)) else [given]:

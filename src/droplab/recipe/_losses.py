@@ -53,13 +53,23 @@ def _weight(value: Any) -> str:
     return "a weight of at least 0 for each class, in a list or a table by class, or 'balanced'"
 
 
+def _pos_weight(value: Any) -> str:
+    if value == "balanced" or _between(value, 0, float("inf")):
+        return ""
+    if isinstance(value, tuple) and value:
+        each = cast("tuple[Any, ...]", value)
+        if all(_between(x, 0, float("inf")) for x in each):
+            return ""
+    return "a weight above 0 of the positive targets, a list with one for each label, or 'balanced'"
+
+
 LOSSES: Mapping[str, Known] = MappingProxyType(
     {
         "cross_entropy": Known(
             ("classification", "tokens"),
             {"label_smoothing": _smoothing, "weight": _weight, "ignore_index": _index},
         ),
-        "bce": Known(("binary", "multilabel"), {}),
+        "bce": Known(("binary", "multilabel"), {"pos_weight": _pos_weight}),
         "mse": Known(("regression",), {}),
         "l1": Known(("regression",), {}),
         "huber": Known(("regression",), {"delta": _delta}),

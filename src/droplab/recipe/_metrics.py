@@ -97,6 +97,23 @@ TASKS: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
 )
 """What each task measures: the loss, then the score that people look at, then the others."""
 
+BALANCED_ACCURACY = Measure(
+    "balanced_accuracy", "balanced accuracy", higher_is_better=True, unit="%"
+)
+BRIER = Measure("brier", "Brier score", higher_is_better=False, unit="")
+NLL = Measure("nll", "negative log likelihood", higher_is_better=False, unit="")
+
+FURTHER: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
+    {
+        "classification": (BALANCED_ACCURACY, MACRO_F1, BRIER, NLL),
+        "binary": (BALANCED_ACCURACY, MACRO_F1, BRIER, NLL),
+        "multilabel": (BRIER, NLL),
+        "regression": (),
+        "tokens": (NLL,),
+    }
+)
+"""What each task can measure besides, where a recipe asks for it by name."""
+
 
 @cache
 def metrics_of(measures: tuple[Measure, ...]) -> Mapping[str, Metric]:

@@ -18,6 +18,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
         *("seeds", "arms", "target", "primary", "clip", "scheduler", "score_train", "task", "loss"),
+        "also_measure",
     ),
     "DataSpec": (
         *("name", "path", "function", "arguments", "format", "train", "validation", "in_memory"),
@@ -26,6 +27,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "OptimizerSpec": ("name", "arguments"),
     "SchedulerSpec": ("name", "arguments", "every"),
     "LossSpec": ("name", "arguments"),
+    "MetricSpec": ("name", "path", "better", "label", "unit"),
     "Arm": _ARM_KEYS,
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),
@@ -37,6 +39,7 @@ _CLASSES = {
     "scheduler": "SchedulerSpec",
     "loss": "LossSpec",
     "arms": "Arm",
+    "also_measure": "MetricSpec",
     "target": "Target",
     "conditions": "Condition",
 }

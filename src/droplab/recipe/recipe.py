@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
-from typing import Annotated
+from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, SEEDS, USUAL_SEEDS
 from droplab.recipe._digest import digest
-from droplab.recipe._metrics import TASKS, Measure, Metric, metrics_of, test_metrics_of
+from droplab.recipe._metrics import FURTHER, TASKS, Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Count, Label, Norm, OneTask, Scored, Seed, Text
-from droplab.recipe.specs import Arm, DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
-from droplab.recipe.target import MetricName, Target
+from droplab.recipe.specs import (
+    Arm,
+    DataSpec,
+    LossSpec,
+    MetricSpec,
+    ModelSpec,
+    OptimizerSpec,
+    SchedulerSpec,
+)
+from droplab.recipe.target import MetricName, Target, nearest_metric
 
 DEFAULT_SEEDS = tuple(range(USUAL_SEEDS))
 """Eight seeds: enough for an exact sign-flip test to speak at 5 %, and cheap."""
@@ -41,6 +49,8 @@ def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 def _not_of_this_task(place: str, name: str, task: str | None, own: Mapping[str, Metric]) -> str:
     others = [each for each in TASKS if name in metrics_of(TASKS[each])]
+    if not others:
+        return f"{place}: expected a metric, got {quote(name)}{nearest_metric(name, own)}"
     text = f"{place}: expected a metric of {task or 'classification'}, got '{name}'"
     if task is None:  # what the targets would tell is not known yet
         return f'{text}; write task = "{others[0]}" if that is what is learned'
@@ -67,6 +77,16 @@ def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
             + ("; keep one of them" if baselines else "; add one with nothing but a name")
         )
     return arms
+
+
+def _further(value: Any) -> Any:
+    """Return a list of metrics in which a bare name stands for itself."""
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"expected a list of metrics, got {quote(value)}; write it in [brackets]")
+    items = cast("list[Any]", value)
+    return tuple({"name": item} if isinstance(item, str) else item for item in items) or None
 
 
 @spec
@@ -97,6 +117,7 @@ class Recipe:
         task: What is learned: one of `TASKS`. None: the targets tell when they are read, if they
             leave no doubt; until then it counts as classification.
         loss: What is made small; None: the usual loss of the task.
+        also_measure: Metrics beside those of the task: names of `FURTHER`, or one's own.
 
     Raises:
         RecipeError: If a value is impossible, naming every problem at once.
@@ -130,9 +151,11 @@ class Recipe:
     score_train: Scored = None
     task: OneTask = None
     loss: LossSpec | None = None
+    also_measure: Annotated[tuple[MetricSpec, ...] | None, BeforeValidator(_further)] = None
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Recipe:
+        self._check_further()
         conditions = self.target.conditions if self.target else ()
         named = [("primary", self.primary), *(("target", each.metric) for each in conditions)]
         for place, name in named:
@@ -152,6 +175,24 @@ class Recipe:
             )
         return self
 
+    def _check_further(self) -> None:
+        task = self.task or "classification"
+        known = [measure.name for measure in FURTHER[task]]
+        taken = {measure.name for measure in TASKS[task]}
+        for each in self.also_measure or ():
+            if each.name in taken or (each.path is not None and each.name in known):
+                raise ValueError(
+                    f"also_measure: '{each.name}' is measured already, or is a name of droplab's "
+                    "own; take another"
+                )
+            if each.path is None and each.name not in known:
+                have = f"its own are {', '.join(known)}" if known else "it has none"
+                raise ValueError(
+                    f"also_measure: {task} has no further metric {quote(each.name)}; {have}, and "
+                    "one of yours needs a path"
+                )
+            taken.add(each.name)
+
     @property
     def baseline(self) -> Arm:
         """The arm without dropout."""
@@ -165,7 +206,13 @@ class Recipe:
     @property
     def measures(self) -> tuple[Measure, ...]:
         """What is measured on each split: the loss, the score, and others."""
-        return TASKS[self.task or "classification"]
+        task = self.task or "classification"
+        named = {measure.name: measure for measure in FURTHER[task]}
+        more = (
+            named[each.name] if each.path is None else each.measure
+            for each in self.also_measure or ()
+        )
+        return (*TASKS[task], *more)
 
     @property
     def metrics(self) -> Mapping[str, Metric]:

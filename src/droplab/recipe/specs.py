@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import field
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -11,7 +12,7 @@ from droplab.errors import quote
 from droplab.limits import COUNT
 from droplab.numeric import real
 from droplab.recipe._losses import LOSSES, check_loss
-from droplab.recipe._metrics import TASKS
+from droplab.recipe._metrics import TASKS, Measure
 from droplab.recipe._spec import spec
 from droplab.recipe._values import (
     Arguments,
@@ -32,6 +33,9 @@ TABLE_KEYS = (
     *("test", "groups", "time"),
 )
 """What a recipe says of a table, beside the other keys of its data."""
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _format(value: Any) -> Any:
@@ -58,6 +62,27 @@ def _in_memory(value: Any) -> Any:
     if value == "auto" or isinstance(value, bool):
         return value
     raise ValueError(f"expected 'auto', true or false, got {quote(value)}")
+
+
+def _identifier(value: Any) -> Any:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(
+            "expected a name of at most 40 small letters, digits and _, starting with a letter, "
+            f"got {quote(value)}"
+        )
+    return value
+
+
+def _better(value: Any) -> Any:
+    if value not in ("higher", "lower", None):
+        raise ValueError(f"expected 'higher' or 'lower', got {quote(value)}")
+    return value
+
+
+def _unit(value: Any) -> Any:
+    if value not in ("", "%"):
+        raise ValueError(f"expected '%' or nothing, got {quote(value)}")
+    return value
 
 
 def _every(value: Any) -> Any:
@@ -248,6 +273,55 @@ class LossSpec:
     def tasks(self) -> tuple[str, ...]:
         """The tasks that it is a loss of; of one's own, all."""
         return LOSSES[self.name].tasks if self.name in LOSSES else tuple(TASKS)
+
+
+@spec
+class MetricSpec:
+    """A metric beside those of the task, measured over a whole split after every epoch.
+
+    Args:
+        name: What rows call it, after "val_": one of `FURTHER`, or of one's own, in small letters.
+        path: Of one's own, the import path "module:function" of a function, called as
+            `function(outputs, targets)` with tensors on the CPU: outputs of all examples as the
+            task has them (logits, predictions), and their targets. It returns one number.
+        better: Of one's own, "higher" or "lower".
+        label: Its name in a sentence; None: `name` with spaces.
+        unit: "%" where the number is a fraction that is shown in per cent; "" else.
+
+    Raises:
+        RecipeError: If a value is impossible.
+
+    Example:
+        >>> MetricSpec("median_error", "my_package.metrics:median", "lower").measure.label
+        'median error'
+        >>> MetricSpec("brier").path is None
+        True
+    """
+
+    name: Annotated[str, PlainValidator(_identifier)]
+    path: Filled | None = None
+    better: Annotated[Literal["higher", "lower"] | None, PlainValidator(_better)] = None
+    label: Label | None = None
+    unit: Annotated[Literal["", "%"], PlainValidator(_unit)] = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> MetricSpec:
+        if self.path is not None:
+            check_import_path(self.path)
+            if self.better is None:
+                raise ValueError(f"{self.name}: expected better = 'higher' or 'lower', got nothing")
+        elif self.better is not None or self.label is not None or self.unit:
+            raise ValueError(
+                f"{self.name}: expected the path of a function, 'my_package.metrics:function', to "
+                "measure it by, got none; a metric of droplab's own has nothing but a name"
+            )
+        return self
+
+    @property
+    def measure(self) -> Measure:
+        """What is measured, as data, of one's own."""
+        label = self.label or self.name.replace("_", " ")
+        return Measure(self.name, label, self.better == "higher", self.unit)
 
 
 @spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, model_validator
@@ -25,14 +25,18 @@ _ORDER = metric_names()
 _CONDITION = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)\s*")
 
 
-def nearest_metric(name: str) -> str:
-    """Return what `nearest` does for the metrics of all tasks: one that begins so comes first."""
-    return nearest(name, [each for each in _ORDER if each.startswith(name)] or _ORDER)
+def nearest_metric(name: str, own: Iterable[str] = ()) -> str:
+    """Return what `nearest` does for these metrics and those of all tasks.
+
+    One that begins so comes first.
+    """
+    known = tuple(dict.fromkeys((*own, *_ORDER)))
+    return nearest(name, [each for each in known if each.startswith(name)] or known)
 
 
 def check_metric(value: Any) -> Any:
-    """Return `value` if it is a metric of some task; a recipe checks that it is its own."""
-    if not isinstance(value, str) or value not in _ORDER:
+    """Return `value` if it may be a metric; a recipe checks that it is one of its own."""
+    if not isinstance(value, str) or not (value in _ORDER or value.startswith("val_")):
         raise ValueError(f"expected a metric, got {quote(value)}{nearest_metric(str(value))}")
     return value
 
@@ -64,7 +68,8 @@ class Condition:
     @model_validator(mode="after")
     def _check(self) -> Condition:
         found = [metrics_of(each).get(self.metric) for each in TASKS.values()]
-        if all(each.fraction for each in found if each):
+        known = [each for each in found if each]
+        if known and all(each.fraction for each in known):
             self.check_fraction()
         return self
 
@@ -107,7 +112,12 @@ def parse_condition(metric: str, text: Any) -> Condition:
 def _order(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
     if not conditions:
         raise ValueError("expected at least one condition, got none")
-    return tuple(sorted(conditions, key=lambda condition: _ORDER.index(condition.metric)))
+    return tuple(sorted(conditions, key=_place))
+
+
+def _place(condition: Condition) -> tuple[int, str]:
+    known = condition.metric in _ORDER
+    return _ORDER.index(condition.metric) if known else len(_ORDER), condition.metric
 
 
 @spec

@@ -11,6 +11,7 @@ import json
 import sys
 import sysconfig
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -95,6 +96,12 @@ def code_of(experiment: Experiment) -> Code:
         walk.add(experiment.own_loss)
     elif ":" in loss:
         walk.add_root(loss.partition(":")[0])
+    functions = experiment.own_metrics or {}
+    for metric in recipe.also_measure or ():
+        if metric.name in functions:
+            walk.add(functions[metric.name])
+        elif metric.path is not None:
+            walk.add_root(metric.path.partition(":")[0])
     for split in (experiment.splits.train, experiment.splits.validation):
         if isinstance(split, StreamedSplit):
             walk.add(split.dataset)
@@ -118,7 +125,9 @@ class _Walk:
     def versions(self) -> dict[str, str]:
         """Versions of the installed packages that were met, where they state one."""
         names = sorted(self._packages - sys.stdlib_module_names)
-        found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
+        with warnings.catch_warnings():  # some packages warn of being asked
+            warnings.simplefilter("ignore", DeprecationWarning)
+            found = {name: getattr(sys.modules.get(name), "__version__", None) for name in names}
         return {name: text for name, text in found.items() if isinstance(text, str)}
 
     def add(self, thing: Any, depth: int = _DEPTH) -> None:

@@ -26,6 +26,7 @@ from droplab.train import (
     build_optimizer,
     can_capture,
     check_factory,
+    check_further,
     check_model,
     check_optimizer,
     check_training,
@@ -33,7 +34,7 @@ from droplab.train import (
     is_stateless,
     mask_key,
 )
-from droplab.train.tasks import KINDS, check_split, resolve_loss, task_of
+from droplab.train.tasks import KINDS, MetricFunction, check_split, resolve_loss, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Experiment:
         build: Makes a new model, with weights from the global generators.
         make_optimizer: Makes an optimizer over some parameters.
         own_loss: The loss of one's own that the recipe names, where it is at hand.
+        own_metrics: Functions of the metrics of one's own by name, likewise.
     """
 
     recipe: Recipe
@@ -96,11 +98,12 @@ class Experiment:
     build: Callable[[], nn.Module]
     make_optimizer: MakeOptimizer
     own_loss: Callable[..., Tensor] | None = None
+    own_metrics: Mapping[str, MetricFunction] | None = None
 
     @property
     def task(self) -> Task:
         """What is learned: its loss, and what is measured."""
-        return task_of(self.recipe, self.own_loss)
+        return task_of(self.recipe, self.own_loss, self.own_metrics)
 
     @property
     def steps_an_epoch(self) -> int:
@@ -235,14 +238,14 @@ def assemble(
     build: Callable[[], nn.Module],
     make_optimizer: MakeOptimizer,
     own_loss: Callable[..., Tensor] | None = None,
+    own_metrics: Mapping[str, MetricFunction] | None = None,
 ) -> Experiment:
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
     rates = _rates(recipe, model)
-    return _checked(
-        Experiment(recipe, splits, about, classes, rates, build, make_optimizer, own_loss)
-    )
+    own = own_loss, own_metrics
+    return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer, *own))
 
 
 def _scheduler(recipe: Recipe) -> Scheduler | None:
@@ -294,6 +297,7 @@ def _checked(experiment: Experiment) -> Experiment:
     experiment = dataclasses.replace(experiment, recipe=recipe)
     if recipe.loss is not None:
         check_model(model, train, classes=classes, task=experiment.task)
+    check_further(model, experiment.splits.validation, experiment.task)
     check_training(model, train, recipe.batch_size, classes=classes, task=task)
     splits = dataclasses.replace(experiment.splits, notes=notes)
     if task.name == "binary":

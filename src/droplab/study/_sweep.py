@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from droplab.recipe import (
     TASKS,
     DataSpec,
     LossSpec,
+    MetricSpec,
     ModelSpec,
     OptimizerSpec,
     Recipe,
@@ -45,9 +46,10 @@ from droplab.train import (
     initial_model,
     load_weights,
 )
-from droplab.train.tasks import check_split
+from droplab.train.tasks import MetricFunction, check_split
 from droplab.verdict import Verdict, judge
 
+Better = Literal["higher", "lower"]
 Examples = Split | StreamedSplit | tuple[Any, Any] | Any
 """A split, a pair (inputs, targets) of tensors or arrays, or a map-style data set."""
 
@@ -102,6 +104,7 @@ def sweep(
     primary: MetricName = "val_loss",
     task: TaskName | None = None,
     loss: str | LossSpec | Callable[..., Tensor] | None = None,
+    also_measure: Sequence[str | MetricSpec | tuple[MetricFunction, Better]] = (),
     name: str = "sweep",
     out: str | Path | None = None,
     resume: bool = False,
@@ -139,6 +142,9 @@ def sweep(
         loss: A name of `droplab.recipe.LOSSES`, or one with arguments, such as
             `LossSpec("cross_entropy", {"weight": "balanced"})`; or a function (outputs, targets) ->
             one number for each example. None: the usual loss of the task.
+        also_measure: Metrics beside those of the task: names of `droplab.recipe.FURTHER`, a
+            `MetricSpec`, or a function (outputs, targets) -> number over the whole split with
+            which way is better, such as `(median_error, "lower")`.
         name: What the run is called.
         out: The run's folder; None chooses `runs/<name>-<digest>`.
         resume: Go on with the run in that folder, with what it began with.
@@ -183,6 +189,7 @@ def sweep(
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
     make_optimizer, optimizer_spec = _optimizer(optimizer, model)
     loss_spec = _loss(loss)
+    further, own_metrics = _further(also_measure)
     recipe = Recipe(
         name=name,
         title=f"{type(model).__name__}: a sweep over dropout rates",
@@ -198,6 +205,7 @@ def sweep(
         scheduler=scheduler,
         task=None if guessed and task == "classification" else task,
         loss=loss_spec,
+        also_measure=further or None,
     )
     classes, splits = _named(Splits(*parts, None), task)
     if guessed and task != "classification":
@@ -206,7 +214,8 @@ def sweep(
     checksum = content_checksum(*kept) if len(kept) == 2 else ""
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
     own_loss = None if isinstance(loss, (str, LossSpec)) else loss
-    experiment = assemble(recipe, splits, about, classes, build, make_optimizer, own_loss)
+    own = own_loss, own_metrics
+    experiment = assemble(recipe, splits, about, classes, build, make_optimizer, *own)
     result = run_experiment(
         experiment,
         out,
@@ -252,6 +261,30 @@ def _loss(loss: str | LossSpec | Callable[..., Tensor] | None) -> LossSpec | Non
             f"{loss.__name__ if isinstance(loss, type) else type(loss).__name__}"
         )
     return LossSpec(_path(loss, "loss"))
+
+
+def _further(
+    given: Sequence[str | MetricSpec | tuple[MetricFunction, Better]],
+) -> tuple[tuple[MetricSpec, ...], dict[str, MetricFunction]]:
+    """Return metrics as a recipe has them, and the functions among them by their names."""
+    specs: list[MetricSpec] = []
+    functions: dict[str, MetricFunction] = {}
+    for each in given:
+        if isinstance(each, MetricSpec):
+            specs.append(each)
+        elif isinstance(each, str):
+            specs.append(MetricSpec(each))
+        elif isinstance(each, tuple) and len(each) == 2 and callable(each[0]):
+            function, better = each
+            name = getattr(function, "__name__", "").strip("<_>").lower()
+            specs.append(MetricSpec(name, _path(function, name), better))
+            functions[name] = function
+        else:
+            raise ArgumentError(
+                "also_measure: expected names, or functions of outputs and targets with which way "
+                f"is better, [(error, 'lower')], got {quote(each)}"
+            )
+    return tuple(specs), functions
 
 
 def _path(factory: Callable[..., Any], otherwise: str = "model_factory") -> str:

@@ -9,7 +9,7 @@ from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
 from droplab.train._execution import ExecutionPlan, Tried, choose_device
 from droplab.train._executor import Batched, Executor, Single
 from droplab.train._fit import Diverged, Epoch, EpochResult, fit
-from droplab.train._model_check import check_model, check_training
+from droplab.train._model_check import check_further, check_model, check_training
 from droplab.train._optimizer import MakeOptimizer, build_optimizer, check_optimizer
 from droplab.train._population import Population, check_factory
 from droplab.train._scheduler import Scheduler
@@ -42,6 +42,7 @@ __all__ = [
     "build_optimizer",
     "can_capture",
     "check_factory",
+    "check_further",
     "check_model",
     "check_optimizer",
     "check_training",

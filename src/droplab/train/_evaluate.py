@@ -48,7 +48,10 @@ def evaluate(
         The `Score` over these examples.
     """
     with evaluating(model), torch.inference_mode():
-        return score(lambda x: model(x)[None], split, task.meter(), order, batch_size=batch_size)[0]
+        (found,) = score(
+            lambda x: model(x)[None], split, task.meter(), order, batch_size=batch_size, fully=True
+        )
+        return found
 
 
 @contextlib.contextmanager
@@ -71,6 +74,7 @@ def score(
     *,
     batch_size: int,
     device: torch.device | None = None,
+    fully: bool = False,
 ) -> list[Score]:
     """Return what `meter` measures on a split.
 
@@ -81,10 +85,11 @@ def score(
         order: int64 (M,), which examples; None: all.
         batch_size: Examples of a forward pass.
         device: Where inputs and targets are wanted; None: where they are.
+        fully: Whether the further metrics of the task are measured too.
     """
     order = torch.arange(len(split)) if order is None else order
     for inputs, targets in split.batches(order, batch_size):
         logits = forward(inputs.to(device))
         with torch.inference_mode():
-            meter.add(logits, targets.to(device))
+            meter.take(logits, targets.to(device), keep=fully)
     return meter.scores()

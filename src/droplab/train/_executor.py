@@ -83,7 +83,12 @@ class Executor(ABC):
 
     @abstractmethod
     def score(
-        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+        self,
+        split: Batches,
+        order: Tensor | None = None,
+        *,
+        batch_size: int = EVAL_BATCH,
+        fully: bool = False,
     ) -> list[Score]:
         """Return the score of every member on a split, in eval mode.
 
@@ -91,6 +96,7 @@ class Executor(ABC):
             split: The examples.
             order: int64 (M,), which of them; None: all.
             batch_size: Examples of a batch; fewer where there are many members.
+            fully: Whether the further metrics of the task are measured too.
         """
 
     @abstractmethod
@@ -174,15 +180,19 @@ class Single(Executor):
         self.step = EagerStep(self.model, self.optimizer, self._clip, self.task)
 
     def score(
-        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+        self,
+        split: Batches,
+        order: Tensor | None = None,
+        *,
+        batch_size: int = EVAL_BATCH,
+        fully: bool = False,
     ) -> list[Score]:
         """Return the score of the replica in a list."""
         model, device = self.model, self._device
+        how = {"batch_size": batch_size, "device": device, "fully": fully}
         meter = self.task.meter(1, device)
         with evaluating(model), torch.inference_mode():
-            return score(
-                lambda x: model(x)[None], split, meter, order, batch_size=batch_size, device=device
-            )
+            return score(lambda x: model(x)[None], split, meter, order, **how)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return views of the model's own tensors."""
@@ -250,14 +260,21 @@ class Batched(Executor):
         self.step = self._step = self._steps(False)
 
     def score(
-        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+        self,
+        split: Batches,
+        order: Tensor | None = None,
+        *,
+        batch_size: int = EVAL_BATCH,
+        fully: bool = False,
     ) -> list[Score]:
         """Return the score of every member; all of them read the same batches."""
         size = max(64, min(batch_size, EVAL_EXAMPLES // self.members))
         device = self._population.device
         meter = self.task.meter(self.members, device)
         with evaluating(self.model):
-            return score(self._logits, split, meter, order, batch_size=size, device=device)
+            return score(
+                self._logits, split, meter, order, batch_size=size, device=device, fully=fully
+            )
 
     def _logits(self, inputs: Tensor) -> Tensor:
         if not self._captured:

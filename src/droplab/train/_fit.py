@@ -181,7 +181,7 @@ def fit(
             part, size = scored if epoch < epochs else None, plan.score_batch
             scores = (
                 executor.score(train, part, batch_size=size),
-                executor.score(validation, batch_size=size),
+                executor.score(validation, batch_size=size, fully=True),
             )
         seconds = (perf_counter() - began) / executor.members
         yield Epoch(epoch, tuple(window.results(*scores, seconds)), window.diverged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from droplab.data import channels_last
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import check_module
-from droplab.train._evaluate import Batches, evaluating
+from droplab.train._evaluate import Batches, evaluate, evaluating
 from droplab.train.tasks import CLASSIFICATION, CrossEntropy, Task
 
 _NORMS = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
@@ -40,6 +41,27 @@ def check_model(
     check_module(model, where="model")
     with evaluating(model), torch.inference_mode():
         return _check_batch(model, split, min(2, len(split)), classes, "eval", task)
+
+
+def check_further(model: nn.Module, validation: Batches, task: Task) -> None:
+    """Check that the further metrics of a task can be measured, on the model as it begins.
+
+    Raises:
+        ArgumentError: If a function of one's own fails, or returns no finite number.
+
+    Randomness: torch's default generator is left as it was.
+    """
+    if not task.further:
+        return
+    with torch.random.fork_rng(devices=[]):
+        score = evaluate(model, validation, task=task)
+    for name in task.further:
+        if not math.isfinite(score[name]):
+            raise ArgumentError(
+                f"also_measure.{name}: expected a finite number on the validation examples, got "
+                f"{score[name]} from the model before training; a split that a metric cannot have "
+                "gives none"
+            )
 
 
 def check_training(

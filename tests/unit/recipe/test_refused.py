@@ -143,7 +143,11 @@ def test_python_speaks_the_same_words(make: Callable[..., Recipe]) -> None:
         (lambda: ModelSpec("mlp", {"a": None}), "ModelSpec: arguments.a: .*leave the key out"),
         (lambda: OptimizerSpec(name=""), "OptimizerSpec: name: expected some text"),
         (lambda: Target(()), "Target: expected at least one condition"),
-        (lambda: Condition("val_acc", ">=", 0.5), "metric: .*did you mean 'val_accuracy'"),
+        (lambda: Condition("vall_acc", ">=", 0.5), "metric: expected a metric, got 'vall_acc'"),
+        (
+            lambda: make(target=Target((Condition("val_acc", ">=", 0.5),))),
+            "target: expected a metric, got 'val_acc'; did you mean 'val_accuracy'",
+        ),
         (lambda: Condition("gap", "==", 0.5), "op: expected one of >=, <=, >, <, got '=='"),  # pyright: ignore[reportArgumentType]
         (lambda: make(epochs=0), "Recipe: epochs: expected a whole number"),
         (lambda: make(nmae=0), "Recipe: nmae: unknown key; did you mean 'name'"),

@@ -191,3 +191,44 @@ def test_zeros_and_ones_as_floats_are_the_classes_of_a_binary_task(form):
     found = droplab.sweep(net(1), part, part, task="binary", **options)
     assert list(found.run.metrics) == list(found.run.recipe.metrics)
     assert found.run.rows[0].val_auroc > 0
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=["alone", "together"])
+def test_positive_targets_weigh_as_torch_has_it(plan):
+    x, _ = examples("regression", 60, 0)
+    y = torch.stack(((x[:, 0] > 1).float(), (x[:, 1] > 0).float()), dim=1)
+    weights = (1 - y.mean(0)) / y.mean(0)
+    found = droplab.sweep(
+        net(2),
+        (x[:40], y[:40]),
+        (x[40:], y[40:]),
+        rates=[0.5],
+        seeds=2,
+        epochs=2,
+        batch_size=16,
+        task="multilabel",
+        loss=LossSpec("bce", {"pos_weight": "balanced"}),
+        execution=plan,
+        out="run",
+    )
+    weights = (1 - y[:40].mean(0)) / y[:40].mean(0)
+    assert found.run.recipe.loss.arguments["pos_weight"] == pytest.approx(weights.tolist())
+    row = next(r for r in found.run.rows if (r.arm, r.seed, r.epoch) == (found.arm, 0, 2))
+    with torch.no_grad():
+        loss = F.binary_cross_entropy_with_logits(found.model(x[40:]), y[40:], pos_weight=weights)
+    assert row.val_loss == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        ((1.0, 2.0, 3.0), "loss.pos_weight: expected a weight for each of the 2 outputs"),
+        ("balanced", "expected training examples with 1 and with 0, .* got only 1 at label 1"),
+    ],
+)
+def test_positive_weights_that_do_not_fit_are_refused(weight, text):
+    x, _ = examples("regression", 60, 0)
+    y = torch.stack(((x[:, 0] > 0).float(), torch.ones(60)), dim=1)
+    loss = LossSpec("bce", {"pos_weight": weight})
+    with pytest.raises(ArgumentError, match=text):
+        droplab.sweep(net(2), (x, y), (x, y), task="multilabel", loss=loss, batch_size=20)

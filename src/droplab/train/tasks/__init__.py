@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from droplab.train.tasks._classification import Classification
+from droplab.train.tasks._further import MetricFunction
 from droplab.train.tasks._losses import CrossEntropy, Loss, own, total
 from droplab.train.tasks._of import KINDS, check_split, resolve_loss, task_of
 from droplab.train.tasks._task import Meter, Score, Task, Terms
@@ -18,6 +19,7 @@ __all__ = [
     "CrossEntropy",
     "Loss",
     "Meter",
+    "MetricFunction",
     "Score",
     "Task",
     "Terms",

@@ -121,10 +121,19 @@ def pinball(outputs: Tensor, targets: Tensor, q: float = 0.5) -> Tensor:
     return per_example(torch.maximum(q * off, (q - 1) * off))
 
 
-def bce(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the binary cross entropy of every example's logits, the mean over its labels."""
+def bce(outputs: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
+    """Return the binary cross entropy of every example's logits, the mean over its labels.
+
+    Args:
+        outputs: Logits (B,) or (B, L).
+        targets: 0 and 1, alike.
+        pos_weight: What a target 1 counts, (1,) or (L,), as in torch; None: as much as 0.
+    """
     targets = targets.to(outputs.dtype)
-    losses = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+    weight = None if pos_weight is None else pos_weight.to(outputs)
+    losses = F.binary_cross_entropy_with_logits(
+        outputs, targets, reduction="none", pos_weight=weight
+    )
     return per_example(losses)
 
 

@@ -56,4 +56,9 @@ class MultilabelMeter(Meter):
         """Return accuracy and macro F1."""
         assert self._counts is not None  # something was added
         hits, either = self._counts
-        return [self._correct / self.count, (hits / either.clamp(min=1)).mean(1)]
+        return [self._correct / self.count, macro_f1(hits, either)]
+
+
+def macro_f1(twice: Tensor, either: Tensor) -> Tensor:
+    """Return the mean of F1 over the last axis, of twice the hits and of predicted plus actual."""
+    return (twice / either.clamp(min=1)).mean(-1)

@@ -15,7 +15,8 @@ from droplab.importing import import_object
 from droplab.recipe import LOSSES, LossSpec, Recipe
 from droplab.train.tasks._binary import Binary
 from droplab.train.tasks._classification import Classification
-from droplab.train.tasks._losses import CrossEntropy, Loss, absolute, huber, own, pinball
+from droplab.train.tasks._further import MetricFunction, further
+from droplab.train.tasks._losses import CrossEntropy, Loss, absolute, bce, huber, own, pinball
 from droplab.train.tasks._multilabel import Multilabel
 from droplab.train.tasks._regression import Regression
 from droplab.train.tasks._task import Task
@@ -35,18 +36,25 @@ _WANTED = {
 }
 
 
-def task_of(recipe: Recipe, function: Callable[..., Tensor] | None = None) -> Task:
+def task_of(
+    recipe: Recipe,
+    function: Callable[..., Tensor] | None = None,
+    metrics: Mapping[str, MetricFunction] | None = None,
+) -> Task:
     """Return what a recipe learns, with its loss.
 
     Args:
         recipe: Its class weights are numbers by now: see `resolve_loss`.
         function: The loss of one's own that the recipe names, where it is at hand.
+        metrics: Functions of the metrics of one's own by name, where they are at hand.
 
     Raises:
-        ArgumentError: If the loss is one's own and cannot be imported.
+        ArgumentError: If a loss or a metric is one's own and cannot be imported.
     """
     kind, spec = KINDS[recipe.task or "classification"], recipe.loss
-    return kind() if spec is None else kind(_loss(spec, kind.name, function))
+    loss = None if spec is None else _loss(spec, kind.name, function)
+    more = further(recipe.also_measure or (), kind.name, metrics)
+    return kind(loss, {each.name: each for each in more})
 
 
 def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> Loss | None:
@@ -71,13 +79,16 @@ def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> 
     errors: dict[str, Callable[..., Tensor]] = {"huber": huber, "pinball": pinball, "l1": absolute}
     if spec.name in errors:
         return Loss(partial(errors[spec.name], **arguments))
+    if "pos_weight" in arguments:
+        weights = torch.tensor(arguments["pos_weight"], dtype=torch.float32).reshape(-1)
+        return Loss(partial(bce, pos_weight=weights))
     return None  # the usual one of its tasks, without arguments
 
 
 def resolve_loss(
     recipe: Recipe, classes: Sequence[str], outputs: int, targets: Tensor | None
 ) -> Recipe:
-    """Return the recipe with class weights as numbers, one for each class.
+    """Return the recipe with class weights as numbers, one for each class or label.
 
     Args:
         recipe: The recipe.
@@ -90,6 +101,8 @@ def resolve_loss(
             balance by.
     """
     spec = recipe.loss
+    if spec is not None and "pos_weight" in spec.arguments and spec.name in LOSSES:
+        return _with_pos_weight(recipe, spec, outputs, targets)
     weight = None if spec is None else spec.arguments.get("weight")
     if spec is None or weight is None or spec.name not in LOSSES:
         return recipe
@@ -114,6 +127,35 @@ def resolve_loss(
             )
     arguments = {**spec.arguments, "weight": numbers}
     return dataclasses.replace(recipe, loss=LossSpec(spec.name, arguments))
+
+
+def _with_pos_weight(
+    recipe: Recipe, spec: LossSpec, outputs: int, targets: Tensor | None
+) -> Recipe:
+    """Return the recipe with numbers for what positive targets count."""
+    given = spec.arguments["pos_weight"]
+    labels = outputs if recipe.task == "multilabel" else 1
+    if isinstance(given, tuple) and len(given) != labels:
+        raise ArgumentError(
+            f"loss.pos_weight: expected a weight for each of the {labels} outputs of the model, "
+            f"got {len(given)}"
+        )
+    if given != "balanced":
+        return recipe
+    if targets is None:
+        raise ArgumentError(
+            "loss.pos_weight: expected training examples in memory, to balance 1 and 0 by their "
+            "counts, got streamed ones; give the weights as numbers"
+        )
+    ones = (targets > 0.5).double().reshape(len(targets), -1).mean(0)
+    if bool((ones == 0).any()) or bool((ones == 1).any()):
+        at = int(((ones == 0) | (ones == 1)).nonzero()[0])
+        raise ArgumentError(
+            f"loss.pos_weight: expected training examples with 1 and with 0, to balance them by "
+            f"their counts, got only {int(ones[at])} at label {at}; give the weights as numbers"
+        )
+    weights = tuple(((1 - ones) / ones).tolist())
+    return dataclasses.replace(recipe, loss=LossSpec(spec.name, {"pos_weight": weights}))
 
 
 def _balanced(targets: Tensor | None, names: Sequence[str], ignored: int) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -27,6 +27,7 @@ class Task(ABC):
 
     Args:
         loss: The loss, where it is not the task's usual one.
+        further: What is measured besides, by functions of all outputs of a split.
 
     Attributes:
         name: As recipes have it.
@@ -36,8 +37,13 @@ class Task(ABC):
     name: ClassVar[str]
     usual: ClassVar[Loss]
 
-    def __init__(self, loss: Loss | None = None) -> None:
+    def __init__(
+        self,
+        loss: Loss | None = None,
+        further: Mapping[str, Callable[[Tensor, Tensor], float]] | None = None,
+    ) -> None:
         self.loss = self.usual if loss is None else loss
+        self.further = further or {}
 
     @property
     def plain(self) -> bool:
@@ -97,6 +103,15 @@ class Meter(ABC):
         self.count = 0
         self.device = device
         self._loss = torch.zeros(2, members, dtype=torch.float64, device=device)
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def take(self, outputs: Tensor, targets: Tensor, *, keep: bool = False) -> None:
+        """Add a batch as `add` does, and keep it for the further metrics if `keep` is set."""
+        self.add(outputs, targets)
+        if keep and self.task.further:
+            same = targets.expand(self.members, *targets.shape).flatten(0, 1)
+            aligned = self.task.aligned(outputs.float().flatten(0, 1), same)
+            self._kept.append((aligned.unflatten(0, (self.members, -1)).cpu(), targets.cpu()))
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add outputs of shape (K, B, ...) for targets of shape (B, ...)."""
@@ -130,6 +145,13 @@ class Meter(ABC):
         """Return every member's score of what was added so far; NaN if nothing was."""
         names = self.task.names
         if self.count == 0:
-            return [dict.fromkeys(names, float("nan"))] * self.members
+            return [dict.fromkeys(names, float("nan")) for _ in range(self.members)]
         table = torch.stack([self._loss[0] / self._loss[1], *self.results()]).T.tolist()
-        return [dict(zip(names, row, strict=True)) for row in table]
+        scores: list[dict[str, float]] = [dict(zip(names, row, strict=True)) for row in table]
+        if self._kept:
+            outputs = torch.cat([each for each, _ in self._kept], dim=1)
+            targets = torch.cat([each for _, each in self._kept])
+            for name, function in self.task.further.items():
+                for score, own in zip(scores, outputs, strict=True):
+                    score[name] = function(own, targets)
+        return list[Score](scores)
