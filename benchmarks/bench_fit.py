@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import _convolutions
+import _loops
 import torch
 from _harness import Benchmark, peak_bytes
 from _populations import data_of, jax_population
@@ -46,14 +46,6 @@ from droplab.train.timing import usable_threads
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}
 """The ratio to reach, and the one to aim for."""
-
-
-LOOPS = {
-    "net": "two convolutions",
-    "OwnNet": "two convolutions in a class of one's own",
-    "OwnMLP": "an MLP in a class of one's own",
-}
-"""The networks that are trained against a careful practitioner's loop."""
 
 
 class Clock(Observer):
@@ -241,8 +233,10 @@ def cost_of_dropout(bench: Benchmark, name: str, splits: Splits, rounds: int) ->
 
 def against_loops(bench: Benchmark, model: str, train: int, validation: int, epochs: int) -> None:
     """Train a network here and in plain loops, in turns; add a row for each loop."""
-    case, make = f"{LOOPS[model]} on fashion-mnist, one epoch", _convolutions.MODELS[model][0]
-    recipe = _convolutions.recipe(model, train, validation, epochs)
+    case = _loops.CASES[model]
+    make, train = case.make, int(train * case.share)
+    title = f"{case.title}{' on fashion-mnist' if case.images else ''}, one epoch"
+    recipe = _loops.recipe(model, train, int(validation * case.share), epochs)
     experiment = resolve(recipe)
     splits: Any = experiment.splits
     arm = recipe.arms[-1]
@@ -251,8 +245,8 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
     scored = scored_examples(train, with_recipe(plan, experiment).score_train)
 
     def rival(*, threads: int, channels_last: bool, count: int, part: Split) -> Any:
-        return _convolutions.train(
-            initial_model(lambda: make(_convolutions.RATE), 0),
+        return _loops.train(
+            initial_model(lambda: make(_loops.RATE), 0),
             part,
             splits.validation,
             scored=scored[scored < len(part)],
@@ -268,7 +262,7 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
 
     threads = min(sorted({1, usable_threads()}), key=trial)
     names = {"the plain loop, in memory": False}
-    if model != "OwnMLP":  # which has no channels
+    if case.layouts:
         names["the plain loop, channels last"] = True
     rivals = {
         name: rival(threads=threads, channels_last=last, count=epochs, part=splits.train)
@@ -283,16 +277,17 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
     clock = Clock(turn)
     with tempfile.TemporaryDirectory() as folder:
         run(recipe, Path(folder) / "run", arms=[arm.name], plan=plan, observer=clock)
+    score = "val_accuracy" if case.images else "val_rmse"
     for name, measured in theirs.items():
         bench.add(
-            case,
+            title,
             name,
             clock.seconds,
             [seconds for seconds, _ in measured],
             train_images=train,
             epochs=epochs,
-            ours_accuracy=clock.rows[-1].val_accuracy,
-            theirs_accuracy=measured[-1][1],
+            ours_score=clock.rows[-1].values[score],
+            theirs_score=measured[-1][1],
             theirs_threads=threads,
             plan=plan.to_dict(),
             reach=1.0 if not names[name] else None,
@@ -306,9 +301,9 @@ def _same_training(experiment: Experiment, make: Callable[[float], nn.Module]) -
     splits: Any = experiment.splits
     train, validation = subset(splits.train, 256), splits.validation
     replica = experiment.replica(recipe.baseline, 0)
-    plan = ExecutionPlan(1, captured=True)
+    plan = ExecutionPlan(1)
     (epoch,) = fit(
-        Single(replica.model, replica.optimizer, replica.applied, plan),
+        Single(replica.model, replica.optimizer, replica.applied, plan, task=experiment.task),
         train,
         validation,
         seeds=(0,),
@@ -322,10 +317,11 @@ def _same_training(experiment: Experiment, make: Callable[[float], nn.Module]) -
     everything = torch.arange(len(train))
     orders = iter([batch_order(0, 1, len(train))])
     options = {"scored": everything, "epochs": 1, "threads": 1, "orders": orders}
-    ((_, accuracy),) = _convolutions.train(model, train, validation, **options)
+    ((_, score),) = _loops.train(model, train, validation, **options)
     for one, two in zip(replica.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
-    assert abs(ours.validation["accuracy"] - accuracy) < 0.01
+    found = ours.validation[recipe.measures[1].name]
+    assert abs(found - score) < 0.01 * max(1.0, score)
 
 
 def subset(split: Any, count: int) -> Split:
@@ -347,7 +343,7 @@ def main() -> None:
         cost_of_dropout(bench, name, splits, 3 if bench.quick else 5)
         if not bench.quick:  # JAX takes seconds to compile
             against_jax(bench, name, splits, 5)
-    for model in ("net",) if bench.quick else LOOPS:
+    for model in ("net",) if bench.quick else _loops.CASES:
         against_loops(bench, model, *((3000, 1000, 3) if bench.quick else (12_000, 2000, 5)))
     bench.finish()
 
