@@ -1,9 +1,9 @@
-"""`droplab data`: which data sets there are, fetching them, and where they lie."""
+"""`droplab data`: which data sets there are, fetching them, where they lie, how they are read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,14 +18,17 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
-    from droplab.data import Progress
+    from torch import Tensor
+
+    from droplab.data import AnySplit, Progress
 
 
 @click.group("data")
 def command() -> None:
-    """List, fetch and find the data sets."""
+    """List, fetch, find and show data sets."""
 
 
 @command.command("list")
@@ -77,6 +80,65 @@ def where(name: str) -> None:
     click.echo(found.folder)
     if found.missing:
         click.echo(f"not complete: {found.missing}; droplab data get {name}", err=True)
+
+
+@command.command("show")
+@click.argument("recipe")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def show(recipe: str, quiet: bool) -> None:
+    """Show how the data of RECIPE is read: its splits, targets, columns, and what is odd.
+
+    RECIPE is a built-in recipe or a TOML file; nothing is trained.
+    """
+    from droplab.data import carve
+    from droplab.data import load as load_data
+    from droplab.recipe import load
+
+    spec = load(recipe)
+    with shown_progress(quiet=quiet) as progress:
+        dataset = load_data(spec.data, task=spec.task, progress=progress)
+    splits = carve(dataset, spec.data)
+    console = Console()
+    console.print(Text(f"{dataset.name}: {dataset.task}, {dataset.source}"))
+    table = Table("split", "examples", "an input", "targets", box=None, pad_edge=False)
+    for name, split in (
+        ("train", splits.train),
+        ("validation", splits.validation),
+        ("test", splits.test),
+    ):
+        if split is not None:
+            table.add_row(name, str(len(split)), *_seen(split, dataset.classes))
+    console.print(table)
+    if dataset.columns is not None:
+        names = [f"{name} ({count} names)" for name, count in dataset.columns.categories.items()]
+        console.print(Text(f"columns: {', '.join([*dataset.columns.numeric, *names])}"))
+    for note in splits.notes:
+        console.print(Text(f"note: {note}"))
+
+
+def _seen(split: AnySplit, classes: Sequence[str]) -> tuple[str, str]:
+    """Return what an input of a split is, and its targets in a few words."""
+    from droplab.data import Split
+
+    if not isinstance(split, Split):
+        return "read when it is needed", "read when they are needed"
+    one = " x ".join(map(str, split.inputs.shape[1:]))
+    if split.has_classes and classes:
+        counts = split.targets.bincount(minlength=len(classes)).tolist()
+        each = [f"{name}: {count}" for name, count in zip(classes, counts, strict=False)]
+        more = [f"and {len(each) - 10} more"] if len(each) > 10 else []
+        return f"{one} {_kind(split.inputs)}", ", ".join([*each[:10], *more])
+    targets = split.targets.double()
+    told = f"{targets.min().item():.4g} to {targets.max().item():.4g}"
+    if targets.ndim == 1:
+        told += f", mean {targets.mean().item():.4g}"
+    else:
+        told = f"{' x '.join(map(str, targets.shape[1:]))}, {told}"
+    return f"{one} {_kind(split.inputs)}", told
+
+
+def _kind(inputs: Tensor) -> str:
+    return str(inputs.dtype).removeprefix("torch.")
 
 
 @contextmanager

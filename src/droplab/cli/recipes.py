@@ -65,19 +65,9 @@ def _document(recipe: Recipe) -> dict[str, object]:
 
 
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:
-    data, model, optimizer = recipe.data, recipe.model, recipe.optimizer
-    train = "all the training examples" if data.train is None else f"the first {data.train}"
-    if data.validation is None and data.name is None:
-        validation = "validated on its own validation split, or else on its test split"
-    elif data.validation in (None, "test"):
-        validation = "validated on the test split"
-    elif data.train is None:
-        train = "the training examples"
-        validation = f"without the last {data.validation}, which it is validated on"
-    else:
-        validation = f"validated on the next {data.validation}"
+    model, optimizer = recipe.model, recipe.optimizer
     settings = [
-        ("data", f"{data.source}: trained on {train}, {validation}"),
+        ("data", recipe.data.sentence),
         ("model", f"{model.path} {_arguments(model.arguments)}"),
         ("optimizer", f"{optimizer.name} {_arguments(optimizer.arguments)}"),
         *_optional(recipe),

@@ -18,6 +18,9 @@ _FEW = 16
 """Items of a streamed validation split that are asked for twice; each may be slow to read."""
 
 
+_ERRORS = 6
+"""Standard errors between two means that chance does not make: one case in 500 million."""
+
 _UNEVEN = 0.6
 """The share of the commoner of two classes that is said; of more classes, twice their fair share.
 """
@@ -53,6 +56,7 @@ def doubts(splits: Splits, outputs: int, classes: Sequence[str] = ()) -> Splits:
         found[name] = split
     notes += _unseen(splits.train, splits.validation)
     notes += _imbalance(splits.validation, classes)
+    notes += _shifted(splits.train, splits.validation)
     with torch.random.fork_rng(devices=[]):
         inputs, _ = next(splits.train.batches(torch.arange(1), 1))
     if channels_last(inputs.shape):
@@ -107,6 +111,26 @@ def _imbalance(validation: AnySplit, classes: Sequence[str]) -> list[str]:
     return [
         f"{100 * share:.1f} % of the validation examples are of class '{classes[commonest]}': to "
         "always answer that has this accuracy."
+    ]
+
+
+def _shifted(train: AnySplit, validation: AnySplit) -> list[str]:
+    """Say that quantities differ between the splits by more than chance, as in sorted data."""
+    both: list[torch.Tensor] = []
+    for split in (train, validation):
+        if not isinstance(split, Split) or split.targets.dtype != torch.float32:
+            return []
+        if split.targets.ndim != 1 or len(split) < 2:
+            return []
+        both.append(split.targets.double())
+    (before, after), (n, m) = (each.mean() for each in both), map(len, both)
+    spread = torch.cat([each - each.mean() for each in both]).square().mean().sqrt()
+    if (before - after).abs() <= _ERRORS * spread * (1 / n + 1 / m) ** 0.5:
+        return []
+    return [
+        f"The targets to train on have the mean {before:.4g} and those to validate on "
+        f"{after:.4g}, further apart than chance would have it in mixed data. If the examples are "
+        "sorted, shuffle them once before saving them."
     ]
 
 

@@ -59,7 +59,7 @@ def about(recipe: Recipe) -> dict[str, Any]:
         "seeds": len(recipe.seeds),
         "batch_size": recipe.batch_size,
         "optimizer": _call(recipe.optimizer.name, recipe.optimizer.arguments),
-        "data": _data(recipe),
+        "data": recipe.data.sentence,
         "primary": recipe.primary,
         "target": str(recipe.target) if recipe.target else None,
         "network": " → ".join(map(str, recipe.model.widths))
@@ -91,13 +91,3 @@ def sites(recipe: Recipe) -> list[dict[str, Any]]:
 
 def _call(name: str, arguments: Any) -> str:
     return ", ".join([name, *(f"{key} {value}" for key, value in arguments.items())])
-
-
-def _data(recipe: Recipe) -> str:
-    data = recipe.data
-    train = "all training images" if data.train is None else f"{data.train} training images"
-    if data.validation is None and data.name is None:
-        return f"{data.source}: {train}, validated on its own validation or test split"
-    if data.validation in (None, "test"):
-        return f"{data.source}: {train}, validated on the test split"
-    return f"{data.source}: {train}, validated on {data.validation} others"

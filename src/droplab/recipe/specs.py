@@ -153,6 +153,38 @@ class DataSpec:
         """The name, path or function, whichever is given."""
         return self.name or self.path or self.function or ""
 
+    @property
+    def sentence(self) -> str:
+        """What is trained on and what is validated on, in words, as far as the recipe tells.
+
+        Example:
+            >>> DataSpec("mnist", train=6000, validation=0.1).sentence
+            'mnist: trained on the first 6000, validated on the next 10 %'
+            >>> DataSpec(path="a.csv", arguments={"target": "price"}).sentence
+            'a.csv: price, validated on rows that are drawn'
+        """
+        count = self.validation
+        many = f"{100 * count:g} %" if isinstance(count, float) and count < 1 else str(count)
+        if "target" in self.arguments and self.path is not None:
+            target = self.arguments["target"]
+            several = cast("tuple[Any, ...]", target) if isinstance(target, tuple) else (target,)
+            columns = ", ".join(map(str, several))
+            rows = (
+                "rows" if count is None else "the test rows" if count == "test" else f"{many} rows"
+            )
+            return f"{self.source}: {columns}, validated on {rows} that are drawn"
+        train = "all the training examples" if self.train is None else f"the first {self.train}"
+        if count is None and self.name is None:
+            validation = "validated on its own validation split, or else on its test split"
+        elif count in (None, "test"):
+            validation = "validated on the test split"
+        elif self.train is None:
+            train = "the training examples"
+            validation = f"without the last {many}, which it is validated on"
+        else:
+            validation = f"validated on the next {many}"
+        return f"{self.source}: trained on {train}, {validation}"
+
 
 @spec
 class ModelSpec:

@@ -71,7 +71,7 @@ def validated_on(recipe: Recipe, stored: Mapping[str, Any]) -> str:
         return known
     if recipe.data.function == "__main__:train_and_validation":
         return "own"
-    return "train" if isinstance(recipe.data.validation, int) else "test"
+    return "test" if recipe.data.validation in (None, "test") else "train"
 
 
 def _commonest(data: Mapping[str, Any]) -> tuple[str | None, float]:

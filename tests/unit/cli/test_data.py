@@ -73,3 +73,29 @@ def test_progress_is_drawn_on_the_error_stream(
     assert "another" in captured.err
     with shown_progress(quiet=True) as progress:
         assert progress is None
+
+
+TABLE = """
+epochs = 1
+batch_size = 8
+data = { path = "t.csv", target = "TARGET" }
+model = { path = "tabular" }
+optimizer = { name = "Adam" }
+arms = [{ name = "none" }]
+"""
+
+
+def test_show_says_how_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i / 4},{'ab'[i % 2]},{'yes' if i % 3 else 'no'},{i * 0.3:.1f}" for i in range(60)]
+    Path("t.csv").write_text("\n".join(["x,kind,said,y", *rows]))
+    for target, seen in (("said", "no: 12, yes: 24"), ("y", "mean ")):
+        Path("r.toml").write_text(TABLE.replace("TARGET", target))
+        shown = run("show", "r.toml", "--quiet").stdout
+        assert "columns: x, " in shown
+        assert "kind (2 names)" in shown
+        assert seen in shown
+        assert "note: 36 rows to train on, 12 to validate on and 12 for the test" in shown
+    shown = run("show", "digits").stdout
+    assert "1 x 8 x 8 uint8" in shown
+    assert "0: 20, 1: 7" in shown

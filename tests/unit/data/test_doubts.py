@@ -85,3 +85,26 @@ def test_streamed_labels_are_held_to_the_outputs_of_the_model() -> None:
     found = doubts(Splits(unknown, streamed(), None), 1)
     with pytest.raises(DataError, match="got 1; if the labels begin at 1, subtract 1"):
         list(found.train.batches(torch.arange(4), 4))
+
+
+def quantities(values: torch.Tensor, count: int) -> Splits:
+    parts = values[:count], values[count:]
+    return Splits(*(Split(torch.zeros(len(part), 2), part) for part in parts), None)
+
+
+def test_sorted_quantities_are_noted() -> None:
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0))
+    assert not doubts(quantities(values, 300), 1).notes
+    (note,) = doubts(quantities(values.sort().values, 300), 1).notes
+    assert "further apart than chance" in note
+    blocks = torch.cat((values[:320] - 1, values[320:] + 1))
+    assert doubts(quantities(blocks, 300), 1).notes  # in part
+
+
+def test_the_commonest_class_is_said_where_it_is_uneven() -> None:
+    targets = torch.tensor([0] * 70 + [1] * 30)
+    splits = Splits(*(Split(torch.zeros(100, 2), targets) for _ in range(2)), None)
+    (note,) = doubts(splits, 2, ("no", "yes")).notes
+    assert note.startswith("70.0 % of the validation examples are of class 'no'")
+    even = Split(torch.zeros(100, 2), torch.tensor([0, 1] * 50))
+    assert not doubts(Splits(even, even, None), 2, ("no", "yes")).notes
