@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from droplab.errors import ArgumentError
+from droplab.train._denormals import flushed_denormals
 from droplab.train._evaluate import EVAL_BATCH
 
 MATMUL_PATHS = ("highest", "medium")
@@ -158,19 +159,15 @@ class ExecutionPlan:
     def active(self) -> Iterator[None]:
         """Apply the process-wide settings of the plan, and give the old ones back after.
 
-        Numbers below 1e-38 are taken as zero in this thread, whatever the plan: moments of weights
-        whose gradient is zero decay into that range, dropout makes many such, and processors take
-        a hundred times as long for each.
+        Denormal numbers are taken as zero, whatever the plan: see `flushed_denormals`.
         """
         threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
-        flushed = flushes_denormals()
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
-        torch.set_flush_denormal(True)
         try:
-            yield
+            with flushed_denormals(self.threads):
+                yield
         finally:
-            torch.set_flush_denormal(flushed)
             torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(matmul)
 
@@ -179,11 +176,6 @@ def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
     """What a dataclass knows of some data; later versions may have written more."""
     names = {field.name for field in dataclasses.fields(kind)}
     return {name: value for name, value in data.items() if name in names}
-
-
-def flushes_denormals() -> bool:
-    """Return whether arithmetic in this thread takes denormal numbers as zero."""
-    return not (torch.full((1,), 1e-310, dtype=torch.float64) * 2.0).any()
 
 
 def cuda_is_there() -> bool:

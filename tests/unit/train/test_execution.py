@@ -7,7 +7,7 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.train import ExecutionPlan, timing
-from droplab.train._execution import flushes_denormals
+from droplab.train._denormals import flushes_denormals
 from droplab.train.timing import Candidate, fastest, plan_variants, time_turns
 
 
@@ -160,3 +160,25 @@ def test_the_plan_of_an_old_run_scores_as_it_did():
 def test_impossible_scoring_is_refused(wrong):
     with pytest.raises(ArgumentError, match="score_batch of at least 1"):
         ExecutionPlan(1, **wrong)
+
+
+@pytest.fixture
+def own_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.usefixtures("own_threads")
+def test_denormals_are_zero_in_every_thread_of_torch(threads):
+    """A thread that keeps them is a hundred times as slow, and has other numbers than the rest."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    numbers = torch.full((threads << 20,), 1e-39)
+    halves = numbers * 0.5
+    assert (halves != 0).all()
+    with ExecutionPlan(threads).active():
+        assert flushes_denormals(threads)
+        assert (numbers * 0.5 == 0).all()
+    assert (numbers * 0.5 == halves).all()
