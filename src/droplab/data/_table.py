@@ -64,8 +64,10 @@ def load_table(path: Path, form: str, spec: DataSpec, task: str | None = None) -
     encode, columns, about = encoder([table.columns[n] for n in table.inputs], rows.train)
     targets, classes = _encoded(table, matrix, rows, task)
     parts: list[Split | None] = []
+    weights = _weights(table, given)
     for index, target in zip(rows, targets, strict=True):
-        parts.append(Split(encode(index), target) if len(index) else None)
+        own = None if weights is None else torch.from_numpy(weights[index])
+        parts.append(Split(encode(index), target, own) if len(index) else None)
     train, validation, test = parts
     notes = (*notes, *about, how)
     compared = validation or test
@@ -97,7 +99,7 @@ def _read(path: Path, form: str, given: Mapping[str, Any]) -> tuple[_Table, list
         raise DataError(
             f"data.target: expected the column to learn, got none; {path} has {_listed(main)}"
         )
-    for key in ("target", "columns", "groups", "time"):
+    for key in ("target", "columns", "groups", "time", "weights"):
         check_there(lists[key], list(main), path, key)
     apart = 0
     if isinstance(given.get("test"), str):
@@ -107,7 +109,7 @@ def _read(path: Path, form: str, given: Mapping[str, Any]) -> tuple[_Table, list
         more = {each.name: each for each in read_columns(other, form, **reading)}
         main = {name: _joined(column, more.get(name), other) for name, column in main.items()}
         apart = len(next(iter(more.values())).values)
-    roles = {*lists["target"], *lists["groups"], *lists["time"]}
+    roles = {name for key in ("target", "groups", "time", "weights") for name in lists[key]}
     inputs = [name for name in main if name not in roles]
     if lists["columns"]:
         inputs = [name for name in lists["columns"] if name not in lists["target"]]
@@ -245,7 +247,7 @@ def _values(table: _Table, given: Mapping[str, Any], role: str) -> np.ndarray | 
             f"data.{role}: {table.path}: column '{name}' has no value in row "
             f"{int(column.missing.argmax()) + 1}"
         )
-    if role == "groups" or column.numeric:
+    if role != "time" or column.numeric:
         return column.values
     try:
         return column.values.astype("datetime64[s]")
@@ -254,6 +256,21 @@ def _values(table: _Table, given: Mapping[str, Any], role: str) -> np.ndarray | 
             f"data.time: {table.path}: column '{name}': expected numbers or dates such as "
             f"2026-03-31, got {quote(str(column.values[0]))}"
         ) from None
+
+
+def _weights(table: _Table, given: Mapping[str, Any]) -> np.ndarray | None:
+    values = _values(table, given, "weights")
+    if values is None:
+        return None
+    name = _names(given, "weights")[0]
+    where = f"data.weights: {table.path}: column '{name}'"
+    if values.dtype.kind not in "if":
+        raise DataError(f"{where}: expected numbers, got names such as {quote(str(values[0]))}")
+    if (values < 0).any() or not values.any():
+        at = int((values < 0).argmax())
+        got = f"{values[at]:g} in row {at + 1}" if (values < 0).any() else "only 0"
+        raise DataError(f"{where}: expected numbers from 0 on, some of them above, got {got}")
+    return values.astype(np.float32)
 
 
 def _count(key: str, wanted: Any, rows: int) -> int:
@@ -275,7 +292,7 @@ def _names(given: Mapping[str, Any], key: str) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
         raise DataError(f"data.{key}: expected the name of a column, or a list, got {quote(value)}")
-    if key in ("groups", "time") and len(names) > 1:
+    if key in ("groups", "time", "weights") and len(names) > 1:
         raise DataError(f"data.{key}: expected one column, got {len(names)}")
     return names
 

@@ -83,7 +83,8 @@ def content_checksum(*splits: Split | None) -> str:
     """Return the SHA-256 over dtype, shape and bytes of the splits' tensors."""
     digest = hashlib.sha256()
     for split in splits:
-        for tensor in (split.inputs, split.targets) if split else ():
+        parts = (split.inputs, split.targets, split.weights) if split else ()
+        for tensor in (part for part in parts if part is not None):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(-1).numpy().data)
     return f"sha256:{digest.hexdigest()}"

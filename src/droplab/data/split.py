@@ -39,6 +39,7 @@ class Split:
     Args:
         inputs: (N, ...) in the data set's own dtype; images are uint8 and (N, C, H, W).
         targets: int64 (N,), class numbers from 0; of other tasks float32 or int64 (N, ...).
+        weights: float32 (N,), how much each example counts in the loss; None: all the same.
 
     Raises:
         ArgumentError: If the two do not fit together.
@@ -51,6 +52,7 @@ class Split:
 
     inputs: Tensor
     targets: Tensor
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.targets.ndim < 1 or self.targets.dtype not in (torch.int64, torch.float32):
@@ -65,8 +67,25 @@ class Split:
                 f"got {tuple(self.inputs.shape)}"
             )
 
+        weights = self.weights
+        if weights is not None and (
+            weights.shape != self.targets.shape[:1] or weights.dtype != torch.float32
+        ):
+            raise ArgumentError(
+                f"weights: expected float32 of shape ({len(self.targets)},), a number an example, "
+                f"got {weights.dtype} of shape {tuple(weights.shape)}"
+            )
+
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def packed(self) -> Tensor:
+        """Targets as batches have them: with weights float32 (N, D + 1), the weight last."""
+        if self.weights is None:
+            return self.targets
+        flat = self.targets.to(torch.float32).reshape(len(self), -1)
+        return torch.cat((flat, self.weights[:, None]), dim=1)
 
     @property
     def has_classes(self) -> bool:
@@ -75,10 +94,11 @@ class Split:
 
     def subset(self, start: int, stop: int) -> Split:
         """Return the examples from `start` up to `stop`, without a copy."""
-        return Split(self.inputs[start:stop], self.targets[start:stop])
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Split(self.inputs[start:stop], self.targets[start:stop], weights)
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
-        """Yield float inputs and targets in the given order; the last batch may be smaller.
+        """Yield float inputs and packed targets in the given order; the last batch may be smaller.
 
         Args:
             order: int64 (M,), which examples, in which order.
@@ -87,8 +107,9 @@ class Split:
         width = max(1, self.inputs[:1].numel())
         # Several small batches are gathered and converted at once: fewer, larger operations.
         together = max(1, _GATHER // (batch_size * width))
+        packed = self.packed
         for index in order.split(batch_size * together):
             # for rows of bytes, indexing takes twenty times as long as selecting
             inputs = to_float(self.inputs.index_select(0, index))
-            targets = self.targets.index_select(0, index)
+            targets = packed.index_select(0, index)
             yield from zip(inputs.split(batch_size), targets.split(batch_size), strict=True)

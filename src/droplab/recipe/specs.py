@@ -30,7 +30,7 @@ FORMATS: tuple[str, ...] = get_args(Format)
 
 TABLE_KEYS = (
     *("target", "columns", "ignore", "categorical", "missing"),
-    *("test", "groups", "time"),
+    *("test", "groups", "time", "weights"),
 )
 """What a recipe says of a table, beside the other keys of its data."""
 

@@ -103,7 +103,15 @@ class Experiment:
     @property
     def task(self) -> Task:
         """What is learned: its loss, and what is measured."""
-        return task_of(self.recipe, self.own_loss, self.own_metrics)
+        return task_of(self.recipe, self.own_loss, self.own_metrics, self.weighted)
+
+    @property
+    def weighted(self) -> tuple[int, ...] | None:
+        """The shape of a target, of data in which each example has a weight; None of other data."""
+        train = self.splits.train
+        if not isinstance(train, Split) or train.weights is None:
+            return None
+        return tuple(train.targets.shape[1:])
 
     @property
     def steps_an_epoch(self) -> int:
@@ -281,7 +289,7 @@ def _checked(experiment: Experiment) -> Experiment:
         scheduler.table(experiment.make_optimizer(model.parameters()), 1)
         notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
     classes = len(experiment.classes)
-    task = KINDS[recipe.task or "classification"]()
+    task = KINDS[recipe.task or "classification"](weighted=experiment.weighted)
     if task.name == "binary" and classes not in (0, 2):
         raise DataError(
             f"data: expected targets 0 and 1, for task = 'binary', got {classes} classes; give "
@@ -291,12 +299,19 @@ def _checked(experiment: Experiment) -> Experiment:
         split = getattr(experiment.splits, name)
         if isinstance(split, Split):
             check_split(task.name, split.targets, name)
+        if split is not None and (getattr(split, "weights", None) is None) != (
+            task.weighted is None
+        ):
+            raise DataError(
+                f"data: expected a weight for each example of every split, or of none; {name} and "
+                "train differ in this"
+            )
     outputs = check_model(model, train, classes=classes, task=task)
     targets = train.targets if isinstance(train, Split) else None
     recipe = resolve_loss(recipe, experiment.classes, outputs, targets)
     experiment = dataclasses.replace(experiment, recipe=recipe)
-    if recipe.loss is not None:
-        check_model(model, train, classes=classes, task=experiment.task)
+    task = experiment.task
+    check_model(model, train, classes=classes, task=task)
     check_further(model, experiment.splits.validation, experiment.task)
     check_training(model, train, recipe.batch_size, classes=classes, task=task)
     splits = dataclasses.replace(experiment.splits, notes=notes)

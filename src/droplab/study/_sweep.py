@@ -323,7 +323,8 @@ def _split(examples: Examples, where: str, task: TaskName) -> Split | StreamedSp
     if isinstance(examples, Split):
         if task in CLASSES_OF or examples.targets.dtype == torch.float32:
             return examples
-        return Split(examples.inputs, read_targets(examples.targets, task, where=where))
+        targets = read_targets(examples.targets, task, where=where)
+        return dataclasses.replace(examples, targets=targets)
     if isinstance(examples, tuple) and len(examples) == 2:
         try:
             if task in CLASSES_OF:

@@ -327,7 +327,7 @@ class SeedBatches:
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self._inputs = split.inputs.to(device)
-        self._targets = split.targets.to(device)
+        self._targets = split.packed.to(device)
         self._numbers = split.inputs[0].numel()
 
     def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:

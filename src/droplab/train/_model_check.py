@@ -102,6 +102,7 @@ def _check_batch(
     model: nn.Module, split: Batches, size: int, classes: int, mode: str, task: Task
 ) -> int:
     inputs, targets = next(split.batches(torch.arange(size), size))
+    targets, _ = task.unpacked(targets)
     device = next((p.device for p in model.parameters()), inputs.device)
     try:
         output = model(inputs.to(device))

@@ -14,6 +14,7 @@ class Multilabel(Task):
 
     name = "multilabel"
     usual = Loss(bce)
+    counts = False
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

@@ -40,6 +40,7 @@ def task_of(
     recipe: Recipe,
     function: Callable[..., Tensor] | None = None,
     metrics: Mapping[str, MetricFunction] | None = None,
+    weighted: tuple[int, ...] | None = None,
 ) -> Task:
     """Return what a recipe learns, with its loss.
 
@@ -47,6 +48,7 @@ def task_of(
         recipe: Its class weights are numbers by now: see `resolve_loss`.
         function: The loss of one's own that the recipe names, where it is at hand.
         metrics: Functions of the metrics of one's own by name, where they are at hand.
+        weighted: Shape of a target, of data in which each example has a weight.
 
     Raises:
         ArgumentError: If a loss or a metric is one's own and cannot be imported.
@@ -54,7 +56,7 @@ def task_of(
     kind, spec = KINDS[recipe.task or "classification"], recipe.loss
     loss = None if spec is None else _loss(spec, kind.name, function)
     more = further(recipe.also_measure or (), kind.name, metrics)
-    return kind(loss, {each.name: each for each in more})
+    return kind(loss, {each.name: each for each in more}, weighted)
 
 
 def _loss(spec: LossSpec, task: str, function: Callable[..., Tensor] | None) -> Loss | None:

@@ -14,6 +14,7 @@ class Regression(Task):
 
     name = "regression"
     usual = Loss(squared)
+    counts = False
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

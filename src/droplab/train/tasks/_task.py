@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from droplab.recipe import TASKS
-from droplab.train.tasks._losses import Loss
+from droplab.train.tasks._losses import Loss, total
 
 Score = Mapping[str, float]
 """What was measured over a set of examples, by name: see `droplab.recipe.TASKS`."""
@@ -28,27 +28,42 @@ class Task(ABC):
     Args:
         loss: The loss, where it is not the task's usual one.
         further: What is measured besides, by functions of all outputs of a split.
+        weighted: Of examples with a weight each, the shape of a target; None: all weigh the same.
+            Targets come packed then, float32 (B, D + 1), the weight last, so that no executor has
+            to know of it.
 
     Attributes:
         name: As recipes have it.
         usual: The loss that it has unless a recipe says otherwise.
+        counts: Whether targets are whole numbers.
     """
 
     name: ClassVar[str]
     usual: ClassVar[Loss]
+    counts: ClassVar[bool] = True
 
     def __init__(
         self,
         loss: Loss | None = None,
         further: Mapping[str, Callable[[Tensor, Tensor], float]] | None = None,
+        weighted: tuple[int, ...] | None = None,
     ) -> None:
         self.loss = self.usual if loss is None else loss
         self.further = further or {}
+        self.weighted = weighted
 
     @property
     def plain(self) -> bool:
-        """Whether the loss is the task's usual one, without arguments."""
-        return self.loss is self.usual
+        """Whether the loss is the task's usual one, without arguments or weights."""
+        return self.loss is self.usual and self.weighted is None
+
+    def unpacked(self, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return targets (B, ...) as the task has them, and the weights of the examples, (B,)."""
+        if self.weighted is None:
+            return targets, None
+        plain = targets[..., :-1].unflatten(-1, self.weighted or (1,))
+        plain = plain if self.weighted else plain.squeeze(-1)
+        return (plain.long() if self.counts else plain), targets[..., -1]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,15 +84,26 @@ class Task(ABC):
 
     def terms(self, outputs: Tensor, targets: Tensor) -> Terms:
         """Return the loss of every example times its weight, (B,), and the weights."""
-        return self.loss.terms(self.aligned(outputs, targets), targets)
+        targets, weights = self.unpacked(targets)
+        losses, own = self.loss.terms(self.aligned(outputs, targets), targets)
+        if weights is None:
+            return losses, own
+        return losses * weights, weights if own is None else own * weights
 
     def mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch: the weighted mean over its examples."""
-        return self.loss.mean(self.aligned(outputs, targets), targets)
+        if self.weighted is None:
+            return self.loss.mean(self.aligned(outputs, targets), targets)
+        losses, weights = self.terms(outputs, targets)
+        assert weights is not None  # they are packed with the targets
+        return losses.sum() / total(weights)
 
     @abstractmethod
     def hits(self, outputs: Tensor, targets: Tensor) -> Terms:
-        """Return what the score is the mean of, for every example, and the weights."""
+        """Return what the score is the mean of, for every example, and the weights.
+
+        Targets are as the task has them, unpacked: a score counts every example once.
+        """
 
     def score_of(self, mean: Tensor) -> Tensor:
         """Return the score that such a mean is."""
@@ -109,6 +135,7 @@ class Meter(ABC):
         """Add a batch as `add` does, and keep it for the further metrics if `keep` is set."""
         self.add(outputs, targets)
         if keep and self.task.further:
+            targets, _ = self.task.unpacked(targets)
             same = targets.expand(self.members, *targets.shape).flatten(0, 1)
             aligned = self.task.aligned(outputs.float().flatten(0, 1), same)
             self._kept.append((aligned.unflatten(0, (self.members, -1)).cpu(), targets.cpu()))
@@ -126,8 +153,9 @@ class Meter(ABC):
             self._loss[1] += targets.shape[1]
         else:
             self._loss[1] += weights.double().view(members, -1).sum(1)
-        outputs = self.task.aligned(flat, same).unflatten(0, (members, -1))
-        self.measure(outputs, targets)
+        plain, _ = self.task.unpacked(same)
+        outputs = self.task.aligned(flat, plain).unflatten(0, (members, -1))
+        self.measure(outputs, plain.unflatten(0, (members, -1)))
 
     def zeros(self, *shape: int) -> Tensor:
         """Return sums that begin at 0, (K, ...)."""
