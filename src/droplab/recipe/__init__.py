@@ -5,6 +5,7 @@ from __future__ import annotations
 from droplab.recipe._losses import LOSSES
 from droplab.recipe._metrics import METRICS, TASKS, TEST_METRICS, Measure, Metric
 from droplab.recipe._override import override
+from droplab.recipe._schedules import SCHEDULES
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
 from droplab.recipe.specs import (
@@ -15,6 +16,7 @@ from droplab.recipe.specs import (
     ModelSpec,
     OptimizerSpec,
     SchedulerSpec,
+    ScheduleSpec,
 )
 from droplab.recipe.target import Condition, Target
 
@@ -23,6 +25,7 @@ __all__ = [
     "FORMATS",
     "LOSSES",
     "METRICS",
+    "SCHEDULES",
     "SCORE_TRAIN",
     "TASKS",
     "TEST_METRICS",
@@ -35,6 +38,7 @@ __all__ = [
     "ModelSpec",
     "OptimizerSpec",
     "Recipe",
+    "ScheduleSpec",
     "SchedulerSpec",
     "Target",
     "builtin_names",

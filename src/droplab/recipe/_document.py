@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,7 +11,15 @@ from droplab.errors import RecipeError, quote
 from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import DataSpec, LossSpec, ModelSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.specs import (
+    Arm,
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    OptimizerSpec,
+    SchedulerSpec,
+    ScheduleSpec,
+)
 from droplab.recipe.target import Condition, Target, nearest_metric, parse_condition
 
 Document = dict[str, Any]
@@ -21,8 +29,9 @@ _OWN_KEYS = {
     "optimizer": ("name",),
     "scheduler": ("name", "every"),
     "loss": ("name",),
+    "schedule": ("name",),
 }
-"""Tables in which every other key is an argument."""
+"""Tables in which every other key is an argument; "schedule" is one of an arm."""
 
 
 def to_document(recipe: Recipe) -> Document:
@@ -50,13 +59,18 @@ def to_document(recipe: Recipe) -> Document:
         document["loss"] = _flat("loss", recipe.loss)
     if recipe.target:
         document["target"] = _target(recipe.target)
-    document["arms"] = [
-        {"name": arm.name}
-        | ({"rates": dict(arm.rates)} if arm.rates else {})
-        | ({"kind": arm.kind} if arm.kind else {})
-        for arm in recipe.arms
-    ]
+    document["arms"] = [_arm(arm) for arm in recipe.arms]
     return document
+
+
+def _arm(arm: Arm) -> Document:
+    table: Document = {"name": arm.name}
+    table |= {key: dict(getattr(arm, key)) for key in ("rates", "existing") if getattr(arm, key)}
+    if arm.kind:
+        table["kind"] = arm.kind
+    if arm.schedule is not None:
+        table["schedule"] = _flat("schedule", arm.schedule)
+    return table
 
 
 def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
@@ -72,9 +86,12 @@ def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
     fields = dict(document)
     problems: list[Problem] = []
     for table, own in _OWN_KEYS.items():
-        if isinstance(fields.get(table), Mapping):
+        if table != "schedule" and isinstance(fields.get(table), Mapping):
             fields[table], found = _unflat(table, own, fields[table])
             problems += found
+    if isinstance(fields.get("arms"), (list, tuple)):
+        fields["arms"], found = _unflat_schedules(cast("list[Any]", fields["arms"]))
+        problems += found
     if isinstance(fields.get("target"), Mapping):
         conditions, found = _conditions(fields.pop("target"))
         problems += found
@@ -105,7 +122,25 @@ def _target(target: Target) -> Document:
     return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
 
 
-def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec | LossSpec) -> Document:
+def _unflat_schedules(arms: Sequence[Any]) -> tuple[list[Any], list[Problem]]:
+    """Return the arms, the arguments of their schedules in a table of their own."""
+    read: list[Any] = []
+    problems: list[Problem] = []
+    for number, given in enumerate(arms):
+        if isinstance(given, Mapping) and isinstance(given.get("schedule"), Mapping):
+            arm = dict(cast("Mapping[str, Any]", given))
+            where = f"arms.{arm.get('name', number)}.schedule"
+            arm["schedule"], found = _unflat("schedule", ("name",), arm["schedule"])
+            problems += [(place.replace("schedule", where, 1), text) for place, text in found]
+            read.append(arm)
+        else:
+            read.append(given)
+    return read, problems
+
+
+def _flat(
+    table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec | LossSpec | ScheduleSpec
+) -> Document:
     own, arguments = _OWN_KEYS[table], part.arguments
     reserved = {key: item for key, item in arguments.items() if key in (*own, "arguments")}
     free = {key: item for key, item in arguments.items() if key not in reserved}

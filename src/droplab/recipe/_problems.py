@@ -13,7 +13,7 @@ from droplab.limits import PROBLEMS, QUOTED
 Problem = tuple[str, str]
 """Where, and what is wrong there."""
 
-_ARM_KEYS = ("name", "rates", "kind")
+_ARM_KEYS = ("name", "rates", "kind", "existing", "schedule")
 _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
@@ -27,6 +27,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "SchedulerSpec": ("name", "arguments", "every"),
     "LossSpec": ("name", "arguments"),
     "Arm": _ARM_KEYS,
+    "ScheduleSpec": ("name", "arguments"),
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),
 }
@@ -37,11 +38,12 @@ _CLASSES = {
     "scheduler": "SchedulerSpec",
     "loss": "LossSpec",
     "arms": "Arm",
+    "schedule": "ScheduleSpec",
     "target": "Target",
     "conditions": "Condition",
 }
 
-_FLAT = ("model", "optimizer", "scheduler", "loss")
+_FLAT = ("model", "optimizer", "scheduler", "loss", "schedule")
 """Tables whose arguments stand beside their own key."""
 
 
@@ -100,7 +102,8 @@ def _unknown(name: str, key: str) -> str:
     if "did you mean" in hint:
         return f"unknown key{hint}"
     return (
-        "an arm may change nothing but dropout (its keys are name, rates and kind); "
+        "an arm may change nothing but dropout (its keys are name, rates, kind, existing and "
+        "schedule); "
         f"move '{key}' out of the arms, or write a second recipe"
     )
 

@@ -59,7 +59,7 @@ def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     twice = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
     if twice:
         raise ValueError(f"expected different names, got {_quoted(twice)} more than once")
-    baselines = [arm.name for arm in arms if arm.is_baseline]
+    baselines = [arm.name for arm in _baselines(arms)]
     if len(baselines) != 1:
         raise ValueError(
             "expected exactly one baseline, an arm without rates, to compare the others with, got "
@@ -67,6 +67,12 @@ def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
             + ("; keep one of them" if baselines else "; add one with nothing but a name")
         )
     return arms
+
+
+def _baselines(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms that leave the model as it is; without one, those that switch all dropout off."""
+    bare = [arm for arm in arms if arm.is_baseline]
+    return bare or [arm for arm in arms if arm.drops_nothing]
 
 
 @spec
@@ -154,12 +160,16 @@ class Recipe:
 
     @property
     def baseline(self) -> Arm:
-        """The arm without dropout."""
-        return next(arm for arm in self.arms if arm.is_baseline)
+        """The arm to compare with.
+
+        It is the one that leaves the model as it is; or, without such an arm, the one that has
+        only zeros, `existing` among them.
+        """
+        return _baselines(self.arms)[0]
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Every site that some arm names, in order of first appearance."""
+        """Every site, or pattern of sites, that some arm names, in order of first appearance."""
         return tuple(dict.fromkeys(site for arm in self.arms for site in arm.rates))
 
     @property
