@@ -152,6 +152,13 @@ def _chosen(run: Path) -> tuple[Mapping[str, float], Kind | None]:
     if chosen is None:
         raise PlacementError(f"{run}: expected a run that has chosen an arm, got one without")
     arm = next(arm for arm in result.recipe.arms if arm.name == chosen)
+    if arm.existing or arm.schedule is not None:
+        what = (
+            "changes rates that the model has: set them where it is built"
+            if arm.existing
+            else "changes its rates as it trains, which plain layers do not"
+        )
+        raise PlacementError(f"{run}: the chosen arm '{chosen}' {what}")
     if arm.kind is not None and arm.kind not in KINDS:
         raise PlacementError(
             f"{run}: the chosen arm '{chosen}' uses the kind '{arm.kind}', for which torch has no "

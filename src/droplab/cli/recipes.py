@@ -58,7 +58,14 @@ def _document(recipe: Recipe) -> dict[str, object]:
         "digest": recipe.digest,
         "settings": dict(_settings(recipe)),
         "arms": [
-            {"name": arm.name, "rates": arm.rates, "kind": arm.kind, "baseline": arm.is_baseline}
+            {
+                "name": arm.name,
+                "rates": arm.rates,
+                "kind": arm.kind,
+                "existing": arm.existing,
+                "schedule": str(arm.schedule) if arm.schedule else None,
+                "baseline": arm.name == recipe.baseline.name,
+            }
             for arm in recipe.arms
         ],
     }
@@ -118,10 +125,14 @@ def _print(recipe: Recipe, console: Console) -> None:
     console.print(table)
     console.print(Text("\nArms (they may differ in nothing but dropout)", "bold"))
     sites = sorted(recipe.sites)
+    own = list(dict.fromkeys(name for arm in recipe.arms for name in arm.existing))
+    schedules = ["schedule"] if any(arm.schedule for arm in recipe.arms) else []
     arms = Table(box=None, pad_edge=False)
-    for header in ("arm", *sites, "kind"):
+    for header in ("arm", *sites, *(f"own {name}" for name in own), "kind", *schedules):
         arms.add_column(Text(header))
     for arm in recipe.arms:
         rates = [f"{arm.rates.get(site, 0):g}" for site in sites]
-        arms.add_row(Text(arm.name), *rates, Text(arm.kind or "dropout"))
+        rates += [f"{arm.existing[name]:g}" if name in arm.existing else "as built" for name in own]
+        last = [Text(str(arm.schedule or "none")) for _ in schedules]
+        arms.add_row(Text(arm.name), *rates, Text(arm.kind or "dropout"), *last)
     console.print(arms)

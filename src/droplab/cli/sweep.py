@@ -29,6 +29,12 @@ from droplab.limits import USUAL_SEEDS
 @click.option("--independent", is_flag=True, help="Try every combination of rates over the sites.")
 @click.option("--kind", help="Kind of dropout [default: what suits each site].")
 @click.option(
+    "--existing",
+    metavar="NAME",
+    help="Sweep the rate of dropout that the model has, by its name or a pattern of names, instead "
+    "of adding some.",
+)
+@click.option(
     "--seeds",
     help="How many seeds ('4': the recipe's first four), or which ('0,1,7') "
     f"[default: the recipe's, at least {USUAL_SEEDS}].",
@@ -66,6 +72,7 @@ def command(
     sites: str | None,
     independent: bool,
     kind: str | None,
+    existing: str | None,
     seeds: str | None,
     epochs: int | None,
     out: Path | None,
@@ -96,7 +103,12 @@ def command(
     changes["seeds"] = parse_seeds(count, spec.seeds)
     chosen = [part.strip() for part in sites.split(",") if part.strip()] if sites else None
     spec = sweep_recipe(
-        override(spec, changes), values, sites=chosen, independent=independent, kind=kind
+        override(spec, changes),
+        values,
+        sites=chosen,
+        independent=independent,
+        kind=kind,
+        existing=existing,
     )
     met = run_and_show(
         spec,

@@ -6,6 +6,7 @@ from droplab.placement._applied import Applied, Edit
 from droplab.placement._clear import clear
 from droplab.placement._entries import Entry
 from droplab.placement._layers import KINDS, Kind
+from droplab.placement._own import OwnDropout
 from droplab.placement._plan import Plan, load_plan, plan
 from droplab.placement._rates import Rates, disabled, rates, set_rate
 from droplab.placement._select import Ramp
@@ -19,6 +20,7 @@ __all__ = [
     "Edit",
     "Entry",
     "Kind",
+    "OwnDropout",
     "Plan",
     "Ramp",
     "Rates",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from droplab.errors import ArgumentError, PlacementError, nearest
 from droplab.ops._layout import CALL_BITS, CALL_LIMIT
 from droplab.ops._rank import rank
+from droplab.placement._draws import Draws
 from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook
 from droplab.placement._layers import Kind, spatial_dims
 from droplab.placement._walk import paths, reset_compiler
@@ -50,14 +51,17 @@ class Applied:
     Args:
         model: The user's own module, without wrappers.
         edits: The sites, in order.
+        own: Paths of modules whose own random draws are to have keys as well.
     """
 
-    def __init__(self, model: nn.Module, edits: tuple[Edit, ...]) -> None:
+    def __init__(self, model: nn.Module, edits: tuple[Edit, ...], own: Sequence[str] = ()) -> None:
         where = paths(model)
         self._modules = {edit.name: where[edit.name] for edit in edits}
         self._model = model
         self._bank = Bank(
-            tuple(self._modules), torch.tensor([edit.p for edit in edits], dtype=torch.float64)
+            tuple(self._modules),
+            torch.tensor([edit.p for edit in edits], dtype=torch.float64),
+            len(own),
         )
         self._calls = self._bank.keys[:, 1]
         self._rank_bits = 0
@@ -74,6 +78,8 @@ class Applied:
             )
             self._hooks.append(hook)
             self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        self._draws = Draws(self._bank, {path: where[path] for path in own})
+        self._handles += self._draws.handles
         reset_compiler()
 
     @property
@@ -88,8 +94,16 @@ class Applied:
 
     @property
     def keys(self) -> Tensor:
-        """The rows [stream key, call index], int64 of shape (S, 2), used once seeded."""
+        """The rows [stream key, call index] of all `streams`, int64, used once seeded."""
         return self._bank.keys
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of all that has a stream key: the sites, and "own/PATH" for a module's own draws.
+
+        In the order of `keys`.
+        """
+        return (*self.names, *(f"own/{path}" for path in self._draws.paths))
 
     @property
     def seeded(self) -> bool:
@@ -108,8 +122,8 @@ class Applied:
         """Draw the masks from named streams, and begin at step 0.
 
         Args:
-            stream_keys: A key in [0, 2**63) for every site, as `droplab.rng.stream_key` gives it;
-                None to draw keys from torch's default generator again.
+            stream_keys: A key in [0, 2**63) for each of `streams`, as `droplab.rng.stream_key`
+                gives it; None to draw keys from torch's default generator again.
 
         Raises:
             PlacementError: If a site has no key, a name is no site, or a key is out of range.
@@ -118,17 +132,17 @@ class Applied:
             self._bank.seeded = False
             return
         for name in stream_keys:
-            if name not in self._modules:
+            if name not in self.streams:
                 raise PlacementError(
                     f"seed: '{name}' is no site of this plan{nearest(name, self.names)}"
                 )
-        missing = [name for name in self.names if name not in stream_keys]
+        missing = [name for name in self.streams if name not in stream_keys]
         if missing:
             raise PlacementError(
                 f"seed: expected a stream key for every site, got none for {', '.join(missing)}"
             )
         try:
-            keys = [check_seed(stream_keys[name], where=f"seed.{name}") for name in self.names]
+            keys = [check_seed(stream_keys[name], where=f"seed.{name}") for name in self.streams]
         except ArgumentError as error:
             raise PlacementError(str(error)) from None
         self._bank.keys[:, 0] = torch.tensor(keys, dtype=torch.int64)
@@ -149,6 +163,7 @@ class Applied:
         if not 0 <= step <= MAX_STEP:
             raise PlacementError(f"set_step: expected a step in [0, {MAX_STEP}], got {step}")
         self._calls.fill_(self._rank_bits + step * CALLS_A_STEP)
+        self._draws.begin_step()
         for hook in self._hooks:
             if hook.count:
                 hook.earlier += hook.count
@@ -160,7 +175,7 @@ class Applied:
 
         Args:
             p: Rates of shape (S,), batched or not.
-            keys: Rows of shape (S, 2), None to go on with `self.keys`.
+            keys: Rows as those of `self.keys`, None to go on with these.
         """
         rates = p.unbind(0)
         rows = None if keys is None else keys.unbind(0)
@@ -171,12 +186,14 @@ class Applied:
                 if rows is not None:
                     hook.key = rows[index]
             if rows is not None:
+                self._draws.keys = rows[len(self._hooks) :]
                 self._bank.seeded = True
             yield
         finally:
             self._bank.seeded = seeded
             for hook in self._hooks:
                 hook.bind()
+            self._draws.bind()
 
     def check_fired(self) -> None:
         """Make sure that every site has fired since `apply`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from droplab.placement._draws import forget_keys
 from droplab.placement._hook import SiteHook
 from droplab.placement._override import restore
 from droplab.placement._walk import inner, reset_compiler
@@ -39,6 +40,7 @@ def clear(model: nn.Module) -> tuple[str, ...]:
                 found.append(hook.name)
                 del module._forward_pre_hooks[number]
                 module._forward_pre_hooks_with_kwargs.pop(number, None)
+        forget_keys(module)
         restore(module)
     reset_compiler()
     return tuple(found)

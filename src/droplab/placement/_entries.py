@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,8 +25,24 @@ _RATE_NAMES = ("p", "drop_prob", "drop_rate", "dropout", "rate")
 _ATTRIBUTE = re.compile(r"(^|_)(drop|dropout|layerdrop|dropconnect|droppath)(_|$)")
 _NO_RATE = re.compile(r"(idx|index|size|count|num|steps?|schedule|mode|type|seed)(_|$)")
 
-_calls_seen: WeakKeyDictionary[nn.Module, list[tuple[CallRecord, int]]] = WeakKeyDictionary()
-"""Function calls that an example has shown, so that `set_rate` can name them later."""
+
+@dataclass(frozen=True)
+class Seen:
+    """What an example has shown of the dropping in a model.
+
+    Args:
+        functions: Calls whose rate nothing explains, and how many there were of each.
+        places: By the name of a rate, paths of the modules whose `forward` drops by it.
+        others: Paths of the modules that draw random numbers and have no rate.
+    """
+
+    functions: tuple[tuple[CallRecord, int], ...] = ()
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+
+_seen: WeakKeyDictionary[nn.Module, Seen] = WeakKeyDictionary()
+"""What an example has shown, so that `set_rate` can name function calls later."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,16 @@ def entries(model: nn.Module, example: Any = None) -> list[Entry]:
     return found + _function_entries(model)
 
 
+def seen(model: nn.Module) -> Seen:
+    """Return what the last example has shown of a model."""
+    return _seen.get(inner(model), Seen())
+
+
+def remember(model: nn.Module, shown: Seen) -> None:
+    """Take what an example has shown of another model of the same architecture."""
+    _seen[inner(model)] = shown
+
+
 def _stored(model: nn.Module) -> list[Entry]:
     found: list[Entry] = []
     for module, names in unique(model).items():
@@ -119,14 +146,13 @@ def _is_rate(module: nn.Module, name: str) -> bool:
 def _function_entries(model: nn.Module) -> list[Entry]:
     modules = {names[0]: module for module, names in unique(model).items()}
     found: list[Entry] = []
-    for call, count in _calls_seen.get(model, ()):
+    for call, count in seen(model).functions:
         module = modules.get(call.owner)
         if module is None:
             continue
-        suffix = f"F.{call.name}" + (f"#{call.index + 1}" if call.index else "")
         found.append(
             Entry(
-                suffix if call.owner == ROOT else f"{call.owner}.{suffix}",
+                _function_name(call),
                 "function",
                 type(module).__name__,
                 overridden(module, (call.name, call.index), call.p),
@@ -137,6 +163,11 @@ def _function_entries(model: nn.Module) -> list[Entry]:
             )
         )
     return found
+
+
+def _function_name(call: CallRecord) -> str:
+    suffix = f"F.{call.name}" + (f"#{call.index + 1}" if call.index else "")
+    return suffix if call.owner == ROOT else f"{call.owner}.{suffix}"
 
 
 def _record_calls(model: nn.Module, example: Any, stored: list[Entry]) -> Counter[str]:
@@ -159,24 +190,47 @@ def _record_calls(model: nn.Module, example: Any, stored: list[Entry]) -> Counte
                 taken.add(value)
                 marked[value] = entry
                 entry.write(value)
-            calls = trace(model, example).calls
+            shown = trace(model, example)
         finally:
             for entry, value in originals:
                 setattr(entry.module, entry.key, value)
     unexplained = Counter[CallRecord]()
     counts = Counter[str]()
-    for call in calls:
+    places: dict[str, dict[str, None]] = {}
+    for call in shown.calls:
         if call.p in marked:
-            counts[marked[call.p].name] += 1
+            name = marked[call.p].name
+            counts[name] += 1
         else:
+            name = _function_name(call)
             unexplained[call] += 1
+        places.setdefault(name, {})[call.owner] = None
+    others: dict[str, None] = {}
+    for owner in shown.draws:  # stochastic depth, for example, drops by a function of its own
+        mine = [entry.name for entry in stored if _path(entry) == owner]
+        counts.update(mine)
+        for name in mine:
+            places.setdefault(name, {})[owner] = None
+        if not mine:
+            others[owner] = None
     merged: dict[tuple[str, str, int], tuple[CallRecord, int]] = {}
     for call, count in unexplained.items():
         key = (call.owner, call.name, call.index)
         first, before = merged.get(key, (call, 0))
         merged[key] = (first, before + count)
-    _calls_seen[model] = list(merged.values())
+    found = {name: tuple(paths) for name, paths in places.items()}
+    remember(model, Seen(tuple(merged.values()), found, tuple(others)))
     return counts
+
+
+def _path(entry: Entry) -> str:
+    """Return the path of the module that has a rate; of a site, none."""
+    if entry.what == "site":
+        return ""
+    if entry.what == "module":
+        return entry.name
+    path, _, _ = entry.name.rpartition(".")
+    return path or ROOT
 
 
 def _beside(p: float, taken: set[float]) -> float:

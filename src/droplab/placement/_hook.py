@@ -26,10 +26,11 @@ class Bank:
     It knows no model, so that a deep copy or a pickle of a model carries its own bank along.
     """
 
-    def __init__(self, names: tuple[str, ...], p: Tensor) -> None:
+    def __init__(self, names: tuple[str, ...], p: Tensor, own: int = 0) -> None:
         self.names = names
         self.p = p
-        self.keys = torch.zeros((len(names), 2), dtype=torch.int64)
+        self.keys = torch.zeros((len(names) + own, 2), dtype=torch.int64)
+        """A row for each site, then one for each module whose own draws have keys."""
         self.seeded = False
 
 

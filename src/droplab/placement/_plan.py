@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,15 @@ class Plan:
             if site.name not in chosen
         )
 
-    def apply(self) -> Applied:
+    def apply(self, *, own: Sequence[str] = ()) -> Applied:
         """Place the dropout and return what takes it out again.
 
         Compiled code is forgotten (for all models of the process), since torch would go on
         running it without the new hooks.
+
+        Args:
+            own: Paths of modules whose own random draws (dropout that is there already, noise) get
+                keys as well, once the sites are seeded; see `OwnDropout.drawing`.
 
         Raises:
             PlacementError: If the plan is applied already, a site has droplab's dropout already,
@@ -92,7 +96,7 @@ class Plan:
                     f"apply: expected no dropout of droplab at '{edit.name}', got "
                     f"p = {float(taken[0].p):g}; revert it first, or change it with set_rate"
                 )
-        self._applied = Applied(model, self.edits)
+        self._applied = Applied(model, self.edits, own)
         return self._applied
 
     def revert(self) -> None:

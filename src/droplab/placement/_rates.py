@@ -104,9 +104,9 @@ def set_rate(model: nn.Module, pattern: Any, p: float, example: Any = None) -> d
     except ArgumentError as error:
         raise PlacementError(str(error)) from None
     found = entries(model, example)
-    hits = [entry for entry in found if _means(pattern, entry)]
+    hits = [entry for entry in found if means(pattern, entry)]
     if not hits:
-        raise PlacementError(_no_match(pattern, found))
+        raise PlacementError(no_match("set_rate", pattern, found))
     before = {entry.name: entry.p for entry in hits}
     for entry in hits:
         entry.write(p)
@@ -150,7 +150,8 @@ def disabled(model: nn.Module) -> Iterator[None]:
                 entry.write(p)
 
 
-def _means(pattern: Any, entry: Entry) -> bool:
+def means(pattern: Any, entry: Entry) -> bool:
+    """Say whether a pattern, as `set_rate` takes it, means a rate."""
     names = (entry.name, *entry.aliases)
     if isinstance(pattern, type):
         return entry.what == "module" and isinstance(entry.module, pattern)
@@ -167,11 +168,12 @@ def _means(pattern: Any, entry: Entry) -> bool:
     return pattern in names or any(fnmatch.fnmatchcase(name, pattern) for name in names)
 
 
-def _no_match(pattern: Any, found: list[Entry]) -> str:
+def no_match(where: str, pattern: Any, found: Sequence[Entry]) -> str:
+    """Say that a pattern means no rate, and what it may have meant."""
     text = spell(pattern)
     if not found:
         return (
-            f"set_rate: '{text}' matches nothing, the model has no drop rate; place some with "
+            f"{where}: '{text}' matches nothing, the model has no drop rate; place some with "
             "plan(model, ...), or give an example to find functions that drop in forward"
         )
     hint = nearest(text, [entry.name for entry in found])
@@ -180,7 +182,7 @@ def _no_match(pattern: Any, found: list[Entry]) -> str:
         if any(e.what == "function" for e in found)
         else ("; functions such as F.dropout have a name once an example has been run")
     )
-    return f"set_rate: '{text}' matches no rate{hint}{unseen}"
+    return f"{where}: '{text}' matches no rate{hint}{unseen}"
 
 
 def _shown(entries: Sequence[Entry]) -> RenderableType:

@@ -21,6 +21,7 @@ from droplab.placement._calls import (
     rate_of,
 )
 from droplab.placement._layers import role
+from droplab.placement._random import is_draw
 from droplab.placement._tags import NOTHING, Tag, combine, plain_name, tensors
 from droplab.placement._untouched import untouched
 from droplab.placement._walk import inner, unique
@@ -62,6 +63,8 @@ class Trace:
 
     sites: dict[str, SiteRecord] = field(default_factory=dict)
     calls: list[CallRecord] = field(default_factory=list)
+    draws: list[str] = field(default_factory=list)
+    """Path of the innermost module that was running, for every other random draw."""
 
 
 def trace(model: nn.Module, example: Any) -> Trace:
@@ -186,6 +189,8 @@ class _Recorder(TorchFunctionMode):
             p = rate_of(func, args, kwargs)
             self.result.calls.append(CallRecord(owner, called, seen[called], p))
             seen[called] += 1
+        elif is_draw(func, kwargs) and self.stack:
+            self.result.draws.append(self.stack[-1][0])
         output = func(*args, **kwargs)
         tag = combine(name, inputs, tags)
         if is_plain_dropout(func) and self.stack and rate_of(func, args, kwargs):

@@ -21,6 +21,9 @@ def digest(recipe: Any) -> str:
     canonical = _canonical(fields)
     # left out, it has counted as "test" ever since it could be nothing else
     canonical["data"].setdefault("validation", "test")
+    for arm in canonical["arms"]:
+        if not arm["existing"]:  # as all arms were before there was such a thing
+            del arm["existing"]
     if recipe.task == "classification":  # all there was, and what runs of that time mean
         del canonical["task"]
     if recipe.scheduler is not None:

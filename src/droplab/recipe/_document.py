@@ -11,16 +11,9 @@ from droplab.errors import RecipeError, quote
 from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import (
-    TABLE_KEYS,
-    DataSpec,
-    LossSpec,
-    MetricSpec,
-    ModelSpec,
-    OptimizerSpec,
-    SchedulerSpec,
-)
+from droplab.recipe.specs import TABLE_KEYS, Arm, DataSpec, ModelSpec, ScheduleSpec
 from droplab.recipe.target import Condition, Target, nearest_metric, parse_condition
+from droplab.recipe.training import LossSpec, MetricSpec, OptimizerSpec, SchedulerSpec
 
 Document = dict[str, Any]
 _RECIPE = TypeAdapter(Recipe)
@@ -29,8 +22,9 @@ _OWN_KEYS = {
     "optimizer": ("name",),
     "scheduler": ("name", "every"),
     "loss": ("name",),
+    "schedule": ("name",),
 }
-"""Tables in which every other key is an argument."""
+"""Tables in which every other key is an argument; "schedule" is one of an arm."""
 
 
 def to_document(recipe: Recipe) -> Document:
@@ -60,13 +54,18 @@ def to_document(recipe: Recipe) -> Document:
         document["loss"] = _flat("loss", recipe.loss)
     if recipe.target:
         document["target"] = _target(recipe.target)
-    document["arms"] = [
-        {"name": arm.name}
-        | ({"rates": dict(arm.rates)} if arm.rates else {})
-        | ({"kind": arm.kind} if arm.kind else {})
-        for arm in recipe.arms
-    ]
+    document["arms"] = [_arm(arm) for arm in recipe.arms]
     return document
+
+
+def _arm(arm: Arm) -> Document:
+    table: Document = {"name": arm.name}
+    table |= {key: dict(getattr(arm, key)) for key in ("rates", "existing") if getattr(arm, key)}
+    if arm.kind:
+        table["kind"] = arm.kind
+    if arm.schedule is not None:
+        table["schedule"] = _flat("schedule", arm.schedule)
+    return table
 
 
 def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
@@ -83,11 +82,14 @@ def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
     problems: list[Problem] = []
     for table in ("data", *_OWN_KEYS):
         given = fields.get(table)
-        if isinstance(given, Mapping):
+        if table != "schedule" and isinstance(given, Mapping):
             keys = cast("Mapping[str, Any]", given)
             own = _OWN_KEYS.get(table) or tuple(key for key in keys if key not in TABLE_KEYS)
             fields[table], found = _unflat(table, own, keys)
             problems += found
+    if isinstance(fields.get("arms"), (list, tuple)):
+        fields["arms"], found = _unflat_schedules(cast("list[Any]", fields["arms"]))
+        problems += found
     if isinstance(fields.get("target"), Mapping):
         conditions, found = _conditions(fields.pop("target"), _further_names(fields))
         problems += found
@@ -127,7 +129,25 @@ def _target(target: Target) -> Document:
     return {key: items[0] if len(items) == 1 else items for key, items in table.items()}
 
 
-def _flat(table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec | LossSpec) -> Document:
+def _unflat_schedules(arms: Sequence[Any]) -> tuple[list[Any], list[Problem]]:
+    """Return the arms, the arguments of their schedules in a table of their own."""
+    read: list[Any] = []
+    problems: list[Problem] = []
+    for number, given in enumerate(arms):
+        if isinstance(given, Mapping) and isinstance(given.get("schedule"), Mapping):
+            arm = dict(cast("Mapping[str, Any]", given))
+            where = f"arms.{arm.get('name', number)}.schedule"
+            arm["schedule"], found = _unflat("schedule", ("name",), arm["schedule"])
+            problems += [(place.replace("schedule", where, 1), text) for place, text in found]
+            read.append(arm)
+        else:
+            read.append(given)
+    return read, problems
+
+
+def _flat(
+    table: str, part: ModelSpec | OptimizerSpec | SchedulerSpec | LossSpec | ScheduleSpec
+) -> Document:
     own, arguments = _OWN_KEYS[table], part.arguments
     reserved = {key: item for key, item in arguments.items() if key in (*own, "arguments")}
     free = {key: item for key, item in arguments.items() if key not in reserved}

@@ -13,7 +13,7 @@ from droplab.limits import PROBLEMS, QUOTED
 Problem = tuple[str, str]
 """Where, and what is wrong there."""
 
-_ARM_KEYS = ("name", "rates", "kind")
+_ARM_KEYS = ("name", "rates", "kind", "existing", "schedule")
 _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
@@ -29,6 +29,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "LossSpec": ("name", "arguments"),
     "MetricSpec": ("name", "path", "better", "label", "unit"),
     "Arm": _ARM_KEYS,
+    "ScheduleSpec": ("name", "arguments"),
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),
 }
@@ -40,11 +41,12 @@ _CLASSES = {
     "loss": "LossSpec",
     "arms": "Arm",
     "also_measure": "MetricSpec",
+    "schedule": "ScheduleSpec",
     "target": "Target",
     "conditions": "Condition",
 }
 
-_FLAT = ("model", "optimizer", "scheduler", "loss")
+_FLAT = ("model", "optimizer", "scheduler", "loss", "schedule")
 """Tables whose arguments stand beside their own key."""
 
 
@@ -103,7 +105,8 @@ def _unknown(name: str, key: str) -> str:
     if "did you mean" in hint:
         return f"unknown key{hint}"
     return (
-        "an arm may change nothing but dropout (its keys are name, rates and kind); "
+        "an arm may change nothing but dropout (its keys are name, rates, kind, existing and "
+        "schedule); "
         f"move '{key}' out of the arms, or write a second recipe"
     )
 

@@ -15,16 +15,9 @@ from droplab.recipe._digest import digest
 from droplab.recipe._metrics import FURTHER, TASKS, Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
 from droplab.recipe._values import AsTuple, Count, Label, Norm, OneTask, Scored, Seed, Text
-from droplab.recipe.specs import (
-    Arm,
-    DataSpec,
-    LossSpec,
-    MetricSpec,
-    ModelSpec,
-    OptimizerSpec,
-    SchedulerSpec,
-)
+from droplab.recipe.specs import Arm, DataSpec, ModelSpec
 from droplab.recipe.target import MetricName, Target, nearest_metric
+from droplab.recipe.training import LossSpec, MetricSpec, OptimizerSpec, SchedulerSpec
 
 DEFAULT_SEEDS = tuple(range(USUAL_SEEDS))
 """Eight seeds: enough for an exact sign-flip test to speak at 5 %, and cheap."""
@@ -69,7 +62,7 @@ def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     twice = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
     if twice:
         raise ValueError(f"expected different names, got {_quoted(twice)} more than once")
-    baselines = [arm.name for arm in arms if arm.is_baseline]
+    baselines = [arm.name for arm in _baselines(arms)]
     if len(baselines) != 1:
         raise ValueError(
             "expected exactly one baseline, an arm without rates, to compare the others with, got "
@@ -87,6 +80,12 @@ def _further(value: Any) -> Any:
         raise ValueError(f"expected a list of metrics, got {quote(value)}; write it in [brackets]")
     items = cast("list[Any]", value)
     return tuple({"name": item} if isinstance(item, str) else item for item in items) or None
+
+
+def _baselines(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms that leave the model as it is; without one, those that switch all dropout off."""
+    bare = [arm for arm in arms if arm.is_baseline]
+    return bare or [arm for arm in arms if arm.drops_nothing]
 
 
 @spec
@@ -195,12 +194,16 @@ class Recipe:
 
     @property
     def baseline(self) -> Arm:
-        """The arm without dropout."""
-        return next(arm for arm in self.arms if arm.is_baseline)
+        """The arm to compare with.
+
+        It is the one that leaves the model as it is; or, without such an arm, the one that has
+        only zeros, `existing` among them.
+        """
+        return _baselines(self.arms)[0]
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """Every site that some arm names, in order of first appearance."""
+        """Every site, or pattern of sites, that some arm names, in order of first appearance."""
         return tuple(dict.fromkeys(site for arm in self.arms for site in arm.rates))
 
     @property

@@ -1,8 +1,7 @@
-"""The parts of a recipe: which data, which model, which optimizer, and the arms."""
+"""The parts of a recipe about what is compared: which data, which model, and the arms."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import field
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -11,8 +10,7 @@ from pydantic import PlainValidator, model_validator
 from droplab.errors import quote
 from droplab.limits import COUNT
 from droplab.numeric import real
-from droplab.recipe._losses import LOSSES, check_loss
-from droplab.recipe._metrics import TASKS, Measure
+from droplab.recipe._schedules import check_schedule
 from droplab.recipe._spec import spec
 from droplab.recipe._values import (
     Arguments,
@@ -33,9 +31,6 @@ TABLE_KEYS = (
     *("test", "groups", "time", "weights"),
 )
 """What a recipe says of a table, beside the other keys of its data."""
-
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _format(value: Any) -> Any:
@@ -62,33 +57,6 @@ def _in_memory(value: Any) -> Any:
     if value == "auto" or isinstance(value, bool):
         return value
     raise ValueError(f"expected 'auto', true or false, got {quote(value)}")
-
-
-def _identifier(value: Any) -> Any:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(
-            "expected a name of at most 40 small letters, digits and _, starting with a letter, "
-            f"got {quote(value)}"
-        )
-    return value
-
-
-def _better(value: Any) -> Any:
-    if value not in ("higher", "lower", None):
-        raise ValueError(f"expected 'higher' or 'lower', got {quote(value)}")
-    return value
-
-
-def _unit(value: Any) -> Any:
-    if value not in ("", "%"):
-        raise ValueError(f"expected '%' or nothing, got {quote(value)}")
-    return value
-
-
-def _every(value: Any) -> Any:
-    if value not in (None, "step", "epoch"):
-        raise ValueError(f"expected 'step' or 'epoch', got {quote(value)}")
-    return value
 
 
 @spec
@@ -228,145 +196,55 @@ class ModelSpec:
 
 
 @spec
-class OptimizerSpec:
-    """Which optimizer of `torch.optim`, by name, and its arguments.
+class ScheduleSpec:
+    """How the rates of an arm's sites change with the step: a schedule by name.
 
-    In TOML the arguments stand beside the name: `name = "Adam"`, `lr = 0.001`.
-
-    Example:
-        >>> OptimizerSpec("SGD", {"lr": 0.1, "momentum": 0.9}).name
-        'SGD'
-    """
-
-    name: Filled
-    arguments: Arguments = field(default_factory=dict[str, Any])
-
-
-@spec
-class SchedulerSpec:
-    """How the learning rate changes: a scheduler of `torch.optim.lr_scheduler`, by name.
-
-    In TOML the arguments stand beside the name, in `[scheduler]`: `name = "StepLR"`,
-    `step_size = 10`.
+    The rate of a site is what the schedule leads to, as `p` (of "linear", as its end). In TOML the
+    arguments stand beside the name: `schedule = { name = "early", steps = 500 }`.
 
     Args:
-        name: Its class name.
-        arguments: Its keyword arguments.
-        every: Whether it is stepped after every optimizer "step" or after every "epoch"; None:
-            "step" for OneCycleLR and CyclicLR, which count mini-batches, "epoch" for the others.
-
-    Raises:
-        RecipeError: If `every` is another word.
-
-    Example:
-        >>> SchedulerSpec("CosineAnnealingLR", {"T_max": 50}).unit
-        'epoch'
-        >>> SchedulerSpec("OneCycleLR", {"max_lr": 0.1}).unit
-        'step'
-    """
-
-    name: Filled
-    arguments: Arguments = field(default_factory=dict[str, Any])
-    every: Annotated[Literal["step", "epoch"] | None, PlainValidator(_every)] = None
-
-    @property
-    def unit(self) -> Literal["step", "epoch"]:
-        """What the scheduler counts: "step" or "epoch"."""
-        return self.every or ("step" if self.name in ("OneCycleLR", "CyclicLR") else "epoch")
-
-
-@spec
-class LossSpec:
-    """Which loss, by name, and its arguments; in TOML they stand beside the name.
-
-    Args:
-        name: One of `LOSSES`; or an import path "module:function" of one's own, called as
-            `loss(outputs, targets, **arguments)`, which gives one number for each example.
-        arguments: "label_smoothing", "weight" (a list, a table by class, or "balanced") and
-            "ignore_index" of "cross_entropy"; "delta" of "huber"; "q" of "pinball".
+        name: One of `SCHEDULES`, as in `droplab.nn.schedules`.
+        arguments: "steps" and "decay" of "early"; "start" of "late"; "steps" and "start" (a rate)
+            of "linear"; "steps" and "sharpness" of "curriculum". Steps are optimizer steps.
 
     Raises:
         RecipeError: If the name or an argument is unknown, or a value is impossible.
 
     Example:
-        >>> LossSpec("cross_entropy", {"label_smoothing": 0.1}).tasks
-        ('classification', 'tokens')
+        >>> str(ScheduleSpec("early", {"steps": 500}))
+        'early, steps 500'
     """
 
     name: Filled
     arguments: Arguments = field(default_factory=dict[str, Any])
 
     @model_validator(mode="after")
-    def _check(self) -> LossSpec:
-        check_loss(self.name, self.arguments)
+    def _check(self) -> ScheduleSpec:
+        check_schedule(self.name, self.arguments)
         return self
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that it is a loss of; of one's own, all."""
-        return LOSSES[self.name].tasks if self.name in LOSSES else tuple(TASKS)
-
-
-@spec
-class MetricSpec:
-    """A metric beside those of the task, measured over a whole split after every epoch.
-
-    Args:
-        name: What rows call it, after "val_": one of `FURTHER`, or of one's own, in small letters.
-        path: Of one's own, the import path "module:function" of a function, called as
-            `function(outputs, targets)` with tensors on the CPU: outputs of all examples as the
-            task has them (logits, predictions), and their targets. It returns one number.
-        better: Of one's own, "higher" or "lower".
-        label: Its name in a sentence; None: `name` with spaces.
-        unit: "%" where the number is a fraction that is shown in per cent; "" else.
-
-    Raises:
-        RecipeError: If a value is impossible.
-
-    Example:
-        >>> MetricSpec("median_error", "my_package.metrics:median", "lower").measure.label
-        'median error'
-        >>> MetricSpec("brier").path is None
-        True
-    """
-
-    name: Annotated[str, PlainValidator(_identifier)]
-    path: Filled | None = None
-    better: Annotated[Literal["higher", "lower"] | None, PlainValidator(_better)] = None
-    label: Label | None = None
-    unit: Annotated[Literal["", "%"], PlainValidator(_unit)] = ""
-
-    @model_validator(mode="after")
-    def _check(self) -> MetricSpec:
-        if self.path is not None:
-            check_import_path(self.path)
-            if self.better is None:
-                raise ValueError(f"{self.name}: expected better = 'higher' or 'lower', got nothing")
-        elif self.better is not None or self.label is not None or self.unit:
-            raise ValueError(
-                f"{self.name}: expected the path of a function, 'my_package.metrics:function', to "
-                "measure it by, got none; a metric of droplab's own has nothing but a name"
-            )
-        return self
-
-    @property
-    def measure(self) -> Measure:
-        """What is measured, as data, of one's own."""
-        label = self.label or self.name.replace("_", " ")
-        return Measure(self.name, label, self.better == "higher", self.unit)
+    def __str__(self) -> str:
+        """Write it for people."""
+        said = [f"{key} {str(value).lower()}" for key, value in self.arguments.items()]
+        return ", ".join([self.name, *said])
 
 
 @spec
 class Arm:
-    """One arm of an experiment: where dropout goes and at which rate. Nothing else may differ.
+    """One arm of an experiment: what drops, and at which rate. Nothing else may differ.
 
     Args:
         name: What reports call it.
-        rates: Site -> probability of dropping. Empty, or all 0: the baseline.
+        rates: Site -> probability of dropping, where dropout is added. A name may be a pattern:
+            "*" is every hidden site.
         kind: "element", "channel", "locked" or "alpha" at every site; None: what suits each site.
+        existing: Name -> probability of dropping, for dropout that the model has already, by the
+            names that `droplab sites` prints; patterns such as "*.drop_path" are allowed.
+        schedule: How the rates of the sites change with the step; None: they stay.
 
     Raises:
-        RecipeError: If a rate is no probability, or there is any other key.
+        RecipeError: If a rate is no probability, there is any other key, or a schedule without
+            rates.
 
     Example:
         >>> Arm("both", {"fc2": 0.3, "fc3": 0.3}).is_baseline
@@ -378,8 +256,30 @@ class Arm:
     name: Label
     rates: Rates = field(default_factory=dict[str, float])
     kind: Filled | None = None
+    existing: Rates = field(default_factory=dict[str, float])
+    schedule: ScheduleSpec | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Arm:
+        if self.schedule is not None and not self.places:
+            raise ValueError(
+                "expected a schedule only with rates above 0, which it changes, got "
+                f"'{self.schedule.name}' without; the rates of existing dropout do not change with "
+                "the step"
+            )
+        return self
+
+    @property
+    def places(self) -> bool:
+        """True if the arm adds dropout somewhere."""
+        return any(self.rates.values())
 
     @property
     def is_baseline(self) -> bool:
-        """True if the arm drops nothing."""
-        return not any(self.rates.values())
+        """True if the arm leaves the model as it is."""
+        return not self.places and not self.existing
+
+    @property
+    def drops_nothing(self) -> bool:
+        """True if the arm has no rate above 0, of added or of existing dropout."""
+        return not self.places and not any(self.existing.values())

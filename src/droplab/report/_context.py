@@ -125,6 +125,33 @@ def means(source: Source) -> dict[str, Any]:
     }
 
 
+def plan(source: Source) -> dict[str, Any]:
+    """Return the table of what differs between the arms."""
+    arms = source.recipe.arms
+    sites = sorted(source.recipe.sites)
+    own = list(dict.fromkeys(name for arm in arms for name in arm.existing))
+    scheduled = any(arm.schedule for arm in arms)
+    caption = "Probability of dropping at each site (the input of that layer)"
+    if own:
+        caption += "; own: the rate of dropout that the model has, as built where none is given"
+    return {
+        "caption": caption,
+        "heads": [*sites, *(f"own {name}" for name in own), *["schedule"][: int(scheduled)]],
+        "rows": [
+            {
+                "name": arm.name,
+                "colour": colour(source, arm.name),
+                "cells": [
+                    *(f"{arm.rates.get(site, 0.0):g}" for site in sites),
+                    *(f"{arm.existing[name]:g}" if name in arm.existing else "–" for name in own),
+                    *[str(arm.schedule or "–")][: int(scheduled)],
+                ],
+            }
+            for arm in arms
+        ],
+    }
+
+
 def summary_cell(metric: WrittenMetric, found: Summary) -> dict[str, str]:
     """Return a mean and its spread as text."""
     if found.n == 0:

@@ -11,13 +11,14 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from droplab.recipe import Recipe
 from droplab.report._forest import ROW, ForestRow, draw_forest
 from droplab.report._frame import Ids
 from droplab.report._grid import draw_grid, grid_of
 from droplab.report._lines import Curves, Series, Shade, draw_curves, value_range
 from droplab.report._rates import draw_rates, rate_points
 from droplab.results import RunResult
-from droplab.verdict import Table, Verdict, WrittenMetric
+from droplab.verdict import Table, Verdict, WrittenMetric, as_placed
 
 Floats = NDArray[np.float64]
 MOST_NAMED = 6
@@ -53,6 +54,11 @@ class Source:
     def of(cls, result: RunResult, verdict: Verdict) -> Source:
         """Sort the rows of a run."""
         return cls(result, verdict, Table.of_result(result, verdict.primary))
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe, with sites in place of the patterns that its arms name."""
+        return as_placed(self.result.recipe, self.result.notes)
 
     def place(self, arm: str) -> int:
         """Return the place of an arm's colour: 0 for the baseline."""
@@ -92,13 +98,11 @@ def draw(source: Source, ids: Ids) -> Figures:
     metrics = list(dict.fromkeys([primary, known.partner(primary)]))
     first = list(dict.fromkeys([known.loss, known.score]))
     points = [
-        (metric, rate_points(source.result.recipe, verdict, metric, _last(source, metric)))
+        (metric, rate_points(source.recipe, verdict, metric, _last(source, metric)))
         for metric in metrics
     ]
     grids = [
-        draw_grid(ids, m, found)
-        for m in metrics
-        if (found := grid_of(source.result.recipe, verdict, m))
+        draw_grid(ids, m, found) for m in metrics if (found := grid_of(source.recipe, verdict, m))
     ]
     return Figures(
         curves=tuple(all_arms(source, ids, m) for m in first),

@@ -37,7 +37,9 @@ def grid_of(recipe: Recipe, verdict: Verdict, metric: WrittenMetric) -> Grid | N
     at least two of the other, and at least four arms are there.
     """
     sites = sorted(recipe.sites)
-    if len(sites) != 2 or len({arm.kind for arm in recipe.arms if not arm.is_baseline}) > 1:
+    if len(sites) != 2 or len({arm.kind for arm in recipe.arms if arm.places}) > 1:
+        return None
+    if any(arm.existing or arm.schedule for arm in recipe.arms):
         return None
     first, second = sites
     values: dict[tuple[float, float], float] = {}

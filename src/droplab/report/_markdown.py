@@ -121,11 +121,9 @@ def _test(source: Source) -> list[str]:
 
 
 def _plan(source: Source) -> list[str]:
-    recipe = source.result.recipe
-    sites = sorted(recipe.sites)
-    rows = [[arm.name, *(f"{arm.rates.get(site, 0.0):g}" for site in sites)] for arm in recipe.arms]
-    said = "Probability of dropping at each site (the input of that layer)."
-    return [said, _table(["arm", *sites], rows)]
+    found = context.plan(source)
+    rows = [[row["name"], *row["cells"]] for row in found["rows"]]
+    return [escaped(found["caption"]) + ".", _table(["arm", *found["heads"]], rows)]
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -34,7 +34,9 @@ def rates_of(recipe: Recipe) -> dict[str, float] | None:
     They do when there are at least three with different rates, and every arm but the baseline has
     one rate at the same sites with the same kind of dropout.
     """
-    others = [arm for arm in recipe.arms if not arm.is_baseline]
+    others = [arm for arm in recipe.arms if arm != recipe.baseline]
+    if any(arm.existing or arm.schedule for arm in recipe.arms):
+        return None
     kinds = {(frozenset(arm.rates), arm.kind) for arm in others}
     rates = {arm.name: set(arm.rates.values()) for arm in others}
     if len(kinds) != 1 or any(len(each) != 1 for each in rates.values()):

@@ -101,7 +101,7 @@ def _words(source: Source) -> dict[str, Any]:
 def _tables(source: Source) -> dict[str, Any]:
     verdict = source.verdict
     arm = verdict.chosen or verdict.baseline
-    sites = sorted(source.result.recipe.sites)
+    plan = context.plan(source)
     differences = context.differences(source)
     bare = not differences["rows"] and verdict.arm(arm).seeds
     return {
@@ -111,15 +111,7 @@ def _tables(source: Source) -> dict[str, Any]:
         "differences": differences,
         "target": context.target(source),
         "test": context.test_split(source),
-        "sites": sites,
-        "plan": [
-            {
-                "name": each.name,
-                "colour": context.colour(source, each.name),
-                "cells": [f"{each.rates.get(site, 0.0):g}" for site in sites],
-            }
-            for each in source.result.recipe.arms
-        ],
+        "plan": plan,
     }
 
 

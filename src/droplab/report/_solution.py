@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from droplab.recipe import Recipe
 from droplab.results import RunResult
-from droplab.verdict import Verdict
+from droplab.verdict import Verdict, as_placed
 
 FILE = "net.py"
 
@@ -45,7 +45,8 @@ def patch(result: RunResult, verdict: Verdict) -> Patch:
         return Patch(result.notes["patch"], said + how)
     if "patch refused" in result.notes:
         return Patch("", f"It cannot be written by itself: {result.notes['patch refused']}")
-    own = solution(result.recipe, arm) if arm in {a.name for a in result.recipe.arms} else None
+    recipe = as_placed(result.recipe, result.notes)
+    own = solution(recipe, arm) if arm in {a.name for a in recipe.arms} else None
     if own is None:
         return Patch("", "")
     return Patch(own, said + "The network is droplab's own, written here as a plain file.")
@@ -55,7 +56,8 @@ def solution(recipe: Recipe, arm: str) -> str | None:
     """Return the diff that writes an arm's dropout into a plain file of a built-in network.
 
     Returns:
-        The diff, or None if the recipe has a network of the user's, or the arm drops nothing.
+        The diff, or None if the recipe has a network of the user's, the arm drops nothing, or its
+        rates change with the step.
 
     Example:
         >>> from droplab.recipe import load
@@ -63,6 +65,8 @@ def solution(recipe: Recipe, arm: str) -> str | None:
         >>> added[0].strip("+ ")
         'self.fc2_dropout = nn.Dropout(p=0.5)'
     """
+    if recipe.arm(arm).schedule is not None:
+        return None
     rates = {site: p for site, p in recipe.arm(arm).rates.items() if p > 0}
     widths = recipe.model.widths
     sites = {f"fc{i}" for i in range(1, len(widths))}

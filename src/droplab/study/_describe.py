@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from droplab import placement
 from droplab.data import Split, Splits
-from droplab.errors import PlacementError
 from droplab.study._experiment import Experiment
 from droplab.train import initial_model
 
@@ -28,23 +26,26 @@ def own_dropout(experiment: Experiment) -> dict[str, float]:
 
     Dropout that two training examples do not pass through is left out, and so is that of a
     recurrent network of one layer, which torch ignores.
-
-    Randomness: none that stays; the generators of torch are put back.
     """
+    own = experiment.own.dropout
+    if own.order:
+        return {name: p for name, p in own.rates.items() if p > 0}
+    # no example could be run: what the model itself says of its rates is better than nothing
     model = initial_model(experiment.build, experiment.recipe.seeds[0])
-    train = experiment.splits.train
-    with torch.random.fork_rng(devices=[]):
-        inputs, _ = next(train.batches(torch.arange(min(2, len(train))), 2))
-        try:
-            found = placement.rates(model, inputs).entries
-        except PlacementError:  # what the model itself says of its rates is better than nothing
-            found = placement.rates(model).entries
-    return {
-        entry.name: entry.p
-        for entry in found
-        if entry.p > 0 and entry.calls != 0 and not _ignored(entry.module)
-    }
+    return {entry.name: entry.p for entry in placement.rates(model).entries if entry.p > 0}
 
 
-def _ignored(module: nn.Module) -> bool:
-    return isinstance(module, nn.RNNBase) and module.num_layers == 1
+def arms_as_placed(experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
+    """Return what arms mean that are written with patterns or change what drops already.
+
+    By the arm's name: "rates", site to p, and "existing", the rates that it changes.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for arm in experiment.recipe.arms:
+        rates = experiment.rates[arm.name]
+        if not set(arm.rates) <= set(rates):
+            found[arm.name] = {"rates": {site: p for site, p in rates.items() if p > 0}}
+        if arm.existing:
+            changed = dict(experiment.own.existing.get(arm.name, {}))
+            found.setdefault(arm.name, {})["existing"] = changed
+    return found

@@ -19,6 +19,9 @@ from droplab.train import initial_model
 BASELINE = "none"
 """Name of the arm without dropout."""
 
+AS_BUILT = "as built"
+"""Name of the arm that leaves the rates that the model has as they are."""
+
 _MOST = 1000
 """Arms that a grid may have: more is a slip of the keyboard rather than an experiment."""
 
@@ -92,15 +95,19 @@ def sweep_arms(
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
+    existing: str | None = None,
 ) -> tuple[Arm, ...]:
     """Return the arms of a sweep, the baseline first.
 
     Args:
         model: Where dropout is to go; it is not changed.
-        rates: Drop probabilities; 0 is always among them.
+        rates: Drop probabilities; 0 is always among them. With `existing`, the baseline is the
+            model with its own rates, and 0 is among them if it is given.
         sites: Names or patterns of sites; None for every hidden one.
         independent: Every combination of rates over the sites, instead of one rate for all.
         kind: Kind of dropout; None for what suits each site.
+        existing: Name or pattern of dropout that the model has already, which gets these rates in
+            place of added dropout; None to add some.
 
     Raises:
         ArgumentError: If there are no rates, no sites, or too many combinations.
@@ -110,6 +117,16 @@ def sweep_arms(
         >>> [arm.name for arm in sweep_arms(MLP(4, (3,), 2), [0.2, 0.5])]
         ['none', '0.2', '0.5']
     """
+    if existing is not None:
+        if sites or independent or kind is not None:
+            raise ArgumentError(
+                "existing: expected no sites, kind or independent beside it, which are about "
+                "dropout that is added"
+            )
+        values = sorted({check_p(rate, where="rates") for rate in rates})
+        if not values:
+            raise ArgumentError("rates: expected at least one rate for existing dropout, got none")
+        return (Arm(AS_BUILT), *(Arm(f"{p:g}", existing={existing: p}) for p in values))
     positive = [rate for rate in check_rates(rates) if rate > 0]
     wanted = 0.5 if not sites else dict.fromkeys(sites, 0.5)
     names = placement.plan(model, wanted, kind=kind).names  # pyright: ignore[reportArgumentType]
@@ -137,6 +154,7 @@ def sweep_recipe(
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
+    existing: str | None = None,
 ) -> Recipe:
     """Return `recipe` with the arms of a sweep in place of its own.
 
@@ -150,7 +168,9 @@ def sweep_recipe(
     """
     recipe, _ = model_from_data(recipe)
     model = initial_model(lambda: models.build(recipe.model), recipe.seeds[0])
-    arms = sweep_arms(model, rates, sites=sites, independent=independent, kind=kind)
+    arms = sweep_arms(
+        model, rates, sites=sites, independent=independent, kind=kind, existing=existing
+    )
     title = f"{recipe.title or recipe.name}: a sweep over dropout rates"
     return dataclasses.replace(
         recipe, name=f"{recipe.name}-sweep", title=title, hints=(), arms=arms

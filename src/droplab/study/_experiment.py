@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from droplab import data, models, placement
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, DataError, RecipeError
-from droplab.placement import Applied, Plan
+from droplab.placement import Applied
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
+from droplab.study._arms import Own, rate_of_step, site_rates
 from droplab.study._from_data import model_from_data, with_task
 from droplab.train import (
     Batched,
@@ -20,6 +21,7 @@ from droplab.train import (
     Executor,
     MakeOptimizer,
     Population,
+    RateOfStep,
     Scheduler,
     Single,
     Task,
@@ -88,6 +90,7 @@ class Experiment:
         make_optimizer: Makes an optimizer over some parameters.
         own_loss: The loss of one's own that the recipe names, where it is at hand.
         own_metrics: Functions of the metrics of one's own by name, likewise.
+        own: What the model drops by itself, and what the arms make of it.
     """
 
     recipe: Recipe
@@ -99,6 +102,7 @@ class Experiment:
     make_optimizer: MakeOptimizer
     own_loss: Callable[..., Tensor] | None = None
     own_metrics: Mapping[str, MetricFunction] | None = None
+    own: Own = dataclasses.field(default_factory=Own)
 
     @property
     def task(self) -> Task:
@@ -129,14 +133,20 @@ class Experiment:
         """Return the replica of `arm` and `seed` on `device`, as it is before its first step.
 
         Every arm carries the same sites, at p = 0 where it has none, so that all arms run the
-        same code. Keys depend on seed and site alone.
+        same code. Keys depend on seed and site alone, those of the model's own dropout, too.
         """
         model = initial_model(self.build, seed).to(device)
         if channels_last:
             model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] # torch takes it alone
-        applied = placement.plan(model, self.rates[arm.name], kind=arm.kind).apply()
-        applied.seed({name: mask_key(seed, name) for name in applied.names})
+        applied = self._applied(model, arm, arm.kind)
+        applied.seed({name: mask_key(seed, name) for name in applied.streams})
         return Replica(model, self.make_optimizer(model.parameters()), applied)
+
+    def _applied(self, model: nn.Module, arm: Arm, kind: str | None) -> Applied:
+        """Make a model that of an arm: its own rates first, then the sites."""
+        self.own.write(model, arm.name)
+        plan = placement.plan(model, self.rates[arm.name], kind=kind)
+        return plan.apply(own=self.own.drawing)
 
     def population(
         self, arms: Sequence[Arm], seeds: Sequence[int], device: str = "cpu"
@@ -145,16 +155,22 @@ class Experiment:
 
         Raises:
             ArgumentError: If the model's factory returns the same object twice, or another
-                architecture per call; or the optimizer cannot be stacked.
+                architecture per call; the optimizer cannot be stacked; or the arms give the
+                model's own dropout different rates, which all members share.
         """
+        first = self.own.existing.get(arms[0].name, {})
+        if any(self.own.existing.get(arm.name, {}) != first for arm in arms):
+            raise ArgumentError(
+                "population: expected arms that agree in the rates of existing dropout, got others"
+            )
         models_of_seeds = [initial_model(self.build, seed) for seed in seeds]
         check_factory(models_of_seeds)
-        kind = next((arm.kind for arm in arms if not arm.is_baseline), None)
+        kind = next((arm.kind for arm in arms if arm.places), None)
         template = models_of_seeds[0]
-        applied = placement.plan(template, self.rates[arms[0].name], kind=kind).apply()
-        applied.seed({name: mask_key(seeds[0], name) for name in applied.names})
+        applied = self._applied(template, arms[0], kind)
+        applied.seed({name: mask_key(seeds[0], name) for name in applied.streams})
         rates = [[self.rates[arm.name][name] for name in applied.names] for arm in arms]
-        keys = [[mask_key(seed, name) for name in applied.names] for seed in seeds]
+        keys = [[mask_key(seed, name) for name in applied.streams] for seed in seeds]
         return Population(
             models_of_seeds,
             applied,
@@ -176,6 +192,11 @@ class Experiment:
         (arm,), (seed,) = arms, seeds
         replica = self.replica(arm, seed, plan.device, channels_last=plan.channels_last)
         return Single(replica.model, replica.optimizer, replica.applied, plan, clip, task)
+
+    def rates_of_step(self, arms: Sequence[Arm]) -> list[RateOfStep | None] | None:
+        """Return how the rates of each arm change with the step; None if none of them does."""
+        found = [arm.schedule and rate_of_step(arm.schedule) for arm in arms]
+        return found if any(found) else None
 
     @property
     def is_known(self) -> bool:
@@ -227,7 +248,7 @@ def resolve(
     build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
-    rates = _rates(recipe, model)
+    rates = site_rates(recipe, model)
     if dataset is None:  # the rest of the recipe is checked before anything is fetched
         dataset = data.load(recipe.data, task=recipe.task, progress=progress)
     splits = data.carve(dataset, recipe.data)
@@ -251,7 +272,7 @@ def assemble(
     """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
     model = _checked_model(build, recipe.seeds[0])
     _check_scheduler(recipe, check_optimizer(make_optimizer, model))
-    rates = _rates(recipe, model)
+    rates = site_rates(recipe, model)
     own = own_loss, own_metrics
     return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer, *own))
 
@@ -314,24 +335,10 @@ def _checked(experiment: Experiment) -> Experiment:
     check_model(model, train, classes=classes, task=task)
     check_further(model, experiment.splits.validation, experiment.task)
     check_training(model, train, recipe.batch_size, classes=classes, task=task)
+    with torch.random.fork_rng(devices=[]):
+        inputs, _ = next(train.batches(torch.arange(min(2, len(train))), 2))
+    experiment = dataclasses.replace(experiment, own=Own.of(recipe, model, inputs))
     splits = dataclasses.replace(experiment.splits, notes=notes)
     if task.name == "binary":
         outputs = 2  # one logit tells two classes
     return dataclasses.replace(experiment, splits=data.doubts(splits, outputs, experiment.classes))
-
-
-def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:
-    """The rates of every arm at every site that some arm uses, in the order of the model."""
-    chosen: dict[str, dict[str, float]] = {}
-    for arm in recipe.arms:
-        if not arm.rates:
-            chosen[arm.name] = {}
-            continue
-        try:
-            plan: Plan = placement.plan(model, dict(arm.rates), kind=arm.kind)
-        except ArgumentError as error:
-            raise type(error)(f"arms.{arm.name}: {error}") from error
-        chosen[arm.name] = dict(plan.rates)
-    used = {site for rates in chosen.values() for site in rates}
-    order = [site.name for site in placement.sites(model) if site.name in used]
-    return {arm: {site: own.get(site, 0.0) for site in order} for arm, own in chosen.items()}

@@ -14,7 +14,8 @@ class Group:
     """Replicas that are trained together: some arms, each with the same seeds.
 
     Attributes:
-        arms: Names of arms whose dropout is of one kind.
+        arms: Names of arms whose dropout is of one kind, and which do the same to the dropout that
+            the model has already.
         seeds: Seeds.
     """
 
@@ -61,7 +62,7 @@ def make_groups(arms: Sequence[Arm], seeds: Sequence[int], size: int) -> tuple[G
         [(0,), (1, 2), (3, 4)]
     """
     groups: list[Group] = []
-    for same in _by_kind(arms):
+    for same in alike(arms):
         for part in _parts(same, size):
             names = tuple(arm.name for arm in part)
             groups += [
@@ -70,15 +71,24 @@ def make_groups(arms: Sequence[Arm], seeds: Sequence[int], size: int) -> tuple[G
     return tuple(groups)
 
 
-def _by_kind(arms: Sequence[Arm]) -> list[list[Arm]]:
-    """Arms by kind of dropout; the baseline, which drops nothing, goes with the first of them."""
-    kinds: dict[str | None, list[Arm]] = {}
-    baseline = [arm for arm in arms if arm.is_baseline]
+def alike(arms: Sequence[Arm]) -> list[list[Arm]]:
+    """Arms that may be trained together: by what they do to the model's own rates, and by kind.
+
+    Arms that add no dropout go with those of the first kind.
+    """
+    existing: dict[tuple[tuple[str, float], ...], list[Arm]] = {}
     for arm in arms:
-        if not arm.is_baseline:
+        existing.setdefault(tuple(sorted(arm.existing.items())), []).append(arm)
+    return [group for same in existing.values() for group in _by_kind(same)]
+
+
+def _by_kind(arms: Sequence[Arm]) -> list[list[Arm]]:
+    kinds: dict[str | None, list[Arm]] = {}
+    for arm in arms:
+        if arm.places:
             kinds.setdefault(arm.kind, []).append(arm)
     groups = list(kinds.values()) or [[]]
-    groups[0] = [arm for arm in arms if arm in groups[0] or arm in baseline]
+    groups[0] = [arm for arm in arms if arm in groups[0] or not arm.places]
     return groups
 
 

@@ -20,6 +20,14 @@ def note_patch(experiment: Experiment, store: RunStore) -> None:
     if name is None or recipe.model.path in models.BUILTIN:
         return
     arm = recipe.arm(name)
+    if arm.existing or arm.schedule is not None:
+        why = (
+            "changes rates that the model has; set them where it is built"
+            if arm.existing
+            else "changes its rates as it trains, which plain layers do not"
+        )
+        store.set_note("patch refused", f"'{name}' {why}.")
+        return
     rates = {site: p for site, p in experiment.rates[name].items() if p > 0}
     try:
         diff = placement.source_patch(experiment.build(), rates, kind=arm.kind)

@@ -15,7 +15,7 @@ from droplab.results import plan_choices, plan_sentence
 from droplab.study._experiment import Experiment
 from droplab.study._layout import choose_layout
 from droplab.study._planner import Planner, group_sizes
-from droplab.study._recording import why_eager
+from droplab.study._recording import alike_in_code, why_eager
 from droplab.study._scoring import choose_scoring
 from droplab.study._stored_plans import plan_key, remember, remembered
 from droplab.study._trial import Trial
@@ -129,7 +129,8 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     """Return why replicas cannot be trained together; empty if they can.
 
     A few batched steps of two seeds and two arms are compared with the direct ones: see
-    `droplab.train.disagreement`.
+    `droplab.train.disagreement`. Where arms switch dropout of the model on or off, which is other
+    code, each such set of arms is looked at.
     """
     recipe, train = experiment.recipe, experiment.splits.train
     if not isinstance(train, Split):
@@ -140,7 +141,15 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
     reason = why_not_elementwise(experiment.make_optimizer, model)
     if reason:
         return reason
-    seeds, pair = recipe.seeds[:2], _two_arms(arms)
+    each = (_why_apart(experiment, _two_arms(same)) for same in alike_in_code(experiment, arms))
+    return next(filter(None, each), "")
+
+
+def _why_apart(experiment: Experiment, pair: Sequence[Arm]) -> str:
+    """Return how a batched step of these arms differs from the direct ones; "" if it does not."""
+    recipe, train = experiment.recipe, experiment.splits.train
+    assert isinstance(train, Split)
+    seeds = recipe.seeds[:2]
     population = experiment.population(pair, seeds)
     replicas = [experiment.replica(arm, seed) for seed in seeds for arm in pair]
     members = [(each.model, each.optimizer, each.applied) for each in replicas]
@@ -154,7 +163,11 @@ def why_alone(experiment: Experiment, arms: Sequence[Arm]) -> str:
 def _two_arms(arms: Sequence[Arm]) -> list[Arm]:
     """The last arm, and another that may be in its group, if there is one."""
     last = arms[-1]
-    others = [arm for arm in arms[:-1] if arm.kind == last.kind or arm.is_baseline]
+    others = [
+        arm
+        for arm in arms[:-1]
+        if arm.existing == last.existing and (arm.kind == last.kind or not arm.places)
+    ]
     return [*others[:1], last]
 
 

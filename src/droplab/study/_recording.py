@@ -26,10 +26,27 @@ def why_eager(experiment: Experiment, arms: Sequence[Arm], *, together: bool) ->
         arms: The arms that are trained.
         together: Whether it is about batched steps, of replicas that may be trained together.
     """
-    recipe, train = experiment.recipe, experiment.splits.train
-    if not isinstance(train, Split):
+    if not isinstance(experiment.splits.train, Split):
         return "the data is streamed"
-    arm, seeds = arms[-1], recipe.seeds[: 2 if together else 1]
+    each = (
+        _why_eager(experiment, same[-1], together=together)
+        for same in alike_in_code(experiment, arms)
+    )
+    return next(filter(None, each), "")
+
+
+def alike_in_code(experiment: Experiment, arms: Sequence[Arm]) -> list[list[Arm]]:
+    """Arms by which of the model's own rates are above 0: where one is 0, other code may run."""
+    found: dict[frozenset[str], list[Arm]] = {}
+    for arm in arms:
+        found.setdefault(frozenset(experiment.own.rates(arm.name)), []).append(arm)
+    return list(found.values())
+
+
+def _why_eager(experiment: Experiment, arm: Arm, *, together: bool) -> str:
+    recipe, train = experiment.recipe, experiment.splits.train
+    assert isinstance(train, Split)
+    seeds = recipe.seeds[: 2 if together else 1]
     task = experiment.task
     batches = comparison_batches(train, seeds, recipe.batch_size)
 

@@ -14,7 +14,7 @@ from droplab.errors import ArgumentError, RunError
 from droplab.recipe import Arm, Recipe, dumps
 from droplab.results import RunResult, RunStore
 from droplab.study._code import code_of
-from droplab.study._describe import class_counts, own_dropout
+from droplab.study._describe import arms_as_placed, class_counts, own_dropout
 from droplab.study._experiment import Experiment, resolve
 from droplab.study._folders import default_folder
 from droplab.study._grouping import make_groups
@@ -221,6 +221,8 @@ def _create(
         "model": json.dumps({"parameters": parameters, "text": str(replica.model)}),
         "code": code_of(experiment).to_json(),
     }
+    if placed := arms_as_placed(experiment):
+        notes["arms"] = json.dumps(placed)
     if command:
         notes["command"] = command
     if recipe.seeds != tuple(asked_seeds):

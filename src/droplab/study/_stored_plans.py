@@ -59,6 +59,8 @@ def plan_key(experiment: Experiment, arms: Sequence[Arm], device: str) -> str:
         "task": [recipe.task, recipe.loss.name if recipe.loss is not None else None],
         "elsewhere": [isinstance(experiment.splits.train, Split), can_send(experiment)],
     }
+    if any(arm.existing for arm in arms):
+        facts["existing"] = [sorted(arm.existing.items()) for arm in arms]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

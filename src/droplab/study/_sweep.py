@@ -64,8 +64,10 @@ class SweepResult:
         run: Every row, as `droplab.load_run` reads it again from `run.path`.
         verdict: What the rows show, in numbers and in words.
         arm: Name of the arm with the best mean of the primary metric; it may be "none".
-        plan: Where that arm has dropout and how much: site -> rate, empty for none. Place it with
+        plan: Where that arm adds dropout and how much: site -> rate, empty for none. Place it with
             `droplab.plan(model, result.plan)`.
+        existing: The rates of the model's own dropout that it changes: name -> rate, for
+            `droplab.set_rate`; empty for none.
         model: The trained model of that arm and the first seed, in eval mode, an ordinary module.
     """
 
@@ -74,6 +76,7 @@ class SweepResult:
     arm: str
     plan: Mapping[str, float]
     model: nn.Module
+    existing: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,7 @@ def sweep(
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
+    existing: str | None = None,
     seeds: int | Sequence[int] = USUAL_SEEDS,
     epochs: int = 10,
     batch_size: int = 64,
@@ -128,6 +132,9 @@ def sweep(
         sites: Names or patterns of sites; None for every hidden one.
         independent: Every combination of rates over the sites, instead of one rate for all.
         kind: Kind of dropout; None for what suits each site.
+        existing: Name or pattern of dropout that the model has already, such as "*.dropout"; its
+            rate is then what is swept, nothing is added, and the arms are compared with the model
+            as it is built. The names are those that `droplab.rates(model, example)` lists.
         seeds: How many, or which.
         epochs: Passes over the training examples.
         batch_size: Examples a step.
@@ -176,7 +183,9 @@ def sweep(
         >>> len(found.run.rows), type(found.model).__name__
         (8, 'Sequential')
     """
-    values = parse_rates(rates) if isinstance(rates, str) else check_rates(rates)
+    values = parse_rates(rates) if isinstance(rates, str) else tuple(rates)
+    if existing is None:
+        values = check_rates(values)
     if not callable(model_factory) or isinstance(model_factory, nn.Module):
         raise ArgumentError(
             "model_factory: expected a function that returns a new model at each call, got "
@@ -199,7 +208,9 @@ def sweep(
         epochs=epochs,
         batch_size=batch_size,
         seeds=chosen_seeds,
-        arms=sweep_arms(model, values, sites=sites, independent=independent, kind=kind),
+        arms=sweep_arms(
+            model, values, sites=sites, independent=independent, kind=kind, existing=existing
+        ),
         primary=primary,
         clip=clip,
         scheduler=scheduler,
@@ -229,8 +240,10 @@ def sweep(
     verdict = judge(result)
     arm = verdict.best.arm if verdict.best is not None else recipe.baseline.name
     trained = initial_model(build, recipe.seeds[0])
+    experiment.own.write(trained, arm)
     load_weights(trained, weights_path_in(result.path, recipe, arm, recipe.seeds[0], "last"))
-    return SweepResult(result, verdict, arm, best_rates(recipe, arm), trained.eval())
+    changed = experiment.own.existing.get(arm, {})
+    return SweepResult(result, verdict, arm, best_rates(recipe, arm), trained.eval(), changed)
 
 
 def _optimizer(

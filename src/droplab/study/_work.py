@@ -156,6 +156,7 @@ def train_group(
         plan=plan,
         start=start,
         scheduler=experiment.scheduler,
+        rates=experiment.rates_of_step(arms),
         log_every=task.log_every,
         on_log=work.log,
         on_steps=lambda steps: tell(Stepped(steps)),

@@ -12,6 +12,7 @@ from droplab.train._fit import Diverged, Epoch, EpochResult, fit
 from droplab.train._model_check import check_further, check_model, check_training
 from droplab.train._optimizer import MakeOptimizer, build_optimizer, check_optimizer
 from droplab.train._population import Population, check_factory
+from droplab.train._rates import RateOfStep
 from droplab.train._scheduler import Scheduler
 from droplab.train._step import EagerStep, UnsupportedError
 from droplab.train._streams import batch_order, initial_model, scored_examples
@@ -31,6 +32,7 @@ __all__ = [
     "Executor",
     "MakeOptimizer",
     "Population",
+    "RateOfStep",
     "RateSchedule",
     "Scheduler",
     "Score",

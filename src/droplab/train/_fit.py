@@ -87,7 +87,7 @@ def fit(
     plan: ExecutionPlan,
     start: int = 0,
     scheduler: Scheduler | None = None,
-    rates: RateOfStep | None = None,
+    rates: RateOfStep | Sequence[RateOfStep | None] | None = None,
     log_every: int = 0,
     on_log: Callable[[int, int, float], None] | None = None,
     on_steps: Callable[[int], object] | None = None,
@@ -113,7 +113,8 @@ def fit(
         scheduler: Sets the learning rate of each epoch or step; None to leave it as it is.
         rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
             rate of a site that has rate p in the plan, for example
-            `lambda step, p: early(step, p=p, steps=500)`; None for constant rates.
+            `lambda step, p: early(step, p=p, steps=500)`; or one for each arm of the executor, None
+            where they stay; None for constant rates.
         log_every: Mini-batches whose mean loss is reported together; 0 for none.
         on_log: Called with (member, steps done over all epochs, mean loss of the last `log_every`).
         on_steps: Called now and then with the number of steps done since the last call.

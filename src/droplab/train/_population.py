@@ -30,7 +30,7 @@ class Population:
             template that all members run through; its own tensors are not changed.
         applied: The sites at work in `models[0]`.
         rates: Of shape (A, sites), the rate of every arm at every site of `applied`.
-        keys: Of shape (S, sites), the stream key of every seed at every site.
+        keys: Of shape (S, streams), the stream key of every seed for each of `applied.streams`.
         make_optimizer: Returns the optimizer over the parameters of one model: see
             `stack_optimizer`.
         device: Where the replicas live; None: where the models are.
@@ -86,7 +86,7 @@ class Population:
     def set_step(self, step: int) -> None:
         """Begin the step with this index: see `Applied.set_step`."""
         self.applied.set_step(step)
-        if self.applied.names:
+        if self.applied.streams:
             self.keys[:, :, 1] = self.applied.keys[0, 1]
 
     def logits(self, inputs: Tensor, *, shared: bool = False) -> Tensor:

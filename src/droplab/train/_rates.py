@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -22,13 +22,21 @@ class SiteRates:
 
     Args:
         p: The rates that the sites read, (S,) of one model or (A, S) of a population's arms.
-        rates: The function, or None.
+        rates: The function, or one for each arm, None for an arm whose rates stay; or None.
     """
 
-    def __init__(self, p: Tensor | None, rates: RateOfStep | None) -> None:
+    def __init__(
+        self, p: Tensor | None, rates: RateOfStep | Sequence[RateOfStep | None] | None
+    ) -> None:
+        if p is None or rates is None:
+            p, functions = None, []
+        else:
+            arms, sites = (1, len(p)) if p.dim() == 1 else p.shape
+            each = list(rates) if isinstance(rates, Sequence) else [rates] * arms
+            functions = [function for function in each for _ in range(sites)]
         self._p = p
-        self._rates = rates
-        self._planned = [] if p is None else p.flatten().tolist()
+        self._planned: list[float] = [] if p is None else p.flatten().tolist()
+        self._rules = list(zip(functions, self._planned, strict=True))
         self._now = self._planned
 
     def set_step(self, step: int) -> None:
@@ -37,13 +45,14 @@ class SiteRates:
         Raises:
             ArgumentError: If the function returns what is no drop probability.
         """
-        if self._rates is None:
+        if self._p is None:
             return
         values = {
-            p: check_p(self._rates(step, p), where=f"rates at step {step}")
-            for p in set(self._planned)
+            rule: check_p(rule[0](step, rule[1]), where=f"rates at step {step}")
+            for rule in set(self._rules)
+            if rule[0] is not None
         }
-        rates = [values[p] for p in self._planned]
+        rates = [values.get(rule, rule[1]) for rule in self._rules]
         if rates != self._now:
             self._write(rates)
 

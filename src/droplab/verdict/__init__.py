@@ -5,7 +5,7 @@ from __future__ import annotations
 from droplab.verdict._choose import choose
 from droplab.verdict._judge import duration, judge
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
-from droplab.verdict._notes import validated_on
+from droplab.verdict._notes import as_placed, validated_on
 from droplab.verdict._pool import pool
 from droplab.verdict._signflip import Comparison, compare, smallest_p
 from droplab.verdict._skewed import compare_skewed
@@ -43,6 +43,7 @@ __all__ = [
     "Verdict",
     "Word",
     "WrittenMetric",
+    "as_placed",
     "choose",
     "compare",
     "compare_skewed",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.verdict._metrics import WrittenMetric
+from droplab.verdict._notes import About
 from droplab.verdict._signflip import compare, enough, smallest_p
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
@@ -64,7 +65,9 @@ def less(values: Floats, baseline: int) -> Floats:
     return np.delete(finite, baseline, axis=0) - finite[baseline]
 
 
-def judge_arms(table: Table, primary: WrittenMetric, level: float) -> tuple[ArmVerdict, ...]:
+def judge_arms(
+    table: Table, primary: WrittenMetric, level: float, about: About
+) -> tuple[ArmVerdict, ...]:
     """Return what is to be said of every arm, in the recipe's order."""
     done = table.done()
     baseline = table.arms.index(table.recipe.baseline.name)
@@ -83,13 +86,15 @@ def judge_arms(table: Table, primary: WrittenMetric, level: float) -> tuple[ArmV
         verdicts.append(
             ArmVerdict(
                 name=arm.name,
-                rates=dict(arm.rates),
+                rates=dict(about.rates.get(arm.name, arm.rates)),
                 seeds=tuple(s for j, s in enumerate(table.seeds) if done[i, j]),
                 metrics={name: summary(found[i]) for name, found in values.items()},
                 differences=mine,
                 word=word,
                 sentence=_sentence(arm.name, word, mine, primary, lost, level),
                 seconds=_mean_seconds(seconds[i]),
+                existing=dict(arm.existing),
+                schedule=str(arm.schedule or ""),
             )
         )
     return tuple(verdicts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def caveats(
         *(arm.sentence for arm in others if arm.word == "unstable"),
         *_missing(table, arms),
         *_few(others, primary, level),
-        *_own_dropout(about),
+        *_own_dropout(about, baseline.name),
         *_skewed(table, others, primary, level),
         *_constant(others, primary),
         *about.odd,
@@ -181,11 +182,28 @@ def _selection(best: Best | None, others: int, about: About) -> list[str]:
     return []
 
 
-def _own_dropout(about: About) -> list[str]:
-    own = [f"{place} {p:g}" for place, p in about.own_dropout.items()]
-    if not own:
+def _listed(rates: Mapping[str, float]) -> str:
+    own = [f"{place} {p:g}" for place, p in rates.items()]
+    return ", ".join(own[:6]) + (f" and {len(own) - 6} more" if len(own) > 6 else "")
+
+
+def _changed_dropout(about: About, baseline: str) -> str:
+    """Say what the baseline drops, where arms change dropout that the model has."""
+    drops = _listed(about.own_dropout)
+    if not drops:
+        there = f" (as built: {_listed(about.built)})" if about.built else ""
+        return f"In the baseline '{baseline}' nothing drops: the model's own rates are 0{there}."
+    if about.own_dropout == about.built:
+        return f"The baseline '{baseline}' is the model with its own rates: {drops}."
+    return f"The baseline '{baseline}' drops by the model's own dropout: {drops}."
+
+
+def _own_dropout(about: About, baseline: str) -> list[str]:
+    if about.changed:
+        return [_changed_dropout(about, baseline)]
+    if not about.own_dropout:
         return []
-    listed = ", ".join(own[:6]) + (f" and {len(own) - 6} more" if len(own) > 6 else "")
+    listed = _listed(about.own_dropout)
     return [
         f"The model drops by itself ({listed}), in the baseline and in every arm: what is judged "
         "is dropout on top of that."

@@ -44,7 +44,7 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
     about = About.of(result.recipe, result.notes)
     if table.epoch == 0:
         raise RunError(f"{result.path}: the run has no finished epoch yet; resume it first")
-    arms = judge_arms(table, decides, LEVEL)
+    arms = judge_arms(table, decides, LEVEL, about)
     baseline = next(arm for arm in arms if arm.word is None)
     chosen = best_arm(table, decides.name)
     best = judge_best(table, decides, LEVEL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from droplab.recipe import Recipe
@@ -22,7 +22,10 @@ class About:
         validation: Number of validation examples; None if unknown.
         commonest: Name of the commonest class among them; None if unknown.
         share: Its share of them: what the constant answer gets right.
-        own_dropout: What the model drops by itself, place to p.
+        own_dropout: What the model drops by itself in the baseline, place to p.
+        built: What it drops as it is built; arms may change that.
+        changed: Whether some arm changes it.
+        rates: Rates of the arms that name sites by patterns, site to p.
         changed_code: What was not as before when the run was resumed all the same.
         validated_on: See `validated_on`.
         tested: Whether a test split is left for the end.
@@ -33,6 +36,9 @@ class About:
     commonest: str | None = None
     share: float = math.nan
     own_dropout: Mapping[str, float] = field(default_factory=dict[str, float])
+    built: Mapping[str, float] = field(default_factory=dict[str, float])
+    changed: bool = False
+    rates: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     changed_code: tuple[str, ...] = ()
     validated_on: str = "train"
     tested: bool = True
@@ -47,11 +53,17 @@ class About:
             size = data.get("validation")
         commonest, share = _commonest(data)
         odd: object = data.get("notes")
+        built, arms = _rates(dropout), _object(notes, "arms")
+        placed = {arm: _tables(arms.get(arm)) for arm in (arm.name for arm in recipe.arms)}
+        own = {**built, **placed[recipe.baseline.name].get("existing", {})}
         return cls(
             size if isinstance(size, int) and size > 0 else None,
             commonest,
             share,
-            {place: p for place, p in dropout.items() if isinstance(p, float) and 0 < p <= 1},
+            {place: p for place, p in own.items() if p > 0},
+            {place: p for place, p in built.items() if p > 0},
+            any(arm.existing for arm in recipe.arms),
+            {arm: each["rates"] for arm, each in placed.items() if "rates" in each},
             tuple(notes.get("changed code", "").splitlines()),
             validated_on(recipe, data),
             data.get("test") != 0,
@@ -86,6 +98,29 @@ def _commonest(data: Mapping[str, Any]) -> tuple[str | None, float]:
     name = classes[most]
     short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
     return short, numbers[most] / sum(numbers)
+
+
+def as_placed(recipe: Recipe, notes: Mapping[str, str]) -> Recipe:
+    """Return the recipe of a run with sites in place of the patterns that its arms name."""
+    rates = About.of(recipe, notes).rates
+    return replace(
+        recipe,
+        arms=tuple(replace(arm, rates=rates.get(arm.name, arm.rates)) for arm in recipe.arms),
+    )
+
+
+def _rates(table: object) -> dict[str, float]:
+    """Return what of a table are rates."""
+    if not isinstance(table, dict):
+        return {}
+    pairs = cast("dict[object, object]", table).items()
+    return {str(name): p for name, p in pairs if isinstance(p, float) and 0 <= p <= 1}
+
+
+def _tables(found: object) -> dict[str, dict[str, float]]:
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): _rates(table) for name, table in cast("dict[str, object]", found).items()}
 
 
 def _object(notes: Mapping[str, str], name: str) -> dict[str, Any]:

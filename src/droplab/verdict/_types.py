@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from droplab.errors import ArgumentError, nearest
@@ -66,6 +66,9 @@ class ArmVerdict:
         word: What the primary metric says; None for the baseline.
         sentence: The same in a sentence.
         seconds: Time per replica, mean over seeds.
+        existing: What it does to dropout that the model has: name or pattern, as the recipe writes
+            it, to p.
+        schedule: How its rates change with the step; "" if they stay.
     """
 
     name: str
@@ -76,6 +79,8 @@ class ArmVerdict:
     word: Word | None
     sentence: str
     seconds: float
+    existing: Mapping[str, float] = field(default_factory=dict[str, float])
+    schedule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +167,9 @@ class Verdict:
         primary: The metric that decides.
         level: Coverage of the intervals, over all arms at once.
         epoch: The epoch at which arms are judged: the last.
-        baseline: Name of the arm that gets no dropout.
-        own_dropout: What the model drops by itself, in every arm: place to p. Empty if nothing, or
-            if the run does not say.
+        baseline: Name of the arm that the others are compared with.
+        own_dropout: What the model drops by itself in the baseline, and in every arm that does not
+            change it: place to p. Empty if nothing, or if the run does not say.
         chosen: The other arm with the best mean of the primary metric, if there is one.
         arms: Every arm, in the recipe's order.
         best: The best of all arms and what cannot be told apart from it.
@@ -216,7 +221,10 @@ class Verdict:
         Raises:
             ArgumentError: If there is no such arm.
         """
-        used = [f"{site} {rate:g}" for site, rate in self.arm(arm).rates.items() if rate]
+        found = self.arm(arm)
+        used = [f"{site} {rate:g}" for site, rate in found.rates.items() if rate]
+        used += [found.schedule] if found.schedule else []
+        used += [f"own {name} {rate:g}" for name, rate in found.existing.items()]
         return " · ".join(used) or ("the model's own dropout" if self.own_dropout else "no dropout")
 
     def to_dict(self) -> dict[str, Any]:

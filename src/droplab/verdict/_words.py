@@ -30,7 +30,8 @@ def headline(
         about: What is known of data and model.
     """
     others = [arm for arm in arms if arm.word is not None]
-    subject = "Dropout beyond the model's own" if about.own_dropout else "Dropout"
+    own = "Changed dropout" if about.changed else "Dropout beyond the model's own"
+    subject = own if about.own_dropout else "Dropout"
     said = _on_dropout(subject, others, primary, level)
     return _with_constant(said, arms, best, metrics, about)
 
