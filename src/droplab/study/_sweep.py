@@ -36,7 +36,7 @@ from droplab.study._design import best_rates, check_rates, parse_rates, sweep_ar
 from droplab.study._experiment import BuildOptimizer, assemble, guessed_note
 from droplab.study._folders import weights_path_in
 from droplab.study._observer import Observer
-from droplab.study._run import run_experiment
+from droplab.study._run import run
 from droplab.train import (
     ExecutionPlan,
     MakeOptimizer,
@@ -206,7 +206,7 @@ def sweep(
     about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
     own_loss = None if isinstance(loss, (str, LossSpec)) else loss
     experiment = assemble(recipe, splits, about, classes, build, make_optimizer, own_loss)
-    result = run_experiment(
+    result = run(
         experiment,
         out,
         resume=resume,
