@@ -110,7 +110,7 @@ def wait_for_rows(folder, count, process):
                     return True
         except sqlite3.Error:
             pass
-        time.sleep(0.005)  # nothing tells of a row; a test of 120 s at most looks often
+        time.sleep(0.02)  # nothing tells of a row; a test of 120 s at most looks often
     raise AssertionError("no rows came")
 
 
