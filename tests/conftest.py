@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 
@@ -20,13 +21,35 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def _folders(tmp_path_factory):
+    """New folders, which `mktemp` takes the longer to number the more there are."""
+    place = tmp_path_factory.mktemp("own")
+    return (place / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path_factory, monkeypatch):
+def _own_folders(_folders, monkeypatch):
     """No test leaves runs or plans where others find them, or sees a terminal that is not there."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
-    monkeypatch.setenv("DROPLAB_PLANS", str(tmp_path_factory.mktemp("plans")))
+    folder = next(_folders)
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DROPLAB_PLANS", f"{folder}-plans")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+
+@pytest.fixture
+def keep_plan(_own_folders):
+    """Keep a plan for a recipe, which this process and those that it starts then do not measure."""
+
+    def keep(recipe, plan):
+        from droplab.study import resolve
+        from droplab.study._stored_plans import plan_key, remember
+
+        remember(plan_key(resolve(recipe), recipe.arms, plan.device), plan)
+
+    return keep
 
 
 _plans = tempfile.TemporaryDirectory(prefix="droplab-plans-")

@@ -109,10 +109,10 @@ def open_page(browser, lab):
     """Open an address of the lab in a page of its own; return the page, watched."""
     contexts = []
 
-    def open_one(path="/", *, width=1280, height=860, scheme="light"):
+    def open_one(path="/", *, width=1280, height=860):
         context = browser.new_context(
             viewport={"width": width, "height": height},
-            color_scheme=scheme,
+            color_scheme="light",
             reduced_motion="reduce",
             service_workers="block",
         )

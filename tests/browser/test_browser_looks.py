@@ -31,29 +31,34 @@ def opened(open_page, path, title, **kwargs):
 
 
 def problems(page):
-    found = Axe().run(page).response["violations"]
-    return [(item["id"], [node["html"][:120] for node in item["nodes"][:3]]) for item in found]
+    """What axe finds, in light and in dark."""
+    found = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found += [
+            (scheme, item["id"], [node["html"][:120] for node in item["nodes"][:3]])
+            for item in Axe().run(page).response["violations"]
+        ]
+    return found
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", VIEWS)
-def test_axe_finds_nothing(open_page, path, scheme):
-    page = opened(open_page, path, VIEWS[path], scheme=scheme)
+def test_axe_finds_nothing(open_page, path):
+    page = opened(open_page, path, VIEWS[path])
     assert problems(page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_what_has_come_out(open_page, made_run_once, scheme):
-    page = opened(open_page, f"/runs/{made_run_once}", "Verdict", scheme=scheme)
+def test_axe_finds_nothing_in_what_has_come_out(open_page, made_run_once):
+    page = opened(open_page, f"/runs/{made_run_once}", "Verdict")
     assert problems(page) == []
-    page = opened(open_page, f"/runs?compare={made_run_once}", "Side by side", scheme=scheme)
+    page = opened(open_page, f"/runs?compare={made_run_once}", "Side by side")
     expect(page.get_by_role("region", name="Table of the compared arms")).to_be_visible()
     assert problems(page) == []
-    page = open_page("/doctor", scheme=scheme)
+    page = open_page("/doctor")
     page.get_by_role("button", name="Try an example").click()
     expect(page.locator(".finding").first).to_be_visible()
     assert problems(page) == []
-    page = opened(open_page, "/practice?exercise=3", "What comes out in eval mode", scheme=scheme)
+    page = opened(open_page, "/practice?exercise=3", "What comes out in eval mode")
     page.get_by_label("Exactly the numbers of x").check()
     page.get_by_role("button", name="Run all options").click()
     expect(page.get_by_role("heading", name="Right: C")).to_be_visible()

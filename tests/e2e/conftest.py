@@ -35,7 +35,7 @@ def droplab(tmp_path):
             text=True,
             timeout=timeout,
             cwd=cwd or tmp_path,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "DROPLAB_PLANS": os.environ["DROPLAB_PLANS"]},
             **kwargs,
         )
         assert "Traceback" not in done.stderr, done.stderr
@@ -80,7 +80,7 @@ def start_droplab(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "DROPLAB_PLANS": os.environ["DROPLAB_PLANS"]},
             preexec_fn=heed_interrupts,
         )
         started.append(process)

@@ -10,12 +10,15 @@ import signal
 import sqlite3
 import time
 
+import pytest
+
 from droplab import results
 from droplab.recipe import load, override
 from droplab.study import run
 from droplab.train import ExecutionPlan
 
 SMALL = ("--seeds", "2", "--epochs", "3")
+SMALLEST = ("--seeds", "1", "--epochs", "1")
 KILLS = int(os.environ.get("DROPLAB_KILLS", "3"))
 SEED = int(os.environ.get("DROPLAB_KILLS_SEED", "0"))
 
@@ -31,7 +34,7 @@ def test_json_is_one_document_and_nothing_else(droplab, tmp_path):
 
 
 def test_the_table_and_the_words(command):
-    done = command("run", "digits", *SMALL, "--out", "run")
+    done = command("run", "digits", "--seeds", "2", "--epochs", "1", "--out", "run")
     for text in ("Handwritten digits", "calibration", "none", "input", "droplab report"):
         assert text in done.stdout
     assert "too few" in done.stdout  # two seeds cannot give a 5 % verdict, and it says so
@@ -44,7 +47,7 @@ def test_quiet_and_log_every(command):
 
 
 def test_set_changes_the_recipe(command, tmp_path):
-    command("run", "digits", *SMALL, "--set", "optimizer.lr=0.01", "--out", "run", "--quiet")
+    command("run", "digits", *SMALLEST, "--set", "optimizer.lr=0.01", "--out", "run", "--quiet")
     assert results.load(tmp_path / "run").recipe.optimizer.arguments["lr"] == 0.01
 
 
@@ -78,9 +81,9 @@ def test_bad_input_is_one_error_and_exit_2(droplab):
 
 
 def test_a_corrupt_run_folder(command, tmp_path):
-    command("run", "digits", *SMALL, "--quiet", "--out", "run")
+    command("run", "digits", *SMALLEST, "--quiet", "--out", "run")
     (tmp_path / "run" / "run.sqlite").write_bytes(b"not a database at all" * 1000)
-    done = command("run", "digits", *SMALL, "--resume", "--out", "run", check=False)
+    done = command("run", "digits", *SMALLEST, "--resume", "--out", "run", check=False)
     assert done.returncode == 2
     assert "run.sqlite" in done.stderr
     done = command("report", "run", check=False)
@@ -90,9 +93,9 @@ def test_a_corrupt_run_folder(command, tmp_path):
 
 def test_require_target(command, tmp_path):
     target = ("--set", 'target={val_accuracy=">= 0.999"}', "--require-target", "--quiet")
-    assert command("run", "digits", *SMALL, *target, check=False).returncode == 1
+    assert command("run", "digits", *SMALLEST, *target, check=False).returncode == 1
     easy = ("--set", 'target={val_accuracy=">= 0.01"}', "--require-target", "--quiet")
-    assert command("run", "digits", *SMALL, *easy).returncode == 0
+    assert command("run", "digits", *SMALLEST, *easy).returncode == 0
 
 
 def wait_for_rows(folder, count, process):
@@ -107,7 +110,7 @@ def wait_for_rows(folder, count, process):
                     return True
         except sqlite3.Error:
             pass
-        time.sleep(0.005)  # nothing tells of a row; a test of 120 s at most looks often
+        time.sleep(0.02)  # nothing tells of a row; a test of 120 s at most looks often
     raise AssertionError("no rows came")
 
 
@@ -115,17 +118,18 @@ def content(folder):
     return [dataclasses.replace(row, seconds=0.0) for row in results.load(folder).rows]
 
 
-EPOCHS = 40
+EPOCHS = 24
 LONG = ("digits", "--seeds", "2", "--epochs", str(EPOCHS), "--quiet")
+RECIPE = override(load("digits"), {"seeds": [0, 1], "epochs": EPOCHS})
+PLAN = ExecutionPlan(1)
 
 
-def whole(folder, plan):
-    """The rows of the same run under the same plan, without interruption."""
-    recipe = override(load("digits"), {"seeds": [0, 1], "epochs": EPOCHS})
-    run(recipe, folder, plan=ExecutionPlan.from_dict(plan))
-    return content(folder)
+@pytest.fixture
+def _plan(keep_plan):
+    keep_plan(RECIPE, PLAN)
 
 
+@pytest.mark.usefixtures("_plan")
 def test_ctrl_c_ends_cleanly_and_says_how_to_resume(command, start_droplab, tmp_path):
     process = start_droplab("run", *LONG, "--out", "run")
     assert wait_for_rows(tmp_path / "run", 5, process)
@@ -142,6 +146,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_resume(command, start_droplab, tmp_
     assert len(rows) == 4 * 2 * EPOCHS
 
 
+@pytest.mark.usefixtures("_plan")
 def test_kill_9_at_any_moment_and_resume_to_the_same_bits(command, start_droplab, tmp_path):
     """Killed again and again at random moments, the run still ends with the rows of a whole one.
 
@@ -167,4 +172,4 @@ def test_kill_9_at_any_moment_and_resume_to_the_same_bits(command, start_droplab
     rows = content(folder)
     assert set(seen) <= set(rows)
     assert len(rows) == 4 * 2 * EPOCHS
-    assert rows == whole(tmp_path / "whole", results.load(folder).plan)
+    assert rows == content(run(RECIPE, tmp_path / "whole", plan=PLAN).path)

@@ -8,7 +8,7 @@ import click
 
 from droplab.cli._verbose import verbose
 
-BUDGET_SECONDS = 240.0
+BUDGET = "240s"
 """What the training may take, so that the whole demo ends within five minutes."""
 
 
@@ -42,6 +42,6 @@ def command(out: Path) -> None:
         click.echo(f"{error}\n\nNo Fashion-MNIST here: running the recipe 'digits' instead.\n")
         recipe = load("digits")
     folder = free_folder(out / recipe.name)
-    run_and_show(recipe, out=folder, budget=BUDGET_SECONDS)
+    run_and_show(recipe, out=folder, budget=BUDGET)
     write_report(folder, folder / "report.html")
     click.echo(f"\nThe report is at {folder / 'report.html'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,58 @@ if TYPE_CHECKING:
 
 TARGET_MISSED = 1
 MEASURE = "measure"
-PLAN_HELP = (
-    "How steps are executed: as a run's folder or a plan in JSON says, or 'measure' to measure it "
-    "anew [default: as it was measured here before for such a run]."
+
+_OPTIONS = (
+    click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the recipe's."),
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/NAME-DIGEST]."
+    ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on with the run in the run folder, with the recipe, arms and code it began with.",
+    ),
+    click.option(
+        "--changed-code",
+        is_flag=True,
+        help="Resume although the code, or the version of torch or droplab, has changed.",
+    ),
+    click.option(
+        "--budget",
+        metavar="TIME",
+        help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["cpu", "cuda"]),
+        help="Where to train [default: a CUDA device if there is one].",
+    ),
+    click.option(
+        "--plan",
+        metavar="PLAN",
+        help="How steps are executed: as a run's folder or a plan in JSON says, or 'measure' to "
+        "measure it anew [default: as it was measured here before for such a run].",
+    ),
+    click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
+    ),
+    click.option("--quiet", is_flag=True, help="Print the result only."),
+    verbose,
 )
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every command that trains: all but `epochs` go to `run_and_show`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command("run")
 @click.argument("recipe")
 @click.option("--arm", "arms", multiple=True, help="Train this arm only; may be repeated.")
 @click.option("--seeds", help="How many seeds ('4': the recipe's first four), or which ('0,1,7').")
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the recipe's.")
 @click.option(
     "--set",
     "settings",
@@ -39,53 +80,20 @@ PLAN_HELP = (
     help="Change a value of the recipe, e.g. optimizer.lr=0.01; may be repeated.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/NAME-DIGEST]."
-)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on with the run in the run folder, with the recipe, arms and code it began with.",
-)
-@click.option(
-    "--changed-code",
-    is_flag=True,
-    help="Resume although the code, or the version of torch or droplab, has changed.",
-)
-@click.option(
-    "--budget", metavar="TIME", help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h."
-)
-@click.option(
     "--log-every",
     type=click.IntRange(min=1),
     default=None,
     help="Print the mean loss of every N mini-batches.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    help="Where to train [default: a CUDA device if there is one].",
-)
-@click.option("--plan", metavar="PLAN", help=PLAN_HELP)
-@click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--quiet", is_flag=True, help="Print the result only.")
-@verbose
+@training_options
 def command(
     recipe: str,
     arms: tuple[str, ...],
     seeds: str | None,
-    epochs: int | None,
     settings: tuple[str, ...],
-    out: Path | None,
-    resume: bool,
-    changed_code: bool,
-    budget: str | None,
     log_every: int | None,
-    device: str | None,
-    plan: str | None,
-    require_target: bool,
-    as_json: bool,
-    quiet: bool,
+    epochs: int | None,
+    **how: Any,
 ) -> None:
     """Run RECIPE: a built-in name (see `droplab recipes list`) or a TOML file.
 
@@ -103,21 +111,7 @@ def command(
         changes["seeds"] = parse_seeds(seeds, spec.seeds)
     if changes:
         spec = override(spec, changes)
-    met = run_and_show(
-        spec,
-        arms=arms,
-        out=out,
-        resume=resume,
-        changed_code=changed_code,
-        budget=parse_time(budget) if budget else None,
-        device=device,
-        plan=plan,
-        log_every=log_every or 0,
-        as_json=as_json,
-        quiet=quiet,
-    )
-    if require_target and met is False:
-        sys.exit(TARGET_MISSED)
+    run_and_show(spec, arms=arms, log_every=log_every or 0, **how)
 
 
 def run_and_show(
@@ -127,17 +121,19 @@ def run_and_show(
     out: Path | None = None,
     resume: bool = False,
     changed_code: bool = False,
-    budget: float | None = None,
+    budget: str | None = None,
     device: str | None = None,
     plan: str | None = None,
     log_every: int = 0,
+    require_target: bool = False,
     as_json: bool = False,
     quiet: bool = False,
-) -> bool | None:
-    """Run a recipe and print what came out; return whether its target was met, None without one."""
+) -> None:
+    """Run a recipe and print what came out; exit if a target is required and was missed."""
     from rich.console import Console
     from rich.markup import escape
 
+    seconds = parse_time(budget) if budget else None
     console = Console(stderr=as_json)
     names = [arm.name for arm in recipe.selected(arms)]
     silent = quiet or as_json
@@ -178,7 +174,7 @@ def run_and_show(
                     changed_code=changed_code,
                     plan=given,
                     measure=measure,
-                    budget=budget,
+                    budget=seconds,
                     device=device,
                     log_every=log_every,
                     observer=watch,
@@ -197,7 +193,8 @@ def run_and_show(
         sys.stdout.write("\n")
     else:
         show(found, console)
-    return found.target_met
+    if require_target and found.target_met is False:
+        sys.exit(TARGET_MISSED)
 
 
 def _count(number: int, what: str) -> str:

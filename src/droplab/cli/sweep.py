@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from droplab.cli._verbose import verbose
-from droplab.cli.run import PLAN_HELP, TARGET_MISSED, parse_seeds, parse_time, run_and_show
+from droplab.cli.run import parse_seeds, run_and_show, training_options
 from droplab.limits import USUAL_SEEDS
 
 
@@ -39,33 +36,7 @@ from droplab.limits import USUAL_SEEDS
     help="How many seeds ('4': the recipe's first four), or which ('0,1,7') "
     f"[default: the recipe's, at least {USUAL_SEEDS}].",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Epochs, instead of the recipe's.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/NAME-DIGEST]."
-)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on with the run in the run folder, with the recipe, arms and code it began with.",
-)
-@click.option(
-    "--changed-code",
-    is_flag=True,
-    help="Resume although the code, or the version of torch or droplab, has changed.",
-)
-@click.option(
-    "--budget", metavar="TIME", help="Leave seeds away until the run fits, e.g. 90s, 5m or 2h."
-)
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda"]),
-    help="Where to train [default: a CUDA device if there is one].",
-)
-@click.option("--plan", metavar="PLAN", help=PLAN_HELP)
-@click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--quiet", is_flag=True, help="Print the result only.")
-@verbose
+@training_options
 def command(
     recipe: str,
     rates: str,
@@ -75,15 +46,7 @@ def command(
     existing: str | None,
     seeds: str | None,
     epochs: int | None,
-    out: Path | None,
-    resume: bool,
-    changed_code: bool,
-    budget: str | None,
-    device: str | None,
-    plan: str | None,
-    require_target: bool,
-    as_json: bool,
-    quiet: bool,
+    **how: Any,
 ) -> None:
     """Train RECIPE with many dropout rates, every seed each, and say which one helps.
 
@@ -110,16 +73,4 @@ def command(
         kind=kind,
         existing=existing,
     )
-    met = run_and_show(
-        spec,
-        out=out,
-        resume=resume,
-        changed_code=changed_code,
-        budget=parse_time(budget) if budget else None,
-        device=device,
-        plan=plan,
-        as_json=as_json,
-        quiet=quiet,
-    )
-    if require_target and met is False:
-        sys.exit(TARGET_MISSED)
+    run_and_show(spec, **how)

@@ -15,25 +15,26 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from droplab.errors import DroplabError
 from droplab.lab import _limits as limits
 from droplab.lab import _masks
-from droplab.lab._body import read_object
+from droplab.lab._body import Body, read, read_object
 from droplab.lab._disk import ID
-from droplab.lab._doctor import examine
-from droplab.lab._files import PageFiles
+from droplab.lab._doctor import Source, examine
+from droplab.lab._files import INDEX, PAGE, PageFiles
 from droplab.lab._limits import Refusal
 from droplab.lab._log import dumps
 from droplab.lab._origin import REPORT_POLICY, OriginCheck, answer, error, own_hosts
-from droplab.lab._practice import PracticeRoom
+from droplab.lab._practice import Answer, PracticeRoom
 from droplab.lab._process import Start, WorkerProcess
 from droplab.lab._queue import RunQueue
 from droplab.lab._recipes import listing
-from droplab.lab._request import ALL_KEYS, requested_recipe
+from droplab.lab._request import requested_recipe
 from droplab.lab._stream import stream
 from droplab.recipe import METRICS
 
@@ -70,7 +71,10 @@ def create_app(
     lab = Lab(runs, start=start, warm=warm, closing=closing)
     app = Starlette(
         routes=lab.routes(),
-        middleware=[Middleware(OriginCheck, hosts=own_hosts(port))],
+        middleware=[
+            Middleware(OriginCheck, hosts=own_hosts(port)),
+            Middleware(GZipMiddleware, compresslevel=5),
+        ],
         exception_handlers={
             Refusal: lab.refused,
             HTTPException: lab.refused,
@@ -129,13 +133,12 @@ class Lab:
         self._queue.begin_close()
         self._practice.close()
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """Return every address."""
         get: list[tuple[str, Endpoint]] = [
             *((view, self.page) for view in VIEWS),
             ("/runs/{id}", self.run_page),
             ("/runs/{id}/report", self.report),
-            ("/static/{name:path}", self.static),
             ("/favicon.ico", self.no_icon),
             ("/api/metrics", self.metrics),
             ("/api/recipes", self.recipes),
@@ -156,22 +159,19 @@ class Lab:
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in get),
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in post),
             *_masks.routes(self._queue.disk.root),
+            Mount("/static", self._files),
         ]
 
     async def page(self, request: Request) -> Response:
         """Return the page."""
         self._shown.set()
-        return self._files.get("index.html").response(request)
+        return await self._files.get_response(INDEX, request.scope)
 
     async def run_page(self, request: Request) -> Response:
         """Return the page for a run, whose id is checked when the page asks for the run."""
         if not ID.fullmatch(request.path_params["id"]):
             raise Refusal(404, "there is no such run")
         return await self.page(request)
-
-    async def static(self, request: Request) -> Response:
-        """Return one of the page's files."""
-        return self._files.get(request.path_params["name"]).response(request)
 
     async def no_icon(self, request: Request) -> Response:
         """Browsers ask for it; the page has its own."""
@@ -200,7 +200,7 @@ class Lab:
 
     async def begin(self, request: Request) -> Response:
         """Begin a run, or let it wait."""
-        body = await read_object(request, ALL_KEYS)
+        body = await read_object(request)
 
         def work() -> str:
             return self._queue.add(requested_recipe(body)).id
@@ -244,7 +244,7 @@ class Lab:
         return await self._change(request, self._queue.resume)
 
     async def _change(self, request: Request, change: Callable[[str], Any]) -> Response:
-        await read_object(request)
+        await read(request, Body)
         run = await run_in_threadpool(change, request.path_params["id"])
         return answer({"state": run.state}, 202)
 
@@ -269,8 +269,8 @@ class Lab:
 
     async def doctor(self, request: Request) -> Response:
         """Check a piece of source."""
-        body = await read_object(request, ("text",), limit=limits.DOCTOR_BODY)
-        return answer(await run_in_threadpool(examine, body.get("text")))
+        body = await read(request, Source, limit=limits.DOCTOR_BODY)
+        return answer(await run_in_threadpool(examine, body.text))
 
     async def list_practice(self, request: Request) -> Response:
         """Return the exercises."""
@@ -283,9 +283,9 @@ class Lab:
 
     async def try_answer(self, request: Request) -> Response:
         """Run the options of an exercise."""
-        body = await read_object(request, ("answer",))
+        body = await read(request, Answer)
         number = _number(request, "number")
-        return answer(await run_in_threadpool(self._practice.answer, number, body.get("answer")))
+        return answer(await run_in_threadpool(self._practice.answer, number, body.answer))
 
     async def refused(self, request: Request, problem: Exception) -> Response:
         """Say no: a page to people who go astray, one sentence to the page."""
@@ -299,11 +299,10 @@ class Lab:
         to_data = request.url.path.startswith(("/api/", "/static/"))
         if to_data or request.method not in ("GET", "HEAD"):
             return error(status, message)
-        page = self._files.get("index.html")
-        if status == 404:
-            return page.response(request, status)
-        said = f'<main data-problem="{escape(message)}"'
-        return HTMLResponse(page.plain.decode().replace("<main", said), status)
+        page = (PAGE / INDEX).read_text(encoding="utf-8")
+        if status != 404:
+            page = page.replace("<main", f'<main data-problem="{escape(message)}"')
+        return HTMLResponse(page, status)
 
 
 def _number(request: Request, name: str) -> int:

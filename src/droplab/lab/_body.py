@@ -1,36 +1,48 @@
-"""The body of a request: bounded, JSON, an object with known keys."""
+"""What comes with a request: bounded, JSON, and checked by a model of what it may say."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import from_json
 from starlette.requests import Request
 
-from droplab.errors import nearest
-from droplab.lab._limits import BODY, Refusal
+from droplab.errors import ArgumentError, quote
+from droplab.lab._limits import BODY, PROBLEMS, Refusal
+from droplab.recipe import explain
 
 
-async def read_object(
-    request: Request, keys: Collection[str] = (), *, limit: int = BODY
-) -> dict[str, Any]:
-    """Return the JSON object in a request's body; an empty body is an empty object.
+class Body(BaseModel):
+    """What a request may say: the keys of a subclass, and no others; by itself nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+B = TypeVar("B", bound=Body)
+
+
+async def read(request: Request, model: type[B], *, limit: int = BODY) -> B:
+    """Return what a request's body says; an empty body is an empty object.
 
     Args:
         request: The request, whose body has not been read.
-        keys: The keys that the object may have.
+        model: What it may say.
         limit: Most bytes.
 
     Raises:
-        Refusal: The body is too large, no JSON, no object, or has another key.
+        Refusal: The body is too large, no JSON, no object, or says something else.
     """
+    return checked(model, await read_object(request, limit=limit))
+
+
+async def read_object(request: Request, *, limit: int = BODY) -> dict[str, Any]:
+    """Return the JSON object in a request's body, for who checks it later."""
     found = parse(await _read(request, limit))
     if not isinstance(found, dict):
-        raise Refusal(400, f"body: expected a JSON object, got {kind(found)}")
-    for key in found:
-        if key not in keys:
-            raise Refusal(400, f"body: unknown key {quoted(key)}{nearest(key[:50], keys)}")
+        raise Refusal(400, f"body: expected a JSON object, got {quote(found)}")
     return found
 
 
@@ -51,47 +63,39 @@ def parse(body: bytes) -> Any:
     """Return what a body says in JSON.
 
     Raises:
-        Refusal: It is not JSON in UTF-8, or holds a number that JSON does not have.
+        Refusal: It is not JSON in UTF-8, is nested too deeply, or holds a number or half a
+            character that JSON does not have.
     """
     if not body.strip():
         return {}
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_such_number)
-    except RecursionError:
-        raise Refusal(400, "body: nested too deeply") from None
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Refusal(400, f"body: expected JSON, and could not read it: {error}") from None
 
 
-def _no_such_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
+def checked(model: type[B], given: Mapping[str, Any], *, where: str = "body") -> B:
+    """Return what a request says, checked.
 
-
-def kind(value: Any) -> str:
-    """Return what JSON calls a value.
-
-    Example:
-        >>> kind([1]), kind(None), kind(True), kind(0.5)
-        ('a list', 'null', 'true or false', 'a number')
+    Raises:
+        Refusal: It is not what the model asks for.
     """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    names = {dict: "an object", list: "a list", str: "text", int: "a number", float: "a number"}
-    return names.get(type(value), type(value).__name__)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        text = explain(error, where=where, document=given, keys=model.model_fields, most=PROBLEMS)
+        raise Refusal(400, text) from None
 
 
-def quoted(text: str) -> str:
-    """Return a piece of a request as it may stand in an error message: short, on one line."""
-    return repr(text if len(text) <= 50 else text[:50] + "…")
+def whole(low: int, high: int) -> BeforeValidator:
+    """Return the check of a field that is a whole number within bounds."""
+    return BeforeValidator(partial(check_whole, low=low, high=high))
 
 
-def whole(found: dict[str, Any], key: str, least: int, most: int, default: int) -> int:
-    """Return a whole number of an object, within its bounds."""
-    value = found.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        got = str(value)[:20] if number else kind(value)
-        raise Refusal(400, f"{key}: expected a whole number from {least} to {most}, got {got}")
+def check_whole(value: Any, low: int, high: int, *, where: str = "") -> int:
+    """Return a whole number, or raise an ArgumentError if it is none or out of bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ArgumentError(
+            f"{where}expected a whole number from {low} to {high}, got {quote(value)}"
+        )
     return value

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from droplab.doctor import CODES, Finding, check_text
+from droplab.lab._body import Body
 from droplab.lab._limits import Refusal
 
 WHY = {
@@ -17,14 +18,18 @@ WHY = {
 _one_at_a_time = threading.Lock()
 
 
-def examine(text: Any) -> dict[str, Any]:
+class Source(Body):
+    """Source to be checked."""
+
+    text: str
+
+
+def examine(text: str) -> dict[str, Any]:
     """Return what is wrong with the dropout in a piece of source.
 
     Raises:
-        Refusal: It is no text, or cannot be read at all.
+        Refusal: It cannot be read at all.
     """
-    if not isinstance(text, str):
-        raise Refusal(400, "text: expected the source as text")
     try:
         with _one_at_a_time:
             found = check_text(text, path="pasted")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from droplab.errors import bounded
+
 BODY = 64 * 1024
 """Bytes of a request's body."""
 
@@ -17,6 +19,9 @@ POINTS = 20_000
 REPLICA_EPOCHS = 200_000
 """Most of arms x seeds x epochs: the rows of a run."""
 
+PROBLEMS = 3
+"""Problems of one request that its answer names."""
+
 QUEUE = 20
 """Runs that may wait."""
 
@@ -31,9 +36,9 @@ class Refusal(Exception):
     """A request that is refused: the status of its answer and one sentence for people."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
         self.status = status
-        self.message = one_sentence(message)
+        self.message = one_sentence(bounded(message))
+        super().__init__(self.message)
 
 
 def one_sentence(message: str) -> str:

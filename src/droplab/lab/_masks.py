@@ -32,18 +32,21 @@ A parameter that is unknown, given twice or out of range is answered with 400 an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from droplab.errors import ArgumentError, DroplabError, nearest
+from droplab.errors import ArgumentError, DroplabError, quote
+from droplab.lab._body import B, Body, check_whole, checked, whole
+from droplab.lab._limits import Refusal
+from droplab.lab._recipes import built_in
 from droplab.probability import check_p
-from droplab.recipe import builtin_names, load
 from droplab.results import load as load_run
 
 if TYPE_CHECKING:
@@ -56,6 +59,63 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 _RATE = re.compile(r"[0-9]{0,3}\.?[0-9]{1,6}")
 
 
+def _one_of(given: str, options: Iterable[str], *, where: str = "") -> str:
+    names = tuple(options)
+    if given not in names:
+        raise ArgumentError(f"{where}expected one of {', '.join(names)}, got {quote(given)}")
+    return given
+
+
+def _shown(name: str) -> str:
+    """Return the name of a recipe with droplab's own network, whose layers can be looked at."""
+    return _one_of(name, (each for each, recipe in built_in().items() if recipe.model.widths))
+
+
+def _number(text: str) -> Any:
+    """Return the number that a text writes; int() alone takes more than digits."""
+    return int(text) if _NUMBER.fullmatch(text) else text
+
+
+Written = BeforeValidator(_number)
+
+
+class _Query(Body):
+    """What both addresses may be asked with."""
+
+    recipe: Annotated[str, AfterValidator(_shown), Field(validate_default=True)] = ""
+    rates: Annotated[str, Field(max_length=1000)] = ""
+    seed: Annotated[int, whole(0, LAST_SEED), Written] = 0
+
+
+class See(_Query):
+    """What `/api/see` may be asked with."""
+
+    step: Annotated[int, whole(0, LAST_STEP), Written] = 0
+    steps: Annotated[int, whole(1, MOST_STEPS), Written] = 1
+    example: Annotated[Any, Written] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> See:
+        check_whole(self.example, 0, built_in()[self.recipe].batch_size - 1, where="example: ")
+        return self
+
+
+class SeeOutputs(_Query):
+    """What `/api/see/outputs` may be asked with."""
+
+    layer: str | None = None
+    unit: Annotated[Any, Written] = None
+    masks: Annotated[int, whole(FEWEST_MASKS, MOST_MASKS), Written] = 400
+    run: str | None = None
+    arm: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> SeeOutputs:
+        if self.arm is not None and self.run is None:
+            raise ValueError("arm: expected it together with run, got it alone; name the run")
+        return self
+
+
 def routes(runs: Path | None = None) -> list[Route]:
     """Return the routes under `/api/see`.
 
@@ -63,54 +123,54 @@ def routes(runs: Path | None = None) -> list[Route]:
         runs: The folder that has the runs; None: there are only initial weights to look at.
     """
 
-    def answer(work: Callable[[Mapping[str, str]], dict[str, Any]]) -> Callable[[Request], Any]:
+    def answer(model: type[B], work: Callable[[B], dict[str, Any]]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> JSONResponse:
-            try:
+            def found() -> dict[str, Any]:
                 query = single(request.query_params.multi_items())
-                return JSONResponse(await run_in_threadpool(work, query))
-            except DroplabError as error:
+                return work(checked(model, query, where="request"))
+
+            try:
+                return JSONResponse(await run_in_threadpool(found))
+            except (DroplabError, Refusal) as error:
                 return JSONResponse({"error": str(error)}, status_code=400)
 
         return endpoint
 
     return [
-        Route("/api/see", answer(see)),
-        Route("/api/see/outputs", answer(lambda query: see_outputs(query, runs))),
+        Route("/api/see", answer(See, see)),
+        Route("/api/see/outputs", answer(SeeOutputs, lambda asked: see_outputs(asked, runs))),
     ]
 
 
-def see(query: Mapping[str, str]) -> dict[str, Any]:
+def see(asked: See) -> dict[str, Any]:
     """Return the answer of `/api/see`."""
-    only(query, "recipe", "rates", "seed", "step", "steps", "example")
-    recipe = _recipe(query)
-    rates = _rates(query, recipe)
-    seed = whole(query, "seed", 0, 0, LAST_SEED)
-    steps = whole(query, "steps", 1, 1, MOST_STEPS)
-    step = whole(query, "step", 0, 0, LAST_STEP)
-    example = whole(query, "example", 0, 0, load(recipe).batch_size - 1)
+    rates = _rates(asked)
     from droplab.lab import _masks_network
 
-    return _masks_network.masks(recipe, seed, rates, step=step, steps=steps, example=example)
+    return _masks_network.masks(
+        asked.recipe, asked.seed, rates, step=asked.step, steps=asked.steps, example=asked.example
+    )
 
 
-def see_outputs(query: Mapping[str, str], runs: Path | None) -> dict[str, Any]:
+def see_outputs(asked: SeeOutputs, runs: Path | None) -> dict[str, Any]:
     """Return the answer of `/api/see/outputs`."""
-    only(query, "recipe", "rates", "seed", "layer", "unit", "masks", "run", "arm")
-    recipe = _recipe(query)
-    rates = _rates(query, recipe)
-    seed = whole(query, "seed", 0, 0, LAST_SEED)
-    count = whole(query, "masks", 400, FEWEST_MASKS, MOST_MASKS)
+    rates = _rates(asked)
     from droplab.lab import _masks_network
 
-    found = _masks_network.network(recipe, 0)
+    found = _masks_network.network(asked.recipe, 0)
     names = found.applied.names
     first = next((site for site in names if rates.get(site)), names[-1])
-    layer = one_of(query, "layer", names, first)
-    units = found.layer(layer).out_features
-    unit = whole(query, "unit", 0, 0, units - 1) if "unit" in query else None
-    trained = _trained(query, recipe, seed, runs)
+    layer = _one_of(asked.layer, names, where="layer: ") if asked.layer is not None else first
+    if asked.unit is not None:
+        check_whole(asked.unit, 0, found.layer(layer).out_features - 1, where="unit: ")
     return _masks_network.outputs(
-        recipe, seed, rates, layer=layer, unit=unit, count=count, trained=trained
+        asked.recipe,
+        asked.seed,
+        rates,
+        layer=layer,
+        unit=asked.unit,
+        count=asked.masks,
+        trained=_trained(asked, runs),
     )
 
 
@@ -128,77 +188,42 @@ def single(items: list[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def only(query: Mapping[str, str], *names: str) -> None:
-    """Refuse parameters that are not among `names`."""
-    for name in query:
-        if name not in names:
-            raise ArgumentError(f"{name[:40]}: no such parameter{nearest(name[:40], names)}")
-
-
-def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    """Return a whole number within limits."""
-    text = query.get(name)
-    if text is None:
-        return default
-    if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
-        raise ArgumentError(
-            f"{name}: expected a whole number from {low} to {high}, got {text[:40]!r}"
-        )
-    return int(text)
-
-
-def one_of(query: Mapping[str, str], name: str, options: tuple[str, ...], default: str) -> str:
-    """Return one of some names."""
-    text = query.get(name, default)
-    if text not in options:
-        raise ArgumentError(f"{name}: expected one of {', '.join(options)}, got {text[:40]!r}")
-    return text
-
-
-def _recipe(query: Mapping[str, str]) -> str:
-    names = tuple(name for name in builtin_names() if load(name).model.widths)
-    if "recipe" not in query:
-        raise ArgumentError(f"recipe: expected one of {', '.join(names)}, got none")
-    return one_of(query, "recipe", names, "")
-
-
-def _rates(query: Mapping[str, str], recipe: str) -> dict[str, float]:
+def _rates(asked: _Query) -> dict[str, float]:
     from droplab.lab import _masks_network
 
-    names = _masks_network.site_names(recipe)
+    names = _masks_network.site_names(asked.recipe)
     rates: dict[str, float] = {}
-    for part in filter(None, query.get("rates", "")[:1000].split(",")):
+    for part in filter(None, asked.rates.split(",")):
         site, _, text = part.partition(":")
         if site not in names or site in rates:
             raise ArgumentError(
-                f"rates: expected each of {', '.join(names)} at most once, got {site[:40]!r}"
+                f"rates: expected each of {', '.join(names)} at most once, got {quote(site)}"
             )
         if not _RATE.fullmatch(text):
-            raise ArgumentError(f"rates: expected a rate such as {site}:0.3, got {part[:60]!r}")
+            raise ArgumentError(f"rates: expected a rate such as {site}:0.3, got {quote(part)}")
         rates[site] = check_p(float(text), where=f"rates: {site}")
     return rates
 
 
-def _trained(query: Mapping[str, str], recipe: str, seed: int, runs: Path | None) -> Trained | None:
+def _trained(asked: SeeOutputs, runs: Path | None) -> Trained | None:
     """Return the weights that are asked for, from a finished run of this recipe's model."""
-    if "run" not in query:
-        if "arm" in query:
-            raise ArgumentError("arm: expected it together with run, got it alone; name the run")
+    if asked.run is None:
         return None
-    run = query["run"]
+    run = asked.run
     there = {entry.name for entry in runs.iterdir()} if runs and runs.is_dir() else set()
     if runs is None or not _RUN.fullmatch(run) or run not in there:
-        raise ArgumentError(f"run: expected one of the runs of this page, got {run[:40]!r}")
+        raise ArgumentError(f"run: expected one of the runs of this page, got {quote(run)}")
     result = load_run(runs / run)
-    if result.recipe.model != load(recipe).model:
-        raise ArgumentError(f"run: expected a run with the network of {recipe}, got {run}")
-    done = {(m.arm, m.seed): m for m in result.members if m.state == "done"}
-    arms = tuple(dict.fromkeys(arm for arm, each in done if each == seed))
+    if result.recipe.model != built_in()[asked.recipe].model:
+        raise ArgumentError(f"run: expected a run with the network of {asked.recipe}, got {run}")
+    arms = dict.fromkeys(
+        m.arm for m in result.members if m.state == "done" and m.seed == asked.seed
+    )
     if not arms:
-        raise ArgumentError(f"run: expected one that has finished seed {seed}, got {run}")
-    arm = one_of(query, "arm", arms, arms[-1])
+        raise ArgumentError(f"run: expected one that has finished seed {asked.seed}, got {run}")
+    arm = _one_of(asked.arm or [*arms][-1], arms, where="arm: ")
     from droplab.lab._masks_network import Trained
     from droplab.study._folders import weights_path_in
 
-    file = weights_path_in(runs / run, result.recipe, arm, seed, "last")
+    file = weights_path_in(runs / run, result.recipe, arm, asked.seed, "last")
     return Trained(file, run, arm, result.recipe.epochs)

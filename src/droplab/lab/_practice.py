@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from droplab import practice
 from droplab.errors import ArgumentError, DroplabError
+from droplab.lab._body import Body
 from droplab.lab._limits import Refusal
 from droplab.practice import Exercise, Progress, Runner
 
 WAITING = 4
 """Answers that may wait for their run."""
+
+
+class Answer(Body):
+    """An answer to an exercise: the letters of some of its options."""
+
+    answer: Annotated[str, Field(max_length=50)]
 
 
 class PracticeRoom:
@@ -42,11 +51,9 @@ class PracticeRoom:
             raise Refusal(404, f"exercise {number} has hints 1 to {len(hints)}")
         return {"hint": hints[place - 1]}
 
-    def answer(self, number: int, answer: Any) -> dict[str, Any]:
+    def answer(self, number: int, answer: str) -> dict[str, Any]:
         """Run every option of an exercise, and return what happened."""
         exercise = self._find(number)
-        if not isinstance(answer, str) or len(answer) > 50:
-            raise Refusal(400, "answer: expected letters such as 'B'")
         try:
             letters = "".join(exercise.letters_of(answer))
         except ArgumentError as error:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from droplab.errors import nearest
+from droplab.errors import nearest, quote
 from droplab.lab import _limits as limits
-from droplab.lab._body import quoted
-from droplab.lab._limits import Refusal
 from droplab.recipe import Recipe, builtin_names, load
 
 
@@ -22,13 +20,12 @@ def find(name: Any) -> Recipe:
     """Return the built-in recipe called `name`.
 
     Raises:
-        Refusal: There is none.
+        ValueError: There is none.
     """
     if not isinstance(name, str) or name not in built_in():
-        raise Refusal(
-            400,
-            f"recipe: expected the name of a built-in recipe, got {quoted(str(name))}"
-            f"{nearest(str(name)[:50], built_in())}",
+        raise ValueError(
+            f"expected the name of a built-in recipe, got {quote(name)}"
+            f"{nearest(str(name), built_in())}"
         )
     return built_in()[name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from droplab.recipe._losses import LOSSES
 from droplab.recipe._metrics import FURTHER, METRICS, TASKS, TEST_METRICS, Measure, Metric
 from droplab.recipe._override import override
+from droplab.recipe._problems import explain
 from droplab.recipe._schedules import SCHEDULES
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
@@ -38,6 +39,7 @@ __all__ = [
     "Target",
     "builtin_names",
     "dumps",
+    "explain",
     "load",
     "loads",
     "override",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -13,7 +13,6 @@ from droplab.limits import PROBLEMS, QUOTED
 Problem = tuple[str, str]
 """Where, and what is wrong there."""
 
-_ARM_KEYS = ("name", "rates", "kind", "existing", "schedule")
 _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
@@ -28,7 +27,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "SchedulerSpec": ("name", "arguments", "every"),
     "LossSpec": ("name", "arguments"),
     "MetricSpec": ("name", "path", "better", "label", "unit"),
-    "Arm": _ARM_KEYS,
+    "Arm": ("name", "rates", "kind", "existing", "schedule"),
     "ScheduleSpec": ("name", "arguments"),
     "Target": ("conditions",),
     "Condition": ("metric", "op", "value"),
@@ -46,28 +45,65 @@ _CLASSES = {
     "conditions": "Condition",
 }
 
+_EXPECTED = {
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+    "list_type": "a list",
+    "string_type": "text in quotes",
+    "bool_type": "true or false",
+}
+"""Kinds of pydantic's errors that are told by what would have been right."""
+
 _FLAT = ("model", "optimizer", "scheduler", "loss", "schedule")
 """Tables whose arguments stand beside their own key."""
 
 
-def message(where: str, problems: Sequence[Problem]) -> str:
+def explain(
+    error: ValidationError,
+    *,
+    where: str,
+    document: Mapping[str, Any],
+    keys: Iterable[str],
+    most: int = PROBLEMS,
+) -> str:
+    """Return what pydantic found wrong in something else than a recipe, in the same words.
+
+    Args:
+        error: What pydantic raised.
+        where: What the text begins with.
+        document: Key -> what was given for it; recipes, arms and their parts may be within.
+        keys: The keys that it may have.
+        most: How many problems are listed.
+    """
+    return message(where, describe(error, root=where, document=document, keys=keys), most=most)
+
+
+def message(where: str, problems: Sequence[Problem], *, most: int = PROBLEMS) -> str:
     """Return the text of the error that reports all `problems` of `where` together."""
     lines = [f"{place}: {text}" if place else text for place, text in dict.fromkeys(problems)]
     if len(lines) == 1:
         return f"{where}: {lines[0]}"
-    shown = [f"  {line}" for line in lines[:PROBLEMS]]
-    more = [f"  and {len(lines) - PROBLEMS} more"] if len(lines) > PROBLEMS else []
+    shown = [f"  {line}" for line in lines[:most]]
+    more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join([f"{where}: {len(lines)} problems", *shown, *more])
 
 
-def describe(error: ValidationError, *, root: str, document: Mapping[str, Any]) -> list[Problem]:
+def describe(
+    error: ValidationError,
+    *,
+    root: str,
+    document: Mapping[str, Any],
+    keys: Iterable[str] | None = None,
+) -> list[Problem]:
     """Return the problems that pydantic found in `document`, in our words.
 
     Args:
         error: What pydantic raised.
         root: Name of the class that was made.
         document: Field -> what was given for it.
+        keys: The fields of that class; a class of a recipe has them in `_KEYS`.
     """
+    known = _KEYS if keys is None else {**_KEYS, root: tuple(keys)}
     problems: list[Problem] = []
     for item in error.errors(include_url=False):
         loc, kind, value = item["loc"], item["type"], item["input"]
@@ -75,17 +111,18 @@ def describe(error: ValidationError, *, root: str, document: Mapping[str, Any]) 
             text = f"expected keyword arguments, got {quote(value)} without a keyword"
             problems.append(("", text))
             continue
-        if loc and isinstance(loc[0], int) and loc[0] < len(_KEYS[root]):
-            loc = (_KEYS[root][loc[0]], *loc[1:])  # a positional argument
+        if loc and isinstance(loc[0], int) and loc[0] < len(known[root]):
+            loc = (known[root][loc[0]], *loc[1:])  # a positional argument
         place = _place(loc, document)
         if kind == "value_error":
-            text = str(item.get("ctx", {}).get("error", item["msg"]))
+            text = str(item.get("ctx", {}).get("error", item["msg"])).removeprefix("p: ")
         elif kind == "missing":
             text = "this key is required"
-        elif kind == "unexpected_keyword_argument":
-            text = _unknown(_class(root, loc[:-1]), str(loc[-1]))
-        elif kind in ("dataclass_type", "dict_type"):
-            text = f"expected a table, got {quote(value)}"
+        elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
+            name = _class(root, loc[:-1])
+            text = _unknown(name, str(loc[-1]), known[name])
+        elif kind in _EXPECTED:
+            text = f"expected {_EXPECTED[kind]}, got {quote(value)}"
         else:
             text = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {quote(value)}"
         problems.append((place, text))
@@ -98,16 +135,15 @@ def _class(root: str, loc: Sequence[int | str]) -> str:
     return root
 
 
-def _unknown(name: str, key: str) -> str:
+def _unknown(name: str, key: str, keys: Sequence[str]) -> str:
+    hint = nearest(key, keys)
     if name != "Arm":
-        return f"unknown key{nearest(key, _KEYS[name])}"
-    hint = nearest(key, _ARM_KEYS)
+        return f"unknown key{hint}"
     if "did you mean" in hint:
         return f"unknown key{hint}"
     return (
         "an arm may change nothing but dropout (its keys are name, rates, kind, existing and "
-        "schedule); "
-        f"move '{key}' out of the arms, or write a second recipe"
+        f"schedule); move {quote(key)} out of the arms, or write a second recipe"
     )
 
 

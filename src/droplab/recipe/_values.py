@@ -123,13 +123,6 @@ def _argument(value: Any) -> Any:
     )
 
 
-def _rate(value: Any) -> float:
-    try:
-        return check_p(value)
-    except ArgumentError as error:
-        raise ValueError(str(error).removeprefix("p: ")) from None
-
-
 def _seed(value: Any) -> int:
     try:
         return check_seed(value)
@@ -161,7 +154,7 @@ Seed = Annotated[int, PlainValidator(_seed)]
 Argument = Annotated[Any, PlainValidator(_argument)]
 Arguments = Annotated[dict[Filled, Argument], BeforeValidator(_table)]
 Rates = Annotated[
-    dict[Filled, Annotated[float, PlainValidator(_rate)]],
+    dict[Filled, Annotated[float, PlainValidator(check_p)]],
     BeforeValidator(_table),
     Field(description="site -> drop probability"),
 ]

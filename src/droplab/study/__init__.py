@@ -7,7 +7,7 @@ from droplab.study._experiment import Experiment, Replica, resolve
 from droplab.study._folders import default_folder, free_folder
 from droplab.study._observer import Observer, named
 from droplab.study._planning import choose_plan
-from droplab.study._run import run, run_experiment
+from droplab.study._run import run
 from droplab.study._stored_plans import read_plan
 from droplab.study._sweep import SweepResult, sweep
 
@@ -24,7 +24,6 @@ __all__ = [
     "read_plan",
     "resolve",
     "run",
-    "run_experiment",
     "sweep",
     "sweep_arms",
     "sweep_recipe",

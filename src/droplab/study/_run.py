@@ -37,7 +37,7 @@ _LOG = logging.getLogger("droplab.study")
 
 
 def run(
-    recipe: Recipe,
+    recipe: Recipe | Experiment,
     out: str | Path | None = None,
     *,
     arms: Sequence[str] | None = None,
@@ -59,7 +59,7 @@ def run(
     the next epoch begins.
 
     Args:
-        recipe: The recipe.
+        recipe: The recipe, or an experiment of `droplab.study.resolve`, whose names are resolved.
         out: The run's folder; None chooses `runs/<name>-<digest>` in the working directory.
         arms: Names of the arms to train; None for all, or for those that a resumed run has.
         resume: Go on with the run in that folder, to the same bits, instead of starting one. What
@@ -98,42 +98,13 @@ def run(
         1
     """
     observer = observer or Observer()
-    recipe.selected(arms)  # a wrong name is told before data is fetched
-    return run_experiment(
-        resolve(recipe, progress=observer.data_progress),
-        out,
-        arms=arms,
-        resume=resume,
-        changed_code=changed_code,
-        plan=plan,
-        measure=measure,
-        device=device,
-        budget=budget,
-        log_every=log_every,
-        observer=observer,
-        command=command,
-    )
-
-
-def run_experiment(
-    experiment: Experiment,
-    out: str | Path | None = None,
-    *,
-    arms: Sequence[str] | None = None,
-    resume: bool = False,
-    changed_code: bool = False,
-    plan: ExecutionPlan | None = None,
-    measure: bool = False,
-    device: str | None = None,
-    budget: float | None = None,
-    log_every: int = 0,
-    observer: Observer | None = None,
-    command: str = "",
-) -> RunResult:
-    """Run an experiment whose names are resolved; the arguments are those of `run`."""
-    observer = observer or Observer()
     if changed_code and not resume:
         raise ArgumentError("changed_code (--changed-code): goes with a run to resume (--resume)")
+    if isinstance(recipe, Experiment):
+        experiment = recipe
+    else:
+        recipe.selected(arms)  # a wrong name is told before data is fetched
+        experiment = resolve(recipe, progress=observer.data_progress)
     for note in experiment.splits.notes:
         observer.noted(note)
     recipe = experiment.recipe

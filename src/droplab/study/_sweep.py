@@ -38,7 +38,7 @@ from droplab.study._experiment import BuildOptimizer, assemble
 from droplab.study._folders import weights_path_in
 from droplab.study._from_data import guessed_note
 from droplab.study._observer import Observer
-from droplab.study._run import run_experiment
+from droplab.study._run import run
 from droplab.train import (
     ExecutionPlan,
     MakeOptimizer,
@@ -227,7 +227,7 @@ def sweep(
     own_loss = None if isinstance(loss, (str, LossSpec)) else loss
     own = own_loss, own_metrics
     experiment = assemble(recipe, splits, about, classes, build, make_optimizer, *own)
-    result = run_experiment(
+    result = run(
         experiment,
         out,
         resume=resume,

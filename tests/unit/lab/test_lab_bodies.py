@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from droplab.lab import _limits as limits
 from droplab.lab._body import parse
 from droplab.lab._limits import Refusal
-from droplab.lab._request import ALL_KEYS, requested_recipe
+from droplab.lab._request import RunRequest, requested_recipe
 
 MANY = settings(
     max_examples=120,
@@ -20,6 +20,7 @@ MANY = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 JSON = {"content-type": "application/json"}
+ALL_KEYS = tuple(RunRequest.model_fields)
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -170,14 +171,15 @@ def test_source_is_never_run(lab, tmp_path):
     [
         ({}, "kind"),
         ({"kind": "experiment", "recipe": "digit"}, "did you mean 'digits'"),
-        ({"kind": "experiment", "recipe": "digits", "rates": [0.3]}, "rates: is no part"),
-        ({"kind": "experiment", "recipe": "digits", "arms": [{"rates": {"fc9": 0.3}}]}, "fc9"),
+        ({"kind": "experiment", "recipe": "digits", "rates": [0.3]}, "rates is no part"),
+        ({"kind": "experiment", "recipe": "digits", "arms": [{"name": "a", "rates": {"fc9": 0.3}}]},
+         "arms.a.rates: no site 'fc9'"),
         ({"kind": "experiment", "recipe": "digits", "arms": [{"name": "a", "rates": {"fc2": 30}}]},
          "did you mean 0.3"),
         ({"kind": "experiment", "recipe": "digits", "arms": [{"name": "a", "kind": "x"}]}, "arms"),
         ({"kind": "experiment", "recipe": "digits", "seeds": 65}, "1 to 64, got 65"),
         ({"kind": "experiment", "recipe": "digits", "epochs": 1001}, "1 to 1000, got 1001"),
-        ({"kind": "experiment", "recipe": "digits", "epochs": True}, "true or false"),
+        ({"kind": "experiment", "recipe": "digits", "epochs": True}, "1 to 1000, got True"),
         ({"kind": "experiment", "recipe": "digits", "seeds": 64, "epochs": 1000}, "= 256000"),
         ({"kind": "sweep", "recipe": "digits", "rates": [0.0]}, "above 0"),
         ({"kind": "sweep", "recipe": "digits", "rates": []}, "1 to 100 rates"),
@@ -200,7 +202,18 @@ def test_the_sentence_says_what_to_do(body, words):
 def test_an_unknown_key_is_named(lab, path):
     answer = lab.post(path, json={"modle": "x"})
     assert answer.status_code == 400
-    assert "unknown key 'modle'" in answer.json()["error"]
+    assert "modle: unknown key" in answer.json()["error"]
+
+
+def test_problems_are_told_together_each_in_its_place(lab):
+    arms = [{"name": "a", "rates": {"fc2": 30}}, {"name": "b", "kind": 3, "modle": "x" * 9000}]
+    body = {"kind": "experiment", "recipe": "digits", "seeds": 0, "arms": arms, "y" * 9000: 1}
+    answer = lab.post("/api/runs", json=body)
+    check_answer(answer)
+    said = answer.json()["error"]
+    for words in ("problems", "seeds: expected a whole number from 1 to 64, got 0",
+                  "arms.a.rates.fc2: expected a drop probability", "more"):  # fmt: skip
+        assert words in said
 
 
 def test_text_that_utf_8_cannot_hold(lab):

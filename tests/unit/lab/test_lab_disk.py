@@ -172,14 +172,14 @@ def test_a_request_never_becomes_a_path(lab, runs, text):
     assert not [path for path in opened if text and text in str(path) and str(runs) in str(path)]
 
 
-def test_static_files_are_a_fixed_table(lab):
+def test_no_other_file_is_served(lab):
     index = lab.get("/")
     assert index.status_code == 200
     assert index.headers["content-type"].startswith("text/html")
     for view in ("/experiment", "/sweep", "/see", "/doctor", "/practice", "/runs", "/runs/an-id"):
         assert lab.get(view).content == index.content
     for name in ("../_app.py", "..%2f_app.py", "%2e%2e/_app.py", "/etc/passwd", "nothing.js", "",
-                 "vendor/VENDORED.md", "index.html/", "vendor/../index.html%00"):  # fmt: skip
+                 "vendor", "app.js/x", "vendor/../index.html%00", "x" * 5000):  # fmt: skip
         assert lab.get(f"/static/{name}").status_code == 404, name
 
 
@@ -203,3 +203,6 @@ def test_static_files_are_sent_small_and_once(lab):
     again = lab.get("/", headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert lab.get("/", headers={"if-none-match": '"other"'}).status_code == 200
+    script = lab.get("/static/app.js")
+    assert script.headers["cache-control"] == "no-cache"  # kept, and asked for again each time
+    assert script.headers["content-type"].startswith("text/javascript")

@@ -83,9 +83,9 @@ def test_other_methods_are_refused(lab, method):
     assert lab.request(method, "/api/runs").status_code == 405
 
 
-PATHS = ["/", "/runs/x", "/nothing", "/static/nothing", "/api/recipes", "/api/runs", "/api/runs/x",
-         "/api/runs/x/events", "/runs/x/report", "/api/practice", "/api/see?recipe=x",
-         "/favicon.ico"]  # fmt: skip
+PATHS = ["/", "/runs/x", "/nothing", "/static/app.js", "/static/nothing", "/api/recipes",
+         "/api/runs", "/api/runs/x", "/api/runs/x/events", "/runs/x/report",
+         "/api/practice", "/api/see?recipe=x", "/favicon.ico"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)

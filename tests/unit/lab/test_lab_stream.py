@@ -44,6 +44,8 @@ def test_a_stream_from_the_beginning(lab, order, workers, events, wait_for):
     found = events(lab, id)
     assert names(found) == ["snapshot", "end"]
     assert found[0][2] == lab.get(f"/api/runs/{id}").json()
+    sent = lab.get(f"/api/runs/{id}/events", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in sent.headers  # which would hold events back
 
 
 def test_a_page_that_comes_back_gets_what_it_missed(lab, order, workers, events, wait_for):

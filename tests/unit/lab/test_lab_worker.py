@@ -9,13 +9,15 @@ import pytest
 from droplab import results
 from droplab.lab._process import WorkerProcess
 from droplab.recipe import load, override
+from droplab.train import ExecutionPlan
 
 SMALL = override(load("digits"), {"seeds": [0, 1], "epochs": 2})
 LONG = override(load("digits"), {"seeds": [0, 1], "epochs": 1000})
 
 
 @pytest.fixture
-def worker():
+def worker(keep_plan):
+    keep_plan(LONG, ExecutionPlan(1))  # to measure one would take longer than the rest
     found = WorkerProcess()
     yield found
     found.kill()

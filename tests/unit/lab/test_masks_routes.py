@@ -60,7 +60,7 @@ def test_the_answer_is_small(get):
         ("", {"recipe": "other"}, "recipe: expected one of digits"),
         ("", {"recipe": "../digits"}, "recipe: expected one of digits"),
         ("", {"recipe": "mlp.toml"}, "recipe: expected one of digits"),
-        ("", {"recipe": "digits", "model": "os:system"}, "no such parameter"),
+        ("", {"recipe": "digits", "model": "os:system"}, "model: unknown key"),
         ("", {"recipe": "digits", "rates": "fc9:0.3"}, "expected each of fc1, fc2, fc3"),
         ("", {"recipe": "digits", "rates": "fc2:0.3,fc2:0.4"}, "at most once"),
         ("", {"recipe": "digits", "rates": "fc2:1.5"}, "expected a drop probability in [0, 1]"),

@@ -208,32 +208,28 @@ def test_the_pool_is_forgotten_by_a_forked_child(threads):
         _cpu_pool._pool, _cpu_pool._workers = before
 
 
-def test_another_process_has_the_same_masks():
-    code = "from droplab.ops import keep_mask, make_key; "
-    code += "print(int(keep_mask((1000,), 0.5, key=make_key(seed=1)).sum()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == int(keep_mask((1000,), 0.5, key=make_key(seed=1)).sum())
-
-
 CACHE = """
 import torch
-from droplab.ops import dropout, make_key, _cpu
+from droplab.ops import dropout, keep_mask, make_key, _cpu
 dropout(torch.ones(8), 0.5, key=make_key(seed=1))
 print(_cpu._alive[0].cache_hits)
+print(int(keep_mask((1000,), 0.5, key=make_key(seed=1)).sum()))
 """
 
 
-def test_a_second_process_finds_the_kernel_on_disk(tmp_path):
-    def hits():
+def test_a_second_process_finds_the_kernel_on_disk_and_has_the_same_masks(tmp_path):
+    kept = int(keep_mask((1000,), 0.5, key=make_key(seed=1)).sum())
+
+    def told():
         done = subprocess.run(
             [sys.executable, "-c", CACHE],
             capture_output=True, text=True, check=True,
             env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
         )  # fmt: skip
-        return int(done.stdout)
+        return [int(line) for line in done.stdout.splitlines()]
 
-    assert hits() == 0
-    assert hits() == 1
+    assert told() == [0, kept]
+    assert told() == [1, kept]
 
 
 def test_without_a_directory_to_write_to_kernels_are_compiled_each_time(monkeypatch):

@@ -15,8 +15,9 @@ from droplab.study._grouping import stored_groups
 from droplab.study._session import Session
 from droplab.train import ExecutionPlan
 
-DRIVER = ExecutionPlan(1, captured=True, group=4)
+DRIVER = ExecutionPlan(1, group=4)
 WORKERS = dataclasses.replace(DRIVER, workers=2)
+"""Of eager steps, since each worker records its own, which takes longer than all else here."""
 
 NETS = """
 from multiprocessing import parent_process
@@ -111,7 +112,8 @@ def test_rows_weights_and_tests_are_those_of_the_driver_alone(whole):
         def steps_done(self, members, done):
             steps.append(len(members) * done)
 
-    result = run(tiny(), "workers", plan=WORKERS, observer=Counting())
+    plan = dataclasses.replace(WORKERS, captured=True)  # with the bits of the eager one
+    result = run(tiny(), "workers", plan=plan, observer=Counting())
     assert content(result) == content(whole)
     assert result.tests == whole.tests
     for folder in ("weights", "checkpoints"):
@@ -177,8 +179,7 @@ def test_workers_that_die_again_and_again(sessions):
 
 
 def test_a_nan_stops_one_replica_and_the_others_go_on():
-    plan = dataclasses.replace(WORKERS, captured=False)
-    result = run(own(NAN), "workers", plan=plan)
+    result = run(own(NAN), "workers", plan=WORKERS)
     lost = {(m.arm, m.seed) for m in result.members if m.state == "nan"}
     assert lost == {("0.2", 0), ("0.2", 1)}
     assert {m.state for m in result.members} == {"nan", "done"}
@@ -192,17 +193,15 @@ def test_too_little_memory_in_a_worker_halves_its_group():
         def group_halved(self, before, after):
             halved.append((before, after))
 
-    plan = dataclasses.replace(WORKERS, captured=False)
-    result = run(own(TOO_LARGE), "workers", plan=plan, observer=Watching())
+    result = run(own(TOO_LARGE), "workers", plan=WORKERS, observer=Watching())
     assert halved == [(4, 2), (4, 2)]
     assert [len(group.members) for group in stored_groups(result.plan)] == [2, 2, 2, 2]
     assert len(result.rows) == 8 * 3
 
 
 def test_a_worker_that_fails_says_why_in_a_line():
-    plan = dataclasses.replace(WORKERS, captured=False)
     with pytest.raises(RunError, match=r"failed in their worker \(OSError: gone bad\)") as caught:
-        run(own(BROKEN), "workers", plan=plan)
+        run(own(BROKEN), "workers", plan=WORKERS)
     assert "Traceback" not in str(caught.value)
     members = results.load(Path("workers")).members
     assert any("Traceback" in member.message for member in members)

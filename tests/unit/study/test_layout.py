@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -11,10 +12,9 @@ from torch import nn
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, DataSpec, ModelSpec, OptimizerSpec, Recipe
-from droplab.study import Observer, _layout
+from droplab.study import Observer, _layout, run
 from droplab.study._experiment import BuildOptimizer, assemble
 from droplab.study._layout import choose_layout
-from droplab.study._run import run_experiment
 from droplab.train import ExecutionPlan
 
 USUAL = ExecutionPlan(1, captured=True)
@@ -81,12 +81,23 @@ class Stop(Observer):
             raise KeyboardInterrupt
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run with the channels last, its steps recorded or not, made once each."""
+
+    @functools.cache
+    def made(captured):
+        plan = dataclasses.replace(LAST, captured=captured)
+        return run(experiment(), tmp_path_factory.mktemp("whole") / "run", plan=plan)
+
+    return made
+
+
 @pytest.mark.parametrize("captured", [False, True])
-def test_both_layouts_train_alike(tmp_path, captured):
+def test_both_layouts_train_alike(tmp_path, whole, captured):
     usual = dataclasses.replace(USUAL, captured=captured)
-    last = dataclasses.replace(LAST, captured=captured)
-    one = run_experiment(experiment(), tmp_path / "usual", plan=usual)
-    two = run_experiment(experiment(), tmp_path / "last", plan=last)
+    one = run(experiment(), tmp_path / "usual", plan=usual)
+    two = whole(captured)
     for a, b in zip(one.rows, two.rows, strict=True):
         for name in ("train_loss_running", "train_loss", "val_loss"):
             assert getattr(b, name) == pytest.approx(getattr(a, name), rel=1e-3)
@@ -96,12 +107,11 @@ def test_both_layouts_train_alike(tmp_path, captured):
 
 @pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_a_run_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, captured, rows):
-    plan = dataclasses.replace(LAST, captured=captured)
-    whole = run_experiment(experiment(), tmp_path / "whole", plan=plan)
+def test_a_run_that_was_broken_off_goes_on_to_the_same_bits(tmp_path, whole, captured, rows):
+    plan, whole = dataclasses.replace(LAST, captured=captured), whole(captured)
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(experiment(), tmp_path / "part", plan=plan, observer=Stop(rows))
-    resumed = run_experiment(experiment(), tmp_path / "part", resume=True)
+        run(experiment(), tmp_path / "part", plan=plan, observer=Stop(rows))
+    resumed = run(experiment(), tmp_path / "part", resume=True)
     assert content(resumed) == content(whole)
     assert resumed.tests == whole.tests
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sqlite3
 from contextlib import closing
 
@@ -45,8 +46,19 @@ class Stop(Observer):
             raise KeyboardInterrupt
 
 
-def test_the_rows_of_groups_are_those_of_single_runs_and_both_options_show(tmp_path):
-    found = {name: run(tiny(), tmp_path / name, plan=plan) for name, plan in PLANS.items()}
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run under each plan, made once."""
+
+    @functools.cache
+    def made(name):
+        return run(tiny(), tmp_path_factory.mktemp("whole") / name, plan=PLANS[name])
+
+    return made
+
+
+def test_the_rows_of_groups_are_those_of_single_runs_and_both_options_show(whole, tmp_path):
+    found = {name: whole(name) for name in PLANS}
     for one, two in zip(found["alone"].rows, found["together"].rows, strict=True):
         assert (one.arm, one.seed, one.epoch) == (two.arm, two.seed, two.epoch)
         assert one.val_loss == pytest.approx(two.val_loss, rel=1e-3)
@@ -61,8 +73,8 @@ def test_the_rows_of_groups_are_those_of_single_runs_and_both_options_show(tmp_p
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, name):
-    whole = run(tiny(), tmp_path / "whole", plan=PLANS[name])
+def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path, name):
+    whole = whole(name)
     with pytest.raises(KeyboardInterrupt):
         run(tiny(), tmp_path / "part", plan=PLANS[name], observer=Stop(5))
     resumed = run(tiny(), tmp_path / "part", resume=True)

@@ -19,7 +19,7 @@ from droplab.study import Observer, _scoring, resolve, run
 from droplab.study._scoring import choose_scoring, with_recipe
 from droplab.train import EVAL_BATCH, ExecutionPlan, scored_examples, timing
 
-ALONE = ExecutionPlan(1, captured=True)
+ALONE = ExecutionPlan(1)
 PLANS = {
     "alone": ALONE,
     "together": ExecutionPlan(1, captured=True, group=4),

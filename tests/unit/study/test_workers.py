@@ -15,7 +15,7 @@ from droplab import results
 from droplab.data import StreamedSplit
 from droplab.errors import RunError
 from droplab.recipe import loads
-from droplab.study import Observer, resolve, run, run_experiment
+from droplab.study import Observer, resolve, run
 from droplab.study._planning import why_alone
 from droplab.study._session import Session
 from droplab.study._worker import can_send
@@ -139,7 +139,7 @@ def test_a_worker_that_fails_says_why(recipe):
     experiment = resolve(recipe)
     Path("reader_nets.py").write_text("raise OSError('gone bad')")
     with pytest.raises(RunError, match=r"seed \d failed in its worker \(.*gone bad") as caught:
-        run_experiment(experiment, "workers", plan=WORKERS)
+        run(experiment, "workers", plan=WORKERS)
     assert "Traceback" not in str(caught.value)
     assert any("Traceback" in member.message for member in results.load("workers").members)
 

@@ -64,6 +64,8 @@ def split(count, seed):
 
 
 TRAIN, VALIDATION = split(70, 2), split(30, 3)
+EVEN = {"train": split(64, 2), "validation": split(64, 3)}
+"""Data of one batch shape to train on and one to score, where there is less to record."""
 net = partial(MLP, 12, hidden=(16, 8), classes=3)
 
 
@@ -88,8 +90,8 @@ def alone(member, name="Adam", *, plan="captured", epochs=4, given=None, **optio
     model, optimizer, applied = given or single(member, name)
     results = fit(
         Single(model, optimizer, applied, PLANS[plan], options.pop("clip", None)),
-        TRAIN,
-        VALIDATION,
+        options.pop("train", TRAIN),
+        options.pop("validation", VALIDATION),
         seeds=(SEEDS[member // 2],),
         epochs=epochs,
         batch_size=16,
@@ -103,8 +105,8 @@ def together(name="Adam", *, plan="captured", epochs=4, members=None, **options)
     members = members or population(name)
     results = fit(
         Batched(members, captured=plan == "captured", clip=options.pop("clip", None)),
-        TRAIN,
-        VALIDATION,
+        options.pop("train", TRAIN),
+        options.pop("validation", VALIDATION),
         seeds=SEEDS,
         epochs=epochs,
         batch_size=16,
@@ -115,9 +117,10 @@ def together(name="Adam", *, plan="captured", epochs=4, members=None, **options)
 
 
 def assert_members_are_single_runs(name, plan, **options):
+    """The single runs are eager: that a recorded one has their bits is another test's."""
     epochs, members = together(name, plan=plan, **options)
     for member in range(4):
-        results, model = alone(member, name, plan=plan, **options)
+        results, model = alone(member, name, plan="eager", **options)
         for one, epoch in zip(results, epochs, strict=True):
             two = epoch.results[member]
             assert one.running["loss"] == pytest.approx(two.running["loss"], abs=2e-5)
@@ -273,14 +276,15 @@ def test_a_number_that_the_caller_changes_is_not_frozen_either():
 
 @pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR", *BY_STEP])
 def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_path):
-    options = {"scheduler": SCHEDULERS[kind], "clip": CLIP}
+    options = {"scheduler": SCHEDULERS[kind], "clip": CLIP, **EVEN}
     whole, model = alone(1, **options)
     path = tmp_path / "c.safetensors"
     given = single(1)
     plan, clip = PLANS["captured"], options["clip"]
     half = Single(*given, plan, clip)
     results = fit(
-        *(half, TRAIN, VALIDATION),
+        half,
+        **EVEN,
         seeds=(0,),
         epochs=4,
         batch_size=16,
@@ -300,13 +304,14 @@ def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_p
 
 @pytest.mark.parametrize("kind", ["StepLR", "CosineAnnealingLR", *BY_STEP])
 def test_a_resumed_population_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_path):
-    options = {"scheduler": SCHEDULERS[kind], "clip": CLIP}
+    options = {"scheduler": SCHEDULERS[kind], "clip": CLIP, **EVEN}
     options["rates"] = lambda step, p: late(step, p=p, start=7)
     whole, members = together(**options)
     names = [(arm, seed) for seed in SEEDS for arm in ("none", "some")]
     path, half = tmp_path / "p.safetensors", Batched(population(), captured=True, clip=CLIP)
     results = fit(
-        *(half, TRAIN, VALIDATION),
+        half,
+        **EVEN,
         seeds=SEEDS,
         epochs=4,
         batch_size=16,

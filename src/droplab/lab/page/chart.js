@@ -95,7 +95,7 @@ function settings(options, state, width) {
     },
     scales: { x: { time: false, range: (plot, low, high) => xRange(options, state, low, high) }, y: { range: (plot, low, high) => yRange(state, low, high) } },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, label: options.label, labelSize: 18, labelFont: `12px ${FONT}`, labelGap: 0, gap: 6, space: 44, incrs: options.xs === "rates" ? [0.05, 0.1, 0.2, 0.25, 0.5] : [1, 2, 5, 10, 20, 25, 50, 100, 200, 500] },
+      { ...axis, grid: { show: false }, values: (plot, values) => values.map((value) => (value === null ? "" : String(+value.toFixed(2)))), size: 24, label: options.label, labelSize: 18, labelFont: `12px ${FONT}`, labelGap: 0, gap: 6, space: 44, incrs: options.xs === "rates" ? [0.05, 0.1, 0.2, 0.25, 0.5] : [1, 2, 5, 10, 20, 25, 50, 100, 200, 500] },
       { ...axis, size: 52, gap: 6, space: 36, values: (plot, values) => (state.now.range === null ? values.map(() => "") : values.map(options.tick)) },
     ],
     series: [{}, ...lines.map((line) => ({

@@ -91,7 +91,7 @@ export function curvesPanel(kind) {
     const ofVal = lines(val);
     const ofTrain = train ? lines(train) : [];
     const span = settledRange([ofVal.map((line) => line.mean), ofTrain.map((line) => line.mean)]);
-    const xrange = [1, Math.max(2, data.epochs)];
+    const xrange = [1, axisEnd(lastEpoch(data), data.epochs)];
     const none = lastEpoch(data) === 0 ? "begins with the first epoch" : "";
     validation.rename(title(val), none || (val === "gap" ? gapText(families) : ""));
     validation.show({ x, lines: ofVal, range: span, xrange });
@@ -115,6 +115,11 @@ export function curvesPanel(kind) {
       rates?.destroy();
     },
   };
+}
+
+/** The last epoch on the axis: of a long run a part, as long as the curves would be a sliver of it. */
+function axisEnd(last, epochs) {
+  return [100, 200, 500].find((end) => end < epochs && end > last) ?? Math.max(2, epochs);
 }
 
 function padded(curve, length) {
