@@ -7,12 +7,14 @@ from droplab.data._doubts import channels_last, doubts
 from droplab.data._known import Known, known
 from droplab.data._load import load, names
 from droplab.data._progress import Progress
+from droplab.data._tree import Inputs
 from droplab.data.dataset import DataSet, Splits
 from droplab.data.split import Split, to_float
 from droplab.data.streamed import StreamedSplit
 
 __all__ = [
     "DataSet",
+    "Inputs",
     "Known",
     "Progress",
     "Split",

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+from droplab.data._tree import named
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
 
@@ -63,7 +64,7 @@ def content_checksum(*splits: Split | None) -> str:
     """Return the SHA-256 over dtype, shape and bytes of the splits' tensors."""
     digest = hashlib.sha256()
     for split in splits:
-        for tensor in (split.inputs, split.targets) if split else ():
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        for at, tensor in (*named(split.inputs), ("", split.targets)) if split else ():
+            digest.update(f"{at}{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(-1).numpy().data)
     return f"sha256:{digest.hexdigest()}"

@@ -9,7 +9,7 @@ from droplab import placement
 from droplab.data import Split, Splits
 from droplab.errors import PlacementError
 from droplab.study._experiment import Experiment
-from droplab.train import initial_model
+from droplab.train import example_of, initial_model
 
 
 def class_counts(splits: Splits, classes: int) -> dict[str, list[int]]:
@@ -36,7 +36,7 @@ def own_dropout(experiment: Experiment) -> dict[str, float]:
     with torch.random.fork_rng(devices=[]):
         inputs, _ = next(train.batches(torch.arange(min(2, len(train))), 2))
         try:
-            found = placement.rates(model, inputs).entries
+            found = placement.rates(model, example_of(model, inputs)).entries
         except PlacementError:  # what the model itself says of its rates is better than nothing
             found = placement.rates(model).entries
     return {
