@@ -331,7 +331,7 @@ def _same_training(experiment: Experiment, make: Callable[[float], nn.Module]) -
 
 def subset(split: Any, count: int) -> Split:
     """Return the first examples of a split."""
-    return Split(split.inputs[:count], split.targets[:count])
+    return split.subset(0, count)
 
 
 def main() -> None:

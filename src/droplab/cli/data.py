@@ -119,26 +119,28 @@ def show(recipe: str, quiet: bool) -> None:
 def _seen(split: AnySplit, classes: Sequence[str]) -> tuple[str, str]:
     """Return what an input of a split is, and its targets in a few words."""
     from droplab.data import Split
+    from droplab.data._tree import named
 
     if not isinstance(split, Split):
         return "read when it is needed", "read when they are needed"
-    one = " x ".join(map(str, split.inputs.shape[1:]))
+    one = ", ".join(f"{at} {_example(part)}".strip() for at, part in named(split.inputs))
     if split.has_classes and classes:
         counts = split.targets.bincount(minlength=len(classes)).tolist()
         each = [f"{name}: {count}" for name, count in zip(classes, counts, strict=False)]
         more = [f"and {len(each) - 10} more"] if len(each) > 10 else []
-        return f"{one} {_kind(split.inputs)}", ", ".join([*each[:10], *more])
+        return one, ", ".join([*each[:10], *more])
     targets = split.targets.double()
     told = f"{targets.min().item():.4g} to {targets.max().item():.4g}"
     if targets.ndim == 1:
         told += f", mean {targets.mean().item():.4g}"
     else:
         told = f"{' x '.join(map(str, targets.shape[1:]))}, {told}"
-    return f"{one} {_kind(split.inputs)}", told
+    return one, told
 
 
-def _kind(inputs: Tensor) -> str:
-    return str(inputs.dtype).removeprefix("torch.")
+def _example(inputs: Tensor) -> str:
+    shape = " x ".join(map(str, inputs.shape[1:])) or "1"
+    return f"{shape} {str(inputs.dtype).removeprefix('torch.')}"
 
 
 @contextmanager

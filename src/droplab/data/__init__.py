@@ -7,6 +7,7 @@ from droplab.data._doubts import channels_last, doubts
 from droplab.data._known import Known, known
 from droplab.data._load import load, names
 from droplab.data._progress import Progress
+from droplab.data._tree import Inputs
 from droplab.data.dataset import AnySplit, Columns, DataSet, Splits
 from droplab.data.split import Split, to_float
 from droplab.data.streamed import StreamedSplit
@@ -15,6 +16,7 @@ __all__ = [
     "AnySplit",
     "Columns",
     "DataSet",
+    "Inputs",
     "Known",
     "Progress",
     "Split",

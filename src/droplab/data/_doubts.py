@@ -9,6 +9,7 @@ import torch
 
 from droplab.data._labels import outside
 from droplab.data._memory import repeats
+from droplab.data._tree import leaves
 from droplab.data.dataset import AnySplit, Splits
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
@@ -59,11 +60,11 @@ def doubts(splits: Splits, outputs: int, classes: Sequence[str] = ()) -> Splits:
     notes += _shifted(splits.train, splits.validation)
     with torch.random.fork_rng(devices=[]):
         inputs, _ = next(splits.train.batches(torch.arange(1), 1))
-    if channels_last(inputs.shape):
+    for shape in [tensor.shape for tensor in leaves(inputs) if channels_last(tensor.shape)]:
         notes.append(
-            f"Images of shape {tuple(inputs.shape[1:])} are read as {inputs.shape[1]} channels of "
-            f"{inputs.shape[2]} x {inputs.shape[3]}. If their last axis holds the channels, turn "
-            "them: images.transpose(0, 3, 1, 2) in numpy."
+            f"Images of shape {tuple(shape[1:])} are read as {shape[1]} channels of {shape[2]} x "
+            f"{shape[3]}. If their last axis holds the channels, turn them: "
+            "images.transpose(0, 3, 1, 2) in numpy."
         )
     return dataclasses.replace(splits, **found, notes=tuple(notes))
 

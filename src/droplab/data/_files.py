@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from droplab.data._items import array_tensor
 from droplab.data._labels import class_numbers
 from droplab.data._memory import fits
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
+from droplab.data._tree import Inputs
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
@@ -44,6 +46,9 @@ _NPY = b"\x93NUMPY"
 """What an .npy file begins with."""
 
 Reader = Callable[[str], np.ndarray]
+
+Names = str | tuple[str, ...] | dict[str, str]
+"""The array of a role; inputs may be several, in an order or by names."""
 
 
 def load_npz(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
@@ -119,7 +124,7 @@ def _npy(names: Sequence[str]) -> tuple[str, ...]:
 
 def _files(
     path: Path, spec: DataSpec, roles: Mapping[str, tuple[str, ...]]
-) -> tuple[Path, dict[str, str]]:
+) -> tuple[Path, dict[str, Names]]:
     """Return the folder of the files and the file name of each role."""
     if path.is_dir():
         return path, _names(spec, roles, [p.name for p in path.iterdir()], where=str(path))
@@ -136,19 +141,22 @@ def _files(
 
 def _names(
     spec: DataSpec, roles: Mapping[str, tuple[str, ...]], found: Sequence[str], *, where: str
-) -> dict[str, str]:
+) -> dict[str, Names]:
     """Return the name of the array, or file, of each role that there is one for."""
-    named: dict[str, str] = {}
+    named: dict[str, Names] = {}
     for key in spec.arguments:
         if key not in (*roles, "classes"):
             raise DataError(f"data.arguments.{key}: unknown key{nearest(key, (*roles, 'classes'))}")
     for role, usual in roles.items():
         given = spec.arguments.get(role)
         name = given if given is not None else next((n for n in usual if n in found), None)
-        if given is not None and given not in found:
-            raise DataError(
-                f"{where}: no '{given}' for data.arguments.{role}{nearest(str(given), found)}"
-            )
+        if isinstance(given, (tuple, dict)):
+            _check_several(given, role)
+        for each in _listed(given) if given is not None else ():
+            if each not in found:
+                raise DataError(
+                    f"{where}: no '{each}' for data.arguments.{role}{nearest(str(each), found)}"
+                )
         if name is not None:
             named[role] = name
     for role in ("inputs", "labels"):
@@ -164,15 +172,39 @@ def _names(
     return named
 
 
+def _check_several(given: tuple[Any, ...] | dict[str, Any], role: str) -> None:
+    where = f"data.arguments.{role}: expected"
+    if not role.endswith("inputs"):
+        raise DataError(f"{where} the name of one array, got {quote(given)}")
+    if not given or not all(isinstance(name, str) for name in _listed(given)):
+        got = quote(list(given)) if given else "an empty list"
+        raise DataError(f"{where} the names of arrays, got {got}")
+
+
+def _listed(names: Any) -> list[Any]:
+    """Return the arrays of a role, one after the other."""
+    if isinstance(names, dict):
+        return list(names.values())
+    return list(names) if isinstance(names, tuple) else [names]
+
+
+def _as_named(names: Names, parts: Sequence[Any]) -> Any:
+    """Return what belongs to the arrays of a role as inputs have it: one, or several."""
+    if isinstance(names, dict):
+        return dict(zip(names, parts, strict=True))
+    return tuple(parts) if isinstance(names, tuple) else parts[0]
+
+
 def _assemble(
-    path: Path, spec: DataSpec, named: Mapping[str, str], read: Reader, task: str | None
+    path: Path, spec: DataSpec, named: Mapping[str, Names], read: Reader, task: str | None
 ) -> DataSet:
     pairs = [("inputs", "labels")] + ([("test_inputs", "test_labels")] if len(named) == 4 else [])
-    arrays = [(read(named[x]), read(named[y])) for x, y in pairs]
+    arrays = [(list(map(read, _listed(named[x]))), read(str(named[y]))) for x, y in pairs]
     for (inputs, labels), (x, y) in zip(arrays, pairs, strict=True):
         check_fits(8 * labels.size, where=f"{path}: {named[y]}")
         if spec.in_memory is True:
-            check_fits(inputs.nbytes, where=f"{path}: {named[x]}")
+            nbytes = sum(array.nbytes for array in inputs)
+            check_fits(nbytes, where=f"{path}: {', '.join(_listed(named[x]))}")
     given, places = [labels for _, labels in arrays], [f"{path}: {named[y]}" for _, y in pairs]
     classes = _class_names(spec.arguments.get("classes", ()))
     task = task or guess_task(given[0], where=places[0])
@@ -184,19 +216,20 @@ def _assemble(
         targets = [read_targets(each, task, where=place) for each, place in pairs_of]
     splits: list[AnySplit] = []
     for (inputs, _), target, (x, y) in zip(arrays, targets, pairs, strict=True):
-        where = f"{path}: {named[x]}"
-        if inputs.ndim < 2 or not inputs.size:
-            raise DataError(
-                f"{where}: expected numbers of shape (N, ...), one row an example, got shape "
-                f"{inputs.shape}{', which is empty' if not inputs.size else ''}"
-            )
-        if len(inputs) != len(target):
-            raise DataError(
-                f"{where}: expected as many inputs as labels, got {len(inputs)} inputs and "
-                f"{len(target)} labels ({named[y]})"
-            )
-        splits.append(_split(inputs, target, spec, len(classes), task, where=where))
-    shapes = [arrays[i][0].shape[1:] for i in range(len(arrays))]
+        where = [f"{path}: {name}" for name in _listed(named[x])]
+        for array, place in zip(inputs, where, strict=True):
+            _check_rows(array, place, 2 if isinstance(named[x], str) else 1)
+            if len(array) != len(target):
+                raise DataError(
+                    f"{place}: expected as many inputs as labels, got {len(array)} inputs and "
+                    f"{len(target)} labels ({named[y]})"
+                )
+        rows = _Rows(inputs, partial(_as_named, named[x]), target, where)
+        splits.append(_split(rows, spec, len(classes), task))
+    shapes = [
+        _as_named(named[x], [array.shape[1:] for array in inputs])
+        for (inputs, _), (x, _) in zip(arrays, pairs, strict=True)
+    ]
     if shapes[0] != shapes[-1]:
         raise DataError(f"{path}: training inputs are {shapes[0]} each, test inputs {shapes[-1]}")
     train, test = splits[0], splits[1] if len(splits) > 1 else None
@@ -206,38 +239,50 @@ def _assemble(
     return DataSet(path.stem, train, test, classes, source, checksum, notes=notes, task=task)
 
 
-def _split(
-    array: np.ndarray,
-    targets: torch.Tensor,
-    spec: DataSpec,
-    classes: int,
-    task: str,
-    *,
-    where: str,
-) -> AnySplit:
-    keep = fits(array.nbytes) if spec.in_memory == "auto" else spec.in_memory
-    if not keep:
-        rows = _Rows(array, targets, where)
-        return StreamedSplit(rows, torch.arange(len(targets)), classes, task=task)
-    inputs = array_tensor(array, where=where)
-    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
-        i = int((~inputs.flatten(1).isfinite().all(1)).nonzero()[0])
-        raise DataError(f"{where}: expected finite numbers, got NaN or infinity in example {i}")
-    return Split(inputs, targets)
+def _check_rows(array: np.ndarray, where: str, least: int) -> None:
+    if array.ndim < least or not array.size:
+        raise DataError(
+            f"{where}: expected numbers of shape (N, ...), one row an example, got shape "
+            f"{array.shape}{', which is empty' if not array.size else ''}"
+        )
 
 
 class _Rows:
-    """Rows of a memory-mapped array, as a map-style data set."""
+    """Rows of arrays, which may be memory-mapped, as a map-style data set."""
 
-    def __init__(self, array: np.ndarray, targets: torch.Tensor, where: str) -> None:
-        self.array, self.targets, self.where = array, targets, where
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray],
+        form: Callable[[Sequence[Any]], Any],
+        targets: torch.Tensor,
+        where: Sequence[str],
+    ) -> None:
+        self.arrays, self.form, self.targets, self.where = arrays, form, targets, where
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        row = np.asarray(self.array[index])
-        return array_tensor(row, where=f"{self.where}[{index}]"), self.targets[index]
+    def __getitem__(self, index: int) -> tuple[Inputs, torch.Tensor]:
+        parts = [
+            array_tensor(np.asarray(array[index]), where=f"{place}[{index}]")
+            for array, place in zip(self.arrays, self.where, strict=True)
+        ]
+        return self.form(parts), self.targets[index]
+
+
+def _split(rows: _Rows, spec: DataSpec, classes: int, task: str) -> AnySplit:
+    nbytes = sum(array.nbytes for array in rows.arrays)
+    keep = fits(nbytes) if spec.in_memory == "auto" else spec.in_memory
+    if not keep:
+        return StreamedSplit(rows, torch.arange(len(rows)), classes, task=task)
+    parts: list[torch.Tensor] = []
+    for array, where in zip(rows.arrays, rows.where, strict=True):
+        part = array_tensor(array, where=where)
+        if part.is_floating_point() and not bool(part.isfinite().all()):
+            i = int((~part.reshape(len(part), -1).isfinite().all(1)).nonzero()[0])
+            raise DataError(f"{where}: expected finite numbers, got NaN or infinity in example {i}")
+        parts.append(part)
+    return Split(rows.form(parts), rows.targets)
 
 
 def _class_names(given: Any) -> tuple[str, ...]:

@@ -12,12 +12,16 @@ from droplab.data._progress import Progress
 from droplab.data._targets import CLASSES_OF
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
-from droplab.errors import ArgumentError, DataError, quote
+from droplab.errors import ArgumentError, DataError, nearest, quote
 from droplab.importing import import_object
 from droplab.recipe import DataSpec
 
+SPLITS = ("train", "validation", "test")
+"""The splits that a table of data sets may have; the first one it must have."""
+
 _FORMS = (
-    "a map-style data set, a pair (train, test) of them, or a table {'train': ..., 'test': ...}"
+    "a map-style data set, a pair (train, test) of them, or a table {'train': ..., "
+    "'validation': ..., 'test': ...}"
 )
 
 
@@ -47,59 +51,79 @@ def load_function(spec: DataSpec, progress: Progress, task: str | None = None) -
         ) from error
     if isinstance(made, DataSet):
         return made if task is None else dataclasses.replace(made, task=task)
-    train, test = _parts(made, path)
-    names = _class_names(train)
+    parts = _parts(made, path)
+    names = _class_names(parts["train"])
     check_class_names(names, where=f"data.function: {path}: classes")
-    splits: list[AnySplit] = []
-    for part, what in ((train, "train"), (test, "test")):
-        if part is not None or what == "train":
-            _check(part, what, path)
-            task = task or guess_items(part, name=f"data.function: {path}: {what}")
-            splits.append(
-                as_split(
-                    part,
-                    name=f"{path} ({what})",
-                    classes=len(names),
-                    in_memory=spec.in_memory,
-                    progress=progress,
-                    task=task,
-                )
-            )
-    kept = [split for split in splits if isinstance(split, Split)]
+    splits: dict[str, AnySplit] = {}
+    for what, part in parts.items():
+        _check(part, what, path)
+        task = task or guess_items(part, name=f"data.function: {path}: {what}")
+        splits[what] = as_split(
+            part,
+            name=f"{path} ({what})",
+            classes=len(names),
+            in_memory=spec.in_memory,
+            progress=progress,
+            task=task,
+        )
+    kept = {what: split for what, split in splits.items() if isinstance(split, Split)}
     notes: tuple[str, ...] = ()
     if task not in CLASSES_OF:
         pass
     elif len(kept) == len(splits):
-        where = [f"data.function: {path}: {what}" for what in ("train", "test")]
-        numbers = [split.targets.numpy() for split in kept]
-        names, notes = name_classes(numbers, names, where=where[: len(kept)])
+        where = [f"data.function: {path}: {what}" for what in kept]
+        numbers = [split.targets.numpy() for split in kept.values()]
+        names, notes = name_classes(numbers, names, where=where)
     elif len(names) == 1:
         check_count(1, where=f"data.function: {path}", got=names[0])
     return DataSet(
         path,
-        splits[0],
-        splits[1] if len(splits) > 1 else None,
+        splits["train"],
+        splits.get("test"),
         names,
         f"the user's function {path}",
-        content_checksum(*kept) if len(kept) == len(splits) else "",
+        content_checksum(*kept.values()) if len(kept) == len(splits) else "",
+        validation=splits.get("validation"),
         notes=notes,
         task=task or "classification",
     )
 
 
-def _parts(made: Any, path: str) -> tuple[Any, Any]:
+def check_splits(made: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Return the data sets of a table by the names of their splits, the training split first.
+
+    Args:
+        made: What somebody gave as a table of splits; None stands for a split that is not there.
+        where: What messages begin with.
+
+    Raises:
+        DataError: If a name is no split's, or the training split is missing.
+    """
+    for name in made:
+        if name not in SPLITS:
+            raise DataError(
+                f"{where}: expected a table of the splits {', '.join(SPLITS)}, got {quote(name)}"
+                f"{nearest(str(name), SPLITS)}"
+            )
+    if made.get("train") is None:
+        raise DataError(
+            f"{where}: expected a split 'train' among them, got "
+            f"{', '.join(map(repr, made)) or 'an empty table'}"
+        )
+    return {name: made[name] for name in SPLITS if made.get(name) is not None}
+
+
+def _parts(made: Any, path: str) -> dict[str, Any]:
     if isinstance(made, tuple):
         if len(made) != 2:
-            raise DataError(f"data.function: {path}: expected {_FORMS}, got {len(made)} of them")
-        return made
-    if isinstance(made, Mapping):
-        if "train" not in made or not set(made) <= {"train", "test"}:
             raise DataError(
-                f"data.function: {path}: expected {_FORMS}, got a table of "
-                f"{', '.join(map(repr, made)) or 'nothing'}"
+                f"data.function: {path}: expected {_FORMS}, got {len(made)} of them; name them in "
+                "a table"
             )
-        return made["train"], made.get("test")
-    return made, None
+        return {"train": made[0], **({} if made[1] is None else {"test": made[1]})}
+    if isinstance(made, Mapping):
+        return check_splits(made, f"data.function: {path}")
+    return {"train": made}
 
 
 def _check(part: Any, what: str, path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,26 +13,100 @@ from torch import Tensor
 
 from droplab.data._labels import outside
 from droplab.data._targets import read_targets
+from droplab.data._tree import Inputs, alike, described, merged, named
 from droplab.errors import DataError, quote
 from droplab.limits import CLASSES
 
+PADDING = (
+    "pad sequences to one length, torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True), "
+    "and give their lengths, or a mask, as a second input: "
+    "({'x': padded[i], 'lengths': lengths[i]}, target)"
+)
+"""What to do where sequences differ in length."""
 
-def as_input(item: Any, index: int) -> Tensor:
+
+def as_input(item: Any, index: int) -> Inputs:
     """Return the input of an item as a tensor: an image as uint8 (C, H, W), floats as float32.
 
+    Several inputs, in a tuple or a dict, may be single numbers, too.
+
     Raises:
-        DataError: If the item is no pair, or its input no tensor, array or image.
+        DataError: If the item is no pair, or its input no tensor, array or image, and no tuple or
+            dict of them.
     """
     value = _pair(item, index)[0]
+    if isinstance(value, (tuple, Mapping)):
+        return _parts(value, f"data: item {index}")
+    return _part(value, f"data: item {index}")
+
+
+def _part(value: Any, where: str) -> Tensor:
     if isinstance(value, Image.Image):
-        return image_tensor(value, where=f"data: item {index}")
+        return image_tensor(value, where=where)
     if isinstance(value, np.ndarray):
-        return array_tensor(value, where=f"data: item {index}")
+        return array_tensor(value, where=where)
     if isinstance(value, Tensor):
         return normal_dtype(value.detach())
     raise DataError(
-        f"data: item {index}: expected a tensor, an array or a PIL image as its input, got "
-        f"{type(value).__name__}"
+        f"{where}: expected a tensor, an array or a PIL image as its input, or a tuple or dict of "
+        f"them, got {type(value).__name__}"
+    )
+
+
+def _parts(value: tuple[Any, ...] | Mapping[Any, Any], where: str) -> Inputs:
+    if not len(value):
+        raise DataError(f"{where}: expected at least one input, got an empty tuple or dict")
+    if isinstance(value, Mapping):
+        check_names(value, where)
+        return {name: _nested(each, f"{where}: {name!r}") for name, each in value.items()}
+    return tuple(_nested(each, f"{where}: input {i}") for i, each in enumerate(value))
+
+
+def _nested(value: Any, where: str) -> Inputs:
+    if isinstance(value, (tuple, Mapping)):
+        return _parts(value, where)
+    if isinstance(value, (bool, int, float, np.generic)):
+        return normal_dtype(
+            torch.as_tensor(value.item() if isinstance(value, np.generic) else value)
+        )
+    return _part(value, where)
+
+
+def check_names(inputs: Mapping[Any, Any], where: str) -> None:
+    """Check that inputs by name have names that a model can take them by.
+
+    Raises:
+        DataError: If one has not.
+    """
+    wrong = next((name for name in inputs if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise DataError(
+            f"{where}: expected inputs by the names of forward's parameters, got {quote(wrong)}"
+        )
+
+
+def check_alike(first: Inputs, other: Inputs, first_index: int, index: int) -> None:
+    """Check that the inputs of two items can stand in one batch.
+
+    Raises:
+        DataError: If they differ in shape or dtype, or in their names.
+    """
+    if alike(first, other):
+        return
+    one, two = dict(named(first)), dict(named(other))
+    if list(one) != list(two):
+        raise DataError(
+            f"data: expected the same inputs in every item, got {described(first)} at "
+            f"{first_index} and {described(other)} at {index}; items of one data set have the same "
+            "names in the same order"
+        )
+    at = next(at for at in one if not alike(one[at], two[at]))
+    x, y = one[at], two[at]
+    sequences = x.ndim == y.ndim <= 2 and x.dtype == y.dtype and x.shape[1:] == y.shape[1:]
+    raise DataError(
+        f"data: expected items of one shape and dtype, got {tuple(x.shape)} {x.dtype} at "
+        f"{first_index} and {tuple(y.shape)} {y.dtype} at {index}{f' for {at}' if at else ''}; "
+        + (PADDING if sequences else "resize them in the data set")
     )
 
 
@@ -115,7 +189,7 @@ def array_tensor(array: np.ndarray, *, where: str) -> Tensor:
         array = array.astype(np.int64)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # long doubles, which torch lacks
         array = array.astype(np.float64)
-    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
     if not native.flags.writeable:
         native = native.copy()
     return normal_dtype(torch.from_numpy(native))
@@ -130,10 +204,11 @@ def normal_dtype(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def gather(inputs: Sequence[Tensor]) -> Tensor:
-    """Return tensors of one shape as one, with at least two dimensions."""
-    stacked = torch.stack(list(inputs))
-    return stacked[:, None] if stacked.ndim == 1 else stacked
+def gather(inputs: Sequence[Inputs]) -> Inputs:
+    """Return the inputs of items side by side; a tensor alone has at least two dimensions then."""
+    together = merged(torch.stack, inputs)
+    alone = isinstance(together, Tensor) and together.ndim == 1
+    return together[:, None] if alone else together  # pyright: ignore[reportArgumentType, reportCallIssue] # a tensor
 
 
 def stacked(targets: Sequence[int | Tensor]) -> Tensor:
@@ -156,9 +231,11 @@ def stacked(targets: Sequence[int | Tensor]) -> Tensor:
 
 def _pair(item: Any, index: int) -> tuple[Any, Any]:
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        length = f" of length {len(item)}" if isinstance(item, (tuple, list)) else ""
+        several = isinstance(item, (tuple, list))
+        length = f" of length {len(item)}" if several else ""
+        more = "; several inputs stand in a tuple or dict of their own: ((a, b), target)"
         raise DataError(
             f"data: item {index}: expected a pair (input, class number), got "
-            f"{type(item).__name__}{length}"
+            f"{type(item).__name__}{length}{more if several and len(item) > 2 else ''}"
         )
     return item[0], item[1]

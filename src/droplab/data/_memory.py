@@ -10,9 +10,18 @@ import psutil
 import torch
 from torch import Tensor
 
-from droplab.data._items import as_input, as_target, as_value, gather, raw_target, stacked
+from droplab.data._items import (
+    as_input,
+    as_target,
+    as_value,
+    check_alike,
+    gather,
+    raw_target,
+    stacked,
+)
 from droplab.data._progress import Progress
 from droplab.data._targets import CLASSES_OF, guess_task
+from droplab.data._tree import Inputs, alike, leaves
 from droplab.data.dataset import AnySplit
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
@@ -56,22 +65,17 @@ def as_split(
     if in_memory == "auto":
         # Trying items must not shift what the user draws from torch's default generator.
         with torch.random.fork_rng(devices=[]):
-            first = as_input(dataset[0], 0)
-            in_memory = fits(count * first.nbytes) and repeats(dataset, count, task=task)
+            nbytes = sum(tensor.nbytes for tensor in leaves(as_input(dataset[0], 0)))
+            in_memory = fits(count * nbytes) and repeats(dataset, count, task=task)
     if not in_memory:
         return streamed
-    inputs: list[Tensor] = []
+    inputs: list[Inputs] = []
     targets: list[int | Tensor] = []
     for i in range(count):
         item = dataset[i]
         inputs.append(as_input(item, i))
         targets.append(_target(item, i, classes, task))
-        if inputs[i].shape != inputs[0].shape or inputs[i].dtype != inputs[0].dtype:
-            raise DataError(
-                f"data: expected items of one shape and dtype, got {tuple(inputs[0].shape)} "
-                f"{inputs[0].dtype} at 0 and {tuple(inputs[i].shape)} {inputs[i].dtype} at {i}; "
-                "resize them in the data set"
-            )
+        check_alike(inputs[0], inputs[i], 0, i)
         if i % 256 == 0:
             progress(f"reading {name}", i, count)
     progress(f"reading {name}", count, count)
@@ -119,16 +123,15 @@ def repeats(
     for i in range(0, count, step):
         one, two = dataset[i], dataset[i]
         same = _target(one, i, 0, task), _target(two, i, 0, task)
-        if not torch.equal(*map(torch.as_tensor, same)) or not _equal(
-            as_input(one, i), as_input(two, i)
-        ):
+        inputs = as_input(one, i), as_input(two, i)
+        if not torch.equal(*map(torch.as_tensor, same)) or not alike(*inputs):
+            return False
+        if not all(map(_equal, *map(leaves, inputs))):
             return False
     return True
 
 
 def _equal(one: Tensor, two: Tensor) -> bool:
-    if one.shape != two.shape or one.dtype != two.dtype:
-        return False
     if torch.equal(one, two):
         return True
     floats = one.is_floating_point()  # of which NaN does not equal itself

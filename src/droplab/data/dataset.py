@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from droplab.data._tree import named
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
 
@@ -83,8 +84,10 @@ def content_checksum(*splits: Split | None) -> str:
     """Return the SHA-256 over dtype, shape and bytes of the splits' tensors."""
     digest = hashlib.sha256()
     for split in splits:
-        parts = (split.inputs, split.targets, split.weights) if split else ()
-        for tensor in (part for part in parts if part is not None):
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        parts = (*named(split.inputs), ("", split.targets), ("", split.weights)) if split else ()
+        for at, tensor in parts:
+            if tensor is None:
+                continue
+            digest.update(f"{at}{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(-1).numpy().data)
     return f"sha256:{digest.hexdigest()}"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from droplab.data._items import as_input, as_target, as_value, gather, stacked
+from droplab.data._items import as_input, as_target, as_value, check_alike, gather, stacked
 from droplab.data._targets import CLASSES_OF
+from droplab.data._tree import Inputs
 from droplab.data.split import Batch, to_float
-from droplab.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class StreamedSplit:
 
     Args:
         dataset: Has `__len__` and `__getitem__`; an item is (input, class number), or (input,
-            target) of another task.
+            target) of another task. Several inputs are a tuple or a dict.
         indices: int64 (N,), which items belong to the split.
         classes: How many classes there are; 0 if unknown.
         workers: Processes that read ahead; 0 reads in this one.
@@ -85,20 +85,14 @@ class _Checked:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[int, Tensor, int | Tensor]:
+    def __getitem__(self, index: int) -> tuple[int, Inputs, int | Tensor]:
         item = self.dataset[index]
         if self.task in CLASSES_OF:
             return index, as_input(item, index), as_target(item, index, self.classes)
         return index, as_input(item, index), as_value(item, index, self.task)
 
 
-def _collate(items: Sequence[tuple[int, Tensor, int | Tensor]]) -> Batch:
-    first = items[0][1]
+def _collate(items: Sequence[tuple[int, Inputs, int | Tensor]]) -> Batch:
     for index, item, _ in items:
-        if item.shape != first.shape or item.dtype != first.dtype:
-            raise DataError(
-                f"data: expected items of one shape and dtype, got {tuple(first.shape)} "
-                f"{first.dtype} at {items[0][0]} and {tuple(item.shape)} {item.dtype} at {index}; "
-                "resize them in the data set"
-            )
+        check_alike(items[0][1], item, items[0][0], index)
     return gather([item for _, item, _ in items]), stacked([item[2] for item in items])

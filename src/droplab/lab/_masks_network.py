@@ -268,6 +268,7 @@ def example_image(name: str, seed: int) -> tuple[Tensor, str]:
             train = data.carve(found, chosen.data).train
         order = batch_order(seed, 1, len(train))[:1]
         inputs, targets = next(train.batches(order, 1))
+        assert isinstance(inputs, Tensor)  # as all of the built-in data are
         label = found.classes[int(targets[0])]
         return inputs, f"training image {int(order[0])} of {name} ('{label}')"
     noise = ops.uniform((1, network(name, seed).widths[0]), key=ops.make_key(seed, site="see"))

@@ -20,6 +20,7 @@ from droplab.train import (
     ExecutionPlan,
     Executor,
     MakeOptimizer,
+    Part,
     Population,
     RateOfStep,
     Scheduler,
@@ -32,9 +33,12 @@ from droplab.train import (
     check_model,
     check_optimizer,
     check_training,
+    example_of,
+    find_part,
     initial_model,
     is_stateless,
     mask_key,
+    probabilities_note,
 )
 from droplab.train.tasks import KINDS, MetricFunction, check_split, resolve_loss, task_of
 
@@ -91,6 +95,8 @@ class Experiment:
         own_loss: The loss of one's own that the recipe names, where it is at hand.
         own_metrics: Functions of the metrics of one's own by name, likewise.
         own: What the model drops by itself, and what the arms make of it.
+        part: The part of what a model returns that is its outputs; None: it returns them.
+        several: Whether a model takes several inputs.
     """
 
     recipe: Recipe
@@ -103,6 +109,8 @@ class Experiment:
     own_loss: Callable[..., Tensor] | None = None
     own_metrics: Mapping[str, MetricFunction] | None = None
     own: Own = dataclasses.field(default_factory=Own)
+    part: Part | None = None
+    several: bool = False
 
     @property
     def task(self) -> Task:
@@ -127,6 +135,13 @@ class Experiment:
         """What changes the learning rate, if anything."""
         return _scheduler(self.recipe)
 
+    def new_model(self, seed: int) -> nn.Module:
+        """Return a model with the initial weights of a seed, which returns its outputs."""
+        model = initial_model(self.build, seed)
+        if self.part is not None:
+            model.register_forward_hook(self.part)
+        return model
+
     def replica(
         self, arm: Arm, seed: int, device: str = "cpu", *, channels_last: bool = False
     ) -> Replica:
@@ -135,7 +150,7 @@ class Experiment:
         Every arm carries the same sites, at p = 0 where it has none, so that all arms run the
         same code. Keys depend on seed and site alone, those of the model's own dropout, too.
         """
-        model = initial_model(self.build, seed).to(device)
+        model = self.new_model(seed).to(device)
         if channels_last:
             model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] # torch takes it alone
         applied = self._applied(model, arm, arm.kind)
@@ -163,7 +178,7 @@ class Experiment:
             raise ArgumentError(
                 "population: expected arms that agree in the rates of existing dropout, got others"
             )
-        models_of_seeds = [initial_model(self.build, seed) for seed in seeds]
+        models_of_seeds = [self.new_model(seed) for seed in seeds]
         check_factory(models_of_seeds)
         kind = next((arm.kind for arm in arms if arm.places), None)
         template = models_of_seeds[0]
@@ -200,7 +215,12 @@ class Experiment:
 
     @property
     def is_known(self) -> bool:
-        """Whether the model is made of layers of torch and networks of droplab alone."""
+        """Whether the model is made of layers of torch and networks of droplab alone.
+
+        With several inputs it is not known for that: torch's layers act on masks in Python.
+        """
+        if self.several:
+            return False
         model = self.replica(self.recipe.baseline, self.recipe.seeds[0]).model
         return all(is_stateless(module) for module in model.modules())
 
@@ -303,10 +323,10 @@ def _checked(experiment: Experiment) -> Experiment:
             f"batch_size: expected at most the {len(train)} training examples, got "
             f"{recipe.batch_size}"
         )
-    model = initial_model(experiment.build, recipe.seeds[0])
     notes = experiment.splits.notes
     if experiment.scheduler is not None:
         scheduler = experiment.scheduler.over(recipe.epochs, experiment.steps_an_epoch)
+        model = initial_model(experiment.build, recipe.seeds[0])
         scheduler.table(experiment.make_optimizer(model.parameters()), 1)
         notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
     classes = len(experiment.classes)
@@ -327,18 +347,36 @@ def _checked(experiment: Experiment) -> Experiment:
                 f"data: expected a weight for each example of every split, or of none; {name} and "
                 "train differ in this"
             )
+    experiment, said = _with_part(experiment, classes, task)
+    model = experiment.new_model(recipe.seeds[0])
     outputs = check_model(model, train, classes=classes, task=task)
     targets = train.targets if isinstance(train, Split) else None
     recipe = resolve_loss(recipe, experiment.classes, outputs, targets)
     experiment = dataclasses.replace(experiment, recipe=recipe)
     task = experiment.task
     check_model(model, train, classes=classes, task=task)
-    check_further(model, experiment.splits.validation, experiment.task)
+    check_further(model, experiment.splits.validation, task)
+    note = probabilities_note(model, train, task)
+    said += (note,) if note else ()
     check_training(model, train, recipe.batch_size, classes=classes, task=task)
     with torch.random.fork_rng(devices=[]):
         inputs, _ = next(train.batches(torch.arange(min(2, len(train))), 2))
-    experiment = dataclasses.replace(experiment, own=Own.of(recipe, model, inputs))
-    splits = dataclasses.replace(experiment.splits, notes=notes)
+    own = Own.of(recipe, model, example_of(model, inputs))
+    experiment = dataclasses.replace(experiment, own=own)
+    splits = dataclasses.replace(experiment.splits, notes=notes + said)
     if task.name == "binary":
         outputs = 2  # one logit tells two classes
     return dataclasses.replace(experiment, splits=data.doubts(splits, outputs, experiment.classes))
+
+
+def _with_part(
+    experiment: Experiment, classes: int, task: Task
+) -> tuple[Experiment, tuple[str, ...]]:
+    """Return the experiment with what is found out of its model's call, and a note on it."""
+    train, recipe = experiment.splits.train, experiment.recipe
+    model = initial_model(experiment.build, recipe.seeds[0])
+    part, note = find_part(model, train, recipe.batch_size, classes, task)
+    with torch.random.fork_rng(devices=[]):
+        inputs, _ = next(train.batches(torch.arange(1), 1))
+    several = not isinstance(inputs, Tensor)
+    return dataclasses.replace(experiment, part=part, several=several), (note,) if note else ()

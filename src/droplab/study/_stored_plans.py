@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from torch import nn
+from torch import Tensor, nn
 
 from droplab import results
-from droplab.data import Split
+from droplab.data import Inputs, Split
+from droplab.data._tree import named
 from droplab.errors import ArgumentError, DroplabError, RunError
 from droplab.recipe import Arm
 from droplab.results import environment, whole_file
@@ -51,7 +52,7 @@ def plan_key(experiment: Experiment, arms: Sequence[Arm], device: str) -> str:
         "compiler": compiler(),
         "model": _model_facts(replica.model),
         "optimizer": [str(type(replica.optimizer)), _plain_groups(replica.optimizer.param_groups)],
-        "batch": [list(inputs.shape), str(inputs.dtype), list(targets.shape)],
+        "batch": [*_shapes(inputs), list(targets.shape)],
         "batches": [len(experiment.splits.train), recipe.batch_size, recipe.epochs],
         "replicas": [[arm.kind for arm in arms], len(recipe.seeds)],
         "sites": sorted(experiment.rates[arms[-1].name]),
@@ -62,6 +63,11 @@ def plan_key(experiment: Experiment, arms: Sequence[Arm], device: str) -> str:
     if any(arm.existing for arm in arms):
         facts["existing"] = [sorted(arm.existing.items()) for arm in arms]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _shapes(inputs: Inputs) -> list[Any]:
+    parts = [[at, list(x.shape), str(x.dtype)] for at, x in named(inputs)]
+    return parts[0][1:] if isinstance(inputs, Tensor) else parts
 
 
 def _model_facts(model: nn.Module) -> list[Any]:

@@ -5,23 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from droplab.data import Split, Splits, StreamedSplit
-from droplab.data._items import array_tensor, normal_dtype
-from droplab.data._labels import name_classes, whole_numbers
-from droplab.data._memory import as_split, guess_items
-from droplab.data._targets import CLASSES_OF, guess_task, read_targets
-from droplab.data.dataset import content_checksum
-from droplab.errors import ArgumentError, DataError, nearest, quote
+from droplab.errors import ArgumentError, quote
 from droplab.limits import USUAL_SEEDS
 from droplab.models import check_module
 from droplab.recipe import (
-    TASKS,
     DataSpec,
     LossSpec,
     MetricSpec,
@@ -34,6 +26,7 @@ from droplab.recipe._values import Task as TaskName
 from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.study._design import best_rates, check_rates, parse_rates, sweep_arms
+from droplab.study._examples import Examples, read_given
 from droplab.study._experiment import BuildOptimizer, assemble
 from droplab.study._folders import weights_path_in
 from droplab.study._from_data import guessed_note
@@ -46,12 +39,10 @@ from droplab.train import (
     initial_model,
     load_weights,
 )
-from droplab.train.tasks import MetricFunction, check_split
+from droplab.train.tasks import MetricFunction
 from droplab.verdict import Verdict, judge
 
 Better = Literal["higher", "lower"]
-Examples = Split | StreamedSplit | tuple[Any, Any] | Any
-"""A split, a pair (inputs, targets) of tensors or arrays, or a map-style data set."""
 
 DEFAULT_RATES = "0:0.8:0.1"
 
@@ -91,8 +82,8 @@ class _Build:
 
 def sweep(
     model_factory: Callable[[], nn.Module],
-    train: Examples,
-    validation: Examples,
+    train: Examples | Mapping[str, Examples],
+    validation: Examples | None = None,
     *,
     rates: str | Sequence[float] = DEFAULT_RATES,
     sites: Sequence[str] | None = None,
@@ -125,8 +116,11 @@ def sweep(
     Args:
         model_factory: Returns a new, bare model at each call, with weights from torch's default
             generator. It maps inputs of shape (B, ...) to what the task asks for: of classes,
-            logits (B, classes); of a regression, predictions (B,), (B, 1) or (B, outputs).
-        train: Training examples: (inputs, targets), a map-style data set, or a `Split`.
+            logits (B, classes); of a regression, predictions (B,), (B, 1) or (B, outputs). Several
+            inputs are given to it as its forward takes them: see docs/data.md.
+        train: Training examples: (inputs, targets), a map-style data set, or a `Split`; several
+            inputs are a tuple or a dict, `((a, b), targets)`. Or all splits by their names,
+            `{"train": ..., "validation": ..., "test": ...}`.
         validation: Validation examples, in the same forms.
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
         sites: Names or patterns of sites; None for every hidden one.
@@ -194,7 +188,8 @@ def sweep(
 
     build = _Build(model_factory)
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    parts, task, guessed = _parts(train, validation, task)
+    given = read_given(train, validation, task)
+    task = given.task
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
     make_optimizer, optimizer_spec = _optimizer(optimizer, model)
     loss_spec = _loss(loss)
@@ -214,19 +209,17 @@ def sweep(
         primary=primary,
         clip=clip,
         scheduler=scheduler,
-        task=None if guessed and task == "classification" else task,
+        task=None if given.guessed and task == "classification" else task,
         loss=loss_spec,
         also_measure=further or None,
     )
-    classes, splits = _named(Splits(*parts, None), task)
-    if guessed and task != "classification":
+    splits = given.splits
+    if given.guessed and task != "classification":
         splits = dataclasses.replace(splits, notes=(*splits.notes, guessed_note(task)))
-    kept = [part for part in (splits.train, splits.validation) if isinstance(part, Split)]
-    checksum = content_checksum(*kept) if len(kept) == 2 else ""
-    about = {"name": "data of the caller", "source": "in memory", "checksum": checksum}
+    about = {"name": "data of the caller", "source": "in memory", "checksum": given.checksum}
     own_loss = None if isinstance(loss, (str, LossSpec)) else loss
     own = own_loss, own_metrics
-    experiment = assemble(recipe, splits, about, classes, build, make_optimizer, *own)
+    experiment = assemble(recipe, splits, about, given.classes, build, make_optimizer, *own)
     result = run(
         experiment,
         out,
@@ -306,82 +299,3 @@ def _path(factory: Callable[..., Any], otherwise: str = "model_factory") -> str:
     name = getattr(factory, "__qualname__", "") or ""
     sound = all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
     return f"{module}:{name}" if sound else f"__main__:{otherwise}"
-
-
-def _parts(
-    train: Examples, validation: Examples, task: TaskName | None
-) -> tuple[tuple[Split | StreamedSplit, Split | StreamedSplit], TaskName, bool]:
-    """Return both splits, the task that they are read for, and whether the targets told it."""
-    if task is not None and task not in TASKS:
-        raise ArgumentError(f"task: expected a task, got {quote(task)}{nearest(str(task), TASKS)}")
-    if isinstance(train, tuple) and len(train) == 2:
-        found = guess_task if task is None else None
-        own = task if found is None else cast("TaskName", found(train[1], where="train"))
-    elif isinstance(train, Split):
-        own = task or cast("TaskName", guess_task(train.targets, where="train"))
-    elif isinstance(train, StreamedSplit):
-        own = task or cast("TaskName", train.task)
-    elif task is None and hasattr(train, "__getitem__") and hasattr(train, "__len__"):
-        own = cast("TaskName", guess_items(train, name="train")) if len(train) else None
-    else:
-        own = task
-    own = own or "classification"
-    parts = _split(train, "train", own), _split(validation, "validation", own)
-    return parts, own, task is None
-
-
-def _split(examples: Examples, where: str, task: TaskName) -> Split | StreamedSplit:
-    if isinstance(examples, StreamedSplit):
-        return examples
-    if isinstance(examples, Split):
-        if task in CLASSES_OF or examples.targets.dtype == torch.float32:
-            return examples
-        targets = read_targets(examples.targets, task, where=where)
-        return dataclasses.replace(examples, targets=targets)
-    if isinstance(examples, tuple) and len(examples) == 2:
-        try:
-            if task in CLASSES_OF:
-                targets = whole_numbers(examples[1], where=where)
-            else:
-                targets = read_targets(examples[1], task, where=where)
-            return Split(_inputs(examples[0], where), targets)
-        except ArgumentError as error:
-            raise ArgumentError(f"{where}: {error}") from None
-    if not hasattr(examples, "__getitem__") or not hasattr(examples, "__len__"):
-        raise ArgumentError(
-            f"{where}: expected (inputs, targets) or a map-style data set, got "
-            f"{type(examples).__name__}"
-        )
-    if not len(examples):
-        raise ArgumentError(f"{where}: expected at least one example, got none")
-    return as_split(
-        examples,
-        name=where,
-        classes=0,
-        in_memory="auto",
-        progress=lambda what, done, total: None,
-        task=task,
-    )
-
-
-def _inputs(inputs: Any, where: str) -> Tensor:
-    if isinstance(inputs, Tensor):
-        return normal_dtype(inputs.detach().cpu())
-    try:
-        array = np.asarray(inputs)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: expected inputs of one shape (N, ...): {error}") from None
-    return array_tensor(array, where=f"{where} inputs")
-
-
-def _named(splits: Splits, task: TaskName) -> tuple[tuple[str, ...], Splits]:
-    """Return the names of the classes, none if labels are streamed, and what is to be noted."""
-    parts = [("train", splits.train), ("validation", splits.validation)]
-    kept = [(name, part) for name, part in parts if isinstance(part, Split)]
-    if not isinstance(splits.train, Split) or task not in CLASSES_OF:
-        return (), splits
-    for name, part in kept:
-        check_split(task, part.targets, "train" if name == "train" else name)
-    targets = [part.targets.numpy() for _, part in kept]
-    names, notes = name_classes(targets, (), where=[f"{name} labels" for name, _ in kept])
-    return names, dataclasses.replace(splits, notes=notes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from droplab.data import Inputs
 from droplab.data.dataset import AnySplit
 from droplab.recipe import Arm
 from droplab.study._experiment import Experiment
@@ -14,6 +15,7 @@ from droplab.study._grouping import Group, make_groups
 from droplab.train import (
     ExecutionPlan,
     batch_order,
+    call,
     evaluating,
     scored_examples,
 )
@@ -22,7 +24,7 @@ _MOST_STEPS = 64
 """Steps with batches of their own; later ones see the first batches again."""
 
 
-def first_batch(experiment: Experiment) -> tuple[Tensor, Tensor]:
+def first_batch(experiment: Experiment) -> tuple[Inputs, Tensor]:
     """Return the first mini-batch of the first seed."""
     recipe, train = experiment.recipe, experiment.splits.train
     order = batch_order(recipe.seeds[0], 1, len(train))
@@ -77,4 +79,4 @@ class Trial:
         """Return the logits of the first batch of a replica that trains alone, in eval mode."""
         model, inputs = self._executor.model, self._batches[0][0]
         with evaluating(model), torch.inference_mode():
-            return model(inputs)
+            return call(model, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from droplab.ops import mask_key
+from droplab.train._call import call, example_of
 from droplab.train._capture import can_capture, is_stateless, why_not_compiled
 from droplab.train._checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluate, evaluating
@@ -11,6 +12,7 @@ from droplab.train._executor import Batched, Executor, Single
 from droplab.train._fit import Diverged, Epoch, EpochResult, fit
 from droplab.train._model_check import check_further, check_model, check_training
 from droplab.train._optimizer import MakeOptimizer, build_optimizer, check_optimizer
+from droplab.train._outputs import Part, find_part, probabilities_note
 from droplab.train._population import Population, check_factory
 from droplab.train._rates import RateOfStep
 from droplab.train._scheduler import Scheduler
@@ -31,6 +33,7 @@ __all__ = [
     "ExecutionPlan",
     "Executor",
     "MakeOptimizer",
+    "Part",
     "Population",
     "RateOfStep",
     "RateSchedule",
@@ -42,6 +45,7 @@ __all__ = [
     "UnsupportedError",
     "batch_order",
     "build_optimizer",
+    "call",
     "can_capture",
     "check_factory",
     "check_further",
@@ -52,6 +56,8 @@ __all__ = [
     "compiler",
     "evaluate",
     "evaluating",
+    "example_of",
+    "find_part",
     "fit",
     "hugging_face_callback",
     "initial_model",
@@ -60,6 +66,7 @@ __all__ = [
     "load_checkpoint",
     "load_weights",
     "mask_key",
+    "probabilities_note",
     "save_checkpoint",
     "save_weights",
     "scored_examples",

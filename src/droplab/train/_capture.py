@@ -11,13 +11,16 @@ Python state may only be captured by its owner's wish.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from droplab.data import Inputs
+from droplab.data._tree import shape_of
+from droplab.train._call import call
 from droplab.train._execution import ExecutionPlan
 from droplab.train._optimizer import join_counters
 from droplab.train._record import record
@@ -79,23 +82,24 @@ class CapturedStep:
         self._settings = frozen_settings(optimizer)
         self._fused = can_record(optimizer)
         self._places: BufferPlaces | None = None
-        self._seen: set[torch.Size] = set()
-        self._replays: dict[torch.Size, Callable[[Tensor, Tensor], Tensor]] = {}
+        self._seen: set[Hashable] = set()
+        self._replays: dict[Hashable, Callable[[Inputs, Tensor], Any]] = {}
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        replay = self._replays.get(inputs.shape)
+    def __call__(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        shape = shape_of(inputs)
+        replay = self._replays.get(shape)
         if replay is None:
             if self._places is None:
                 self._places = BufferPlaces(self._model)
             # compiled code has bits of its own: after a break it must go on at once
             at_once = self._compiled and self._optimizer.state
-            if not at_once and inputs.shape not in self._seen:
-                self._seen.add(inputs.shape)
+            if not at_once and shape not in self._seen:
+                self._seen.add(shape)
                 logits = self._eager(inputs, targets)
                 self._places.bring_back()
                 return logits
             self._optimizer.zero_grad(set_to_none=True)
-            replay = self._replays[inputs.shape] = self._record(inputs, targets)
+            replay = self._replays[shape] = self._record(inputs, targets)
         if self._fused:
             with _inference(True):
                 return replay(inputs, targets)
@@ -107,7 +111,7 @@ class CapturedStep:
         self._optimizer.step()
         return logits
 
-    def _record(self, inputs: Tensor, targets: Tensor) -> Callable[..., Any]:
+    def _record(self, inputs: Inputs, targets: Tensor) -> Callable[..., Any]:
         if not self._fused and self._compiled:
             raise UnsupportedError("no C is known for an optimizer that is not fused")
         writer = CWriter if self._compiled else Writer
@@ -180,7 +184,7 @@ def is_stateless(module: nn.Module) -> bool:
 
 def traced_step(
     twin: tuple[nn.Module, torch.optim.Optimizer],
-    inputs: Tensor,
+    inputs: Inputs,
     targets: Tensor,
     clip: float | None,
     task: Task = CLASSIFICATION,
@@ -198,7 +202,7 @@ def traced_step(
 
 def _gradients_by_name(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     targets: Tensor,
     names: Sequence[str],
     clip: float | None,
@@ -213,12 +217,12 @@ def _gradients_by_name(
 def _gradients(
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
-    inputs: Tensor,
+    inputs: Inputs,
     targets: Tensor,
     clip: float | None,
     task: Task,
 ) -> tuple[Tensor, list[Tensor | None]]:
-    logits = model(inputs)
+    logits = call(model, inputs)
     gradients = gradients_of(task.mean(logits, targets), parameters)
     if clip is not None:
         for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from droplab.data import Inputs
+from droplab.data._tree import moved
+from droplab.train._call import call
 from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
 EVAL_BATCH = 2000
@@ -20,7 +24,7 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Yield (inputs, targets) for `order` in groups of `batch_size`, the last one shorter."""
         ...
 
@@ -39,6 +43,7 @@ def evaluate(
 
     Args:
         model: Maps (B, ...) inputs to outputs of shape (B, ...), for classes to logits (B, C).
+            Several inputs are given to it as its forward takes them.
         split: The examples.
         order: int64 (M,), which of them; None: all.
         batch_size: Examples that go through the model together.
@@ -48,10 +53,12 @@ def evaluate(
         The `Score` over these examples.
     """
     with evaluating(model), torch.inference_mode():
-        (found,) = score(
-            lambda x: model(x)[None], split, task.meter(), order, batch_size=batch_size, fully=True
-        )
-        return found
+        outputs = partial(_of_one, model)
+        return score(outputs, split, task.meter(), order, batch_size=batch_size, fully=True)[0]
+
+
+def _of_one(model: nn.Module, inputs: Inputs) -> Tensor:
+    return call(model, inputs)[None]
 
 
 @contextlib.contextmanager
@@ -67,7 +74,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def score(
-    forward: Callable[[Tensor], Tensor],
+    forward: Callable[[Inputs], Tensor],
     split: Batches,
     meter: Meter,
     order: Tensor | None = None,
@@ -89,7 +96,7 @@ def score(
     """
     order = torch.arange(len(split)) if order is None else order
     for inputs, targets in split.batches(order, batch_size):
-        logits = forward(inputs.to(device))
+        logits = forward(moved(inputs, device))
         with torch.inference_mode():
             meter.take(logits, targets.to(device), keep=fully)
     return meter.scores()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from droplab.data import Split, to_float
+from droplab.data import Inputs, Split, to_float
+from droplab.data._tree import cut, moved, numbers_of, rows, shape_of
 from droplab.placement import Applied
+from droplab.train._call import call
 from droplab.train._capture import CapturedStep, build_step
 from droplab.train._evaluate import EVAL_BATCH, Batches, evaluating, score
 from droplab.train._execution import ExecutionPlan
 from droplab.train._population import Population, member_state
 from droplab.train._population_step import PopulationStep, record_population
-from droplab.train._step import EagerStep
+from droplab.train._step import EagerStep, Step
 from droplab.train.tasks import CLASSIFICATION, Score, Task
 
 EVAL_EXAMPLES = 8192
@@ -32,7 +34,7 @@ _MOST_STEPS = 64
 class Source(Protocol):
     """Where an executor's batches come from."""
 
-    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Yield inputs and targets as `Executor.step` takes them, in the order of each seed."""
         ...
 
@@ -66,7 +68,7 @@ class Executor(ABC):
     task: Task
     together: ClassVar[bool]
     records_update: ClassVar[bool]
-    step: Callable[[Tensor, Tensor], Tensor]
+    step: Step
     set_step: Callable[[int], None]
 
     @abstractmethod
@@ -192,7 +194,7 @@ class Single(Executor):
         how = {"batch_size": batch_size, "device": device, "fully": fully}
         meter = self.task.meter(1, device)
         with evaluating(model), torch.inference_mode():
-            return score(lambda x: model(x)[None], split, meter, order, **how)
+            return score(lambda x: call(model, x)[None], split, meter, order, **how)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return views of the model's own tensors."""
@@ -241,7 +243,7 @@ class Batched(Executor):
         self._population, self._clip, self.task = population, clip, task
         self.step = self._step = self._steps(captured)
         self._captured = captured
-        self._replays: dict[torch.Size, Callable[[Tensor], Tensor]] = {}
+        self._replays: dict[Hashable, Callable[[Inputs], Tensor]] = {}
 
     def source(self, split: Batches) -> Source:
         """Return the batches of all seeds side by side; examples must be in memory."""
@@ -276,15 +278,15 @@ class Batched(Executor):
                 self._logits, split, meter, order, batch_size=size, device=device, fully=fully
             )
 
-    def _logits(self, inputs: Tensor) -> Tensor:
+    def _logits(self, inputs: Inputs) -> Tensor:
         if not self._captured:
             with torch.no_grad():
                 return eval_logits(self._population, inputs)
-        replay = self._replays.get(inputs.shape)
+        replay = self._replays.get(shape_of(inputs))
         if replay is None:
             with torch.no_grad():
                 replay = record_population(eval_logits, self._population, inputs)
-            self._replays[inputs.shape] = replay
+            self._replays[shape_of(inputs)] = replay
         with torch.inference_mode():
             return replay(inputs)
 
@@ -298,7 +300,7 @@ class Batched(Executor):
         self._population.freeze(member)
 
 
-def eval_logits(population: Population, inputs: Tensor) -> Tensor:
+def eval_logits(population: Population, inputs: Inputs) -> Tensor:
     """Return the logits of every member for the same inputs, (K, B, C)."""
     return population.logits(inputs, shared=True).flatten(0, 1)
 
@@ -309,12 +311,12 @@ class _OneSeed:
     def __init__(self, split: Batches, device: torch.device) -> None:
         self._split, self._device = split, device
 
-    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Inputs, Tensor]]:
         if self._device.type == "cpu":
             yield from self._split.batches(orders[0], size)
             return
         for inputs, targets in self._split.batches(orders[0], size):
-            yield inputs.to(self._device), targets.to(self._device)
+            yield moved(inputs, self._device), targets.to(self._device)
 
 
 class SeedBatches:
@@ -326,13 +328,13 @@ class SeedBatches:
     """
 
     def __init__(self, split: Split, device: torch.device) -> None:
-        self._inputs = split.inputs.to(device)
+        self._inputs = moved(split.inputs, device)
         self._targets = split.packed.to(device)
-        self._numbers = split.inputs[0].numel()
+        self._numbers = numbers_of(split.inputs)
 
-    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, orders: Sequence[Tensor], size: int) -> Iterator[tuple[Inputs, Tensor]]:
         """Yield inputs and targets, (S, B, ...), for an order of N examples of each seed."""
-        stacked = torch.stack(list(orders)).to(self._inputs.device)
+        stacked = torch.stack(list(orders)).to(self._targets.device)
         seeds, count = stacked.shape
         chunk = max(1, min(_MOST_STEPS, _CHUNK // (seeds * size * self._numbers)))
         whole = count // size
@@ -343,10 +345,11 @@ class SeedBatches:
         if count % size:
             yield from self._gather(stacked[:, whole * size :][None])
 
-    def _gather(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _gather(self, index: Tensor) -> Iterator[tuple[Inputs, Tensor]]:
         flat = index.reshape(-1)
-        inputs = to_float(self._inputs.index_select(0, flat))
-        inputs = inputs.view(*index.shape, *self._inputs.shape[1:])
-        targets = self._targets.index_select(0, flat)
-        targets = targets.view(*index.shape, *self._targets.shape[1:])
-        yield from zip(inputs.unbind(0), targets.unbind(0), strict=True)
+
+        def steps(x: Tensor) -> Sequence[Tensor]:
+            return x.view(*index.shape, *x.shape[1:]).unbind(0)
+
+        inputs = cut(steps, to_float(rows(self._inputs, flat)))
+        yield from zip(inputs, steps(self._targets.index_select(0, flat)), strict=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from droplab.data import channels_last
+from droplab.data import Inputs, channels_last
+from droplab.data._tree import described, leaves, moved
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import check_module
+from droplab.train._call import call, check_call
 from droplab.train._evaluate import Batches, evaluate, evaluating
+from droplab.train._outputs import fields, fits
 from droplab.train.tasks import CLASSIFICATION, CrossEntropy, Task
 
 _NORMS = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]
@@ -103,15 +105,16 @@ def _check_batch(
 ) -> int:
     inputs, targets = next(split.batches(torch.arange(size), size))
     targets, _ = task.unpacked(targets)
-    device = next((p.device for p in model.parameters()), inputs.device)
+    device = next((p.device for p in model.parameters()), None)
+    check_call(model, inputs)
     try:
-        output = model(inputs.to(device))
+        output = call(model, moved(inputs, device))
     except DroplabError:
         raise
     except Exception as error:
         raise ArgumentError(
-            f"model: cannot take a batch of shape {tuple(inputs.shape)} ({inputs.dtype}) in {mode} "
-            f"mode: {_brief(error)}{_hint(model, inputs)}"
+            f"model: cannot take a batch of {described(inputs)} in {mode} mode: {_brief(error)}"
+            f"{_hint(model, inputs)}"
         ) from error
     wanted = f"expected {task.wanted(targets)} for a batch of {len(targets)}"
     if task.name != "classification":
@@ -147,26 +150,13 @@ def _try_loss(task: Task, outputs: Tensor, targets: Tensor) -> None:
 def _parts(output: Any, targets: Tensor, classes: int, mode: str, task: Task) -> str:
     """Say what an output that is no tensor holds, and which part of it seems to be the logits."""
     name = type(output).__name__
-    found: list[tuple[str, Any]] = []
-    if isinstance(output, Mapping):
-        found = [(f"[{key!r}]", value) for key, value in output.items()]
-    elif isinstance(output, (tuple, list)):
-        keys = getattr(output, "_fields", None)
-        found = [(f".{keys[i]}" if keys else f"[{i}]", value) for i, value in enumerate(output)]
-    elif hasattr(output, "__dict__"):
-        found = [(f".{key}", value) for key, value in vars(output).items()]
-    tensors = [(key, value) for key, value in found if isinstance(value, Tensor)]
-    fit = [
-        key
-        for key, value in tensors
-        if task.takes(value, targets)
-        and (task.name != "classification" or value.shape[1] >= classes)
-    ]
+    tensors = [(str(part), each) for part, each in fields(output) if isinstance(each, Tensor)]
+    fit = [part for part, each in tensors if fits(each, targets, classes, task)]
     if not fit:
         what = "logits" if "logit" in task.wanted(targets) else "predictions"
         return f"{name} in {mode} mode; let forward return the {what} alone"
-    best = next((key for key in fit if "logit" in key.lower()), fit[0])
-    shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in tensors[:6])
+    best = next((part for part in fit if "logit" in part.lower()), fit[0])
+    shapes = ", ".join(f"{part} {tuple(value.shape)}" for part, value in tensors[:6])
     return (
         f"{name} with {shapes} in {mode} mode; if {best} is the logits, wrap the model: a "
         f"torch.nn.Module whose forward(x) returns self.inner(x){best}"
@@ -203,8 +193,10 @@ def _brief(error: Exception) -> str:
     return said if said and plain else f"{type(error).__name__}: {said}".rstrip(": ")
 
 
-def _hint(model: nn.Module, inputs: Tensor) -> str:
+def _hint(model: nn.Module, inputs: Inputs) -> str:
     modules = list(model.modules())
+    if not isinstance(inputs, Tensor):
+        return _hint_of_several(inputs)
     if channels_last(inputs.shape):
         return (
             "; with the channels in the last axis, as these seem to have them, turn the images: "
@@ -218,4 +210,10 @@ def _hint(model: nn.Module, inputs: Tensor) -> str:
             "; whole numbers other than uint8 are token numbers for an embedding: give numbers of "
             "another meaning as floats"
         )
+    return ""
+
+
+def _hint_of_several(inputs: Inputs) -> str:
+    if any(tensor.dtype == torch.bool for tensor in leaves(inputs)):
+        return "; of several inputs, bool stays bool, as a mask is: give numbers 0 and 1 as floats"
     return ""

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from droplab.data import Inputs
 from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.train._batching import BatchingRules
+from droplab.train._call import arguments
 from droplab.train._optimizer import MakeOptimizer
 from droplab.train._stacked_optimizer import stack_optimizer, why_not_elementwise
 from droplab.train._step import check_assigned
@@ -89,7 +91,7 @@ class Population:
         if self.applied.streams:
             self.keys[:, :, 1] = self.applied.keys[0, 1]
 
-    def logits(self, inputs: Tensor, *, shared: bool = False) -> Tensor:
+    def logits(self, inputs: Inputs, *, shared: bool = False) -> Tensor:
         """Return the logits of every member, (S, A, B, C).
 
         A buffer that `forward` assigns has its new value at once if no gradient is recorded; else
@@ -100,10 +102,10 @@ class Population:
             shared: Whether all seeds read the same batch.
         """
 
-        def member(parameters: Any, buffers: Any, x: Tensor, p: Tensor, keys: Tensor) -> Any:
+        def member(parameters: Any, buffers: Any, x: Inputs, p: Tensor, keys: Tensor) -> Any:
             own = {**parameters, **buffers}
             with self.applied.substituted(p, keys):
-                logits = functional_call(self.template, own, (x,))
+                logits = functional_call(self.template, own, *arguments(self.template, x))
             # the call leaves in `own` what forward has put in place of the tensors there
             return logits, {name: own[name] for name in buffers if own[name] is not buffers[name]}
 

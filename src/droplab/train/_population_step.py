@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from droplab.data import Inputs
+from droplab.data._tree import shape_of
 from droplab.train._capture import can_record
 from droplab.train._optimizer import join_counters
 from droplab.train._population import Population
@@ -49,21 +51,22 @@ class PopulationStep:
         self._traced = traced_population_step(population, clip, task)
         self._settings = frozen_settings(population.optimizer)
         self._fused = can_record(population.optimizer)
-        self._seen: set[torch.Size] = set()
-        self._replays: dict[torch.Size, Callable[..., Any]] = {}
+        self._seen: set[Hashable] = set()
+        self._replays: dict[Hashable, Callable[..., Any]] = {}
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, inputs: Inputs, targets: Tensor) -> Tensor:
         if not self._captured:
             return self._step(self._population, inputs, targets).detach()
-        replay = self._replays.get(inputs.shape)
+        shape = shape_of(inputs)
+        replay = self._replays.get(shape)
         if replay is None:
-            if inputs.shape not in self._seen:
-                self._seen.add(inputs.shape)
+            if shape not in self._seen:
+                self._seen.add(shape)
                 return self._step(self._population, inputs, targets).detach()
             self._population.optimizer.zero_grad(set_to_none=True)
             join_counters(self._population.optimizer)
             replay = record_population(self._traced, self._population, inputs, targets)
-            self._replays[inputs.shape] = replay
+            self._replays[shape] = replay
         if self._fused:
             with torch.inference_mode():
                 return replay(inputs, targets)
@@ -89,7 +92,7 @@ def traced_population_step(
 
 
 def record_population(
-    function: Callable[..., Any], population: Population, *inputs: Tensor
+    function: Callable[..., Any], population: Population, *inputs: Inputs
 ) -> Callable[..., Any]:
     """Return what `record` returns, and give the memory of its throw-away copy back at once.
 
@@ -103,7 +106,7 @@ def record_population(
 
 
 def population_gradients(
-    population: Population, inputs: Tensor, targets: Tensor, task: Task = CLASSIFICATION
+    population: Population, inputs: Inputs, targets: Tensor, task: Task = CLASSIFICATION
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return the outputs, (S, A, B, ...), and the gradients of every member for its own loss."""
     logits = population.logits(inputs)
@@ -122,7 +125,7 @@ def population_gradients(
 
 
 def _clipped_gradients(
-    population: Population, inputs: Tensor, targets: Tensor, clip: float | None, task: Task
+    population: Population, inputs: Inputs, targets: Tensor, clip: float | None, task: Task
 ) -> tuple[Tensor, list[Tensor | None]]:
     logits, gradients = population_gradients(population, inputs, targets, task)
     return logits, gradients if clip is None else clip_members(gradients, clip)
@@ -156,7 +159,7 @@ def _update(population: Population, gradients: Sequence[Tensor | None]) -> None:
 
 
 def _step(
-    population: Population, inputs: Tensor, targets: Tensor, clip: float | None, task: Task
+    population: Population, inputs: Inputs, targets: Tensor, clip: float | None, task: Task
 ) -> Tensor:
     logits, gradients = _clipped_gradients(population, inputs, targets, clip, task)
     _update(population, gradients)

@@ -19,6 +19,8 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from droplab.data import Inputs
+from droplab.data._tree import leaves, rebuilt
 from droplab.train._record_writer import VIEWS, Writer
 
 _LOG = logging.getLogger("droplab.train")
@@ -27,7 +29,7 @@ _LOG = logging.getLogger("droplab.train")
 def record(
     function: Callable[..., Any],
     subject: Any,
-    *inputs: Tensor,
+    *inputs: Inputs,
     writer: Callable[[set[fx.Node]], Any] = Writer,
 ) -> Callable[..., Any]:
     """Return `function(subject, *inputs)` as straight-line code over the tensors of `subject`.
@@ -36,7 +38,7 @@ def record(
         function: Called once, with a deep copy of `subject`, which it may change.
         subject: Anything that `copy.deepcopy` copies. Tensors that the code reads and changes are
             those that it holds now: they must be changed in place, never replaced.
-        *inputs: Tensors of the shapes that the code is to take.
+        *inputs: Tensors of the shapes that the code is to take, or tuples or dicts of them.
         writer: What writes the code, given the nodes whose memory the caller gets.
 
     Returns:
@@ -47,15 +49,17 @@ def record(
     written = _write(graph, originals, writer(_kept_nodes(graph)))
     _LOG.debug(
         "step recorded for a batch of %s: %d operations, in %.2f s",
-        " x ".join(map(str, inputs[0].shape)),
+        ", ".join(" x ".join(map(str, tensor.shape)) for tensor in leaves(inputs[0])),
         sum(node.op == "call_function" for node in graph.graph.nodes),
         perf_counter() - began,
     )
-    return written
+    if all(isinstance(each, Tensor) for each in inputs):
+        return written
+    return lambda *given: written(*leaves(given))
 
 
 def trace(
-    function: Callable[..., Any], subject: Any, *inputs: Tensor
+    function: Callable[..., Any], subject: Any, *inputs: Inputs
 ) -> tuple[fx.GraphModule, dict[int, Tensor]]:
     """Return the graph of `function(subject, *inputs)`, and the originals of its constants.
 
@@ -75,8 +79,8 @@ def trace(
     describing = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
     # a model's own random layers draw while they are traced
     with describing, torch.random.fork_rng():
-        graph = make_fx(lambda *values: function(twin, *values))(
-            *[x.contiguous().clone() for x in inputs]
+        graph = make_fx(lambda *values: function(twin, *rebuilt(inputs, values)))(
+            *[x.contiguous().clone() for x in leaves(inputs)]
         )
     # deepcopy keeps every original that it copied alive in memo[id(memo)]
     kept = [item for item in memo.get(id(memo), []) if isinstance(item, Tensor)]

@@ -3,7 +3,8 @@
 The step with the global index t (counted from 0 over the whole run) is:
 
 1. The masks of every site are those of (stream key of the site, t).
-2. outputs = model(inputs), with the model in train mode.
+2. outputs = model(inputs), with the model in train mode; several inputs are given to it as its
+   forward takes them (`_call`).
 3. loss = the task's loss over the batch: for classification the mean cross entropy of the logits.
 4. Gradients of the loss for every parameter; nothing is accumulated from step to step. If there is
    a largest norm ("clip"), the gradients of a model are scaled together so as not to exceed it.
@@ -23,7 +24,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from droplab.data import Inputs
 from droplab.errors import DroplabError
+from droplab.train._call import call
 from droplab.train.tasks import CLASSIFICATION, Task
 
 
@@ -31,7 +34,7 @@ class UnsupportedError(DroplabError):
     """An executor cannot take the steps of this model: the direct step can."""
 
 
-Step = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[[Inputs, Tensor], Tensor]
 """An executor: (inputs, targets) -> detached outputs, after one update of the parameters."""
 
 
@@ -57,8 +60,8 @@ class EagerStep:
         self._clip = clip
         self._task = task
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        outputs = self._model(inputs)
+    def __call__(self, inputs: Inputs, targets: Tensor) -> Tensor:
+        outputs = call(self._model, inputs)
         loss = self._task.mean(outputs, targets)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -9,6 +9,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from droplab.data import Inputs
+from droplab.train._call import call
 from droplab.train._executor import EVAL_EXAMPLES
 from droplab.train.tasks import CLASSIFICATION, Task
 
@@ -32,7 +34,7 @@ _LIMITS = (
 
 
 def member_bytes(
-    model: nn.Module, inputs: Tensor, targets: Tensor, task: Task = CLASSIFICATION
+    model: nn.Module, inputs: Inputs, targets: Tensor, task: Task = CLASSIFICATION
 ) -> int:
     """Return an estimate, on the high side, of what one replica takes while it is trained.
 
@@ -49,14 +51,14 @@ def member_bytes(
 
 
 def evaluation_bytes(
-    model: nn.Module, inputs: Tensor, targets: Tensor, task: Task = CLASSIFICATION
+    model: nn.Module, inputs: Inputs, targets: Tensor, task: Task = CLASSIFICATION
 ) -> int:
     """Return an estimate of what a population's evaluation takes: the same for any size of it."""
     largest = max(_kept(model, inputs, targets, task), default=0) / len(targets)
     return int(_EVAL_COPIES * largest * EVAL_EXAMPLES)
 
 
-def _kept(model: nn.Module, inputs: Tensor, targets: Tensor, task: Task) -> list[int]:
+def _kept(model: nn.Module, inputs: Inputs, targets: Tensor, task: Task) -> list[int]:
     """The bytes of every tensor that a batch keeps for the backward pass, weights aside."""
     own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     kept: dict[int, int] = {}
@@ -69,7 +71,7 @@ def _kept(model: nn.Module, inputs: Tensor, targets: Tensor, task: Task) -> list
         return tensor
 
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        task.mean(model(inputs), targets)
+        task.mean(call(model, inputs), targets)
     return [size for place, size in kept.items() if place not in own]
 
 

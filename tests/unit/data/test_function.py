@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from droplab.data import Split, StreamedSplit, _memory, load
+from droplab.data import Split, StreamedSplit, _memory, carve, load
 from droplab.errors import DataError
 from droplab.recipe import DataSpec
 
@@ -93,6 +93,19 @@ def wrong_table():
     return {"training": []}
 
 
+def splits(names):
+    table = {
+        "train": Noisy(), "validation": Vision(), "test": TensorDataset(X[:2], Y[:2]), "dev": []
+    }
+    table["train"].count = 640
+    return {name: table[name] for name in names}
+
+
+def several():
+    inputs = [{"x": X[i].float(), "n": i} for i in range(8)]
+    return {"train": list(zip(inputs, Y.tolist())), "validation": list(zip(inputs, Y.tolist()))}
+
+
 def bad_label():
     return [(X[0], 0), (X[1], -2)]
 
@@ -154,6 +167,44 @@ def test_a_vision_data_set_is_kept_as_uint8() -> None:
     assert len(load(spec("Vision", train=False)).train) == 4
 
 
+def test_an_unaugmented_validation_set_stands_beside_an_augmented_training_set() -> None:
+    torch.manual_seed(0)
+    names = ["train", "validation", "test"]
+    data = load(spec("splits", names=names))
+    assert isinstance(data.train, StreamedSplit)
+    assert isinstance(data.validation, Split)
+    assert isinstance(data.test, Split)
+    assert (len(data.train), len(data.validation), len(data.test)) == (640, 8, 2)
+    splits = carve(data, spec("splits", names=names))
+    assert splits.validated_on == "own"
+    assert (splits.validation, splits.test) == (data.validation, data.test)
+    alone = load(spec("splits", names=["train", "validation"]))
+    assert alone.test is None
+    assert carve(alone, spec("splits")).validation is alone.validation
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["train", "dev"], "splits train, validation, test, got 'dev'; valid names are"),
+        (["validation", "test"], "expected a split 'train' among them, got 'validation', 'test'"),
+        ([], "expected a split 'train' among them, got an empty table"),
+    ],
+)
+def test_names_that_are_no_splits_are_told(names: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(spec("splits", names=names))
+
+
+def test_items_may_have_several_inputs() -> None:
+    data = load(spec("several"))
+    assert isinstance(data.train, Split)
+    assert isinstance(data.train.inputs, dict)
+    assert data.train.inputs["x"].shape == (8, 3)
+    assert data.train.inputs["n"].tolist() == list(range(8))
+    assert data.classes == ("0", "1", "2")
+
+
 def test_random_items_stay_random() -> None:
     """They are streamed, so that they come out anew in every epoch.
 
@@ -212,7 +263,7 @@ def test_progress_is_told() -> None:
         ("loader", "got DataLoader for train; return its .dataset"),
         ("nothing", "got NoneType for train"),
         ("three", "expected a map-style data set, a pair .* got 3 of them"),
-        ("wrong_table", "expected .* got a table of 'training'"),
+        ("wrong_table", "of the splits train, validation, test, got 'training'; did .* 'train'"),
         ("empty", "the data set for train is empty"),
         ("bad_label", "item 1: expected class numbers, whole and from 0, got -2"),
         ("outside", "item 2: expected class numbers, from 0 to 1, for the 2 classes, got 2"),

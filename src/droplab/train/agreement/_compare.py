@@ -22,8 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from droplab.data import Split
+from droplab.data import Inputs, Split
+from droplab.data._tree import leaves, mapped, merged, of_first
 from droplab.errors import DroplabError
+from droplab.train._call import call
 from droplab.train._population import Population
 from droplab.train._step import UnsupportedError, first_sentence
 from droplab.train._streams import batch_order
@@ -73,19 +75,37 @@ def why_not_stacked(
 
 
 def comparison_batches(train: Split, seeds: Sequence[int], batch_size: int) -> list[Batch]:
-    """Return small batches for `disagreement`: the first examples that each seed sees."""
+    """Return small batches for `disagreement`: the first examples that each seed sees.
+
+    Of several inputs some are often lengths or masks, on which a forward may act in Python. So the
+    least and the greatest of each stand in the first two batches, which then ask for other
+    operations wherever such a model does other operations at all.
+    """
     size = min(batch_size, _EXAMPLES, len(train))
     epochs = -(-size * _STEPS // len(train))
     orders = [
         torch.cat([batch_order(seed, epoch + 1, len(train)) for epoch in range(epochs)])
         for seed in seeds
     ]
+    for number, examples in enumerate(_extremes(train.inputs)):
+        for order in orders:
+            order[number * size : number * size + min(size, len(examples))] = examples[:size]
     found: list[Batch] = []
     for first in range(0, size * _STEPS, size):
         parts = [next(train.batches(order[first : first + size], size)) for order in orders]
         inputs, targets = zip(*parts, strict=True)
-        found.append((torch.stack(inputs), torch.stack(targets)))
+        found.append((merged(torch.stack, inputs), torch.stack(targets)))
     return found
+
+
+def _extremes(inputs: Inputs) -> tuple[Tensor, ...]:
+    """Return the examples with the least, and those with the greatest, of each length or mask."""
+    kinds = (torch.bool, torch.int64)
+    parts = [x for x in leaves(inputs) if x.ndim <= 2 and x.dtype in kinds]
+    if isinstance(inputs, Tensor) or not parts:
+        return ()
+    sums = [x.reshape(len(x), -1).sum(1) for x in parts]
+    return torch.stack([x.argmin() for x in sums]), torch.stack([x.argmax() for x in sums])
 
 
 class _Differs(Exception):
@@ -176,7 +196,7 @@ def _called(key: Key, measured: StepRounding) -> str:
     return f"the {'buffer' if name in measured.buffer_noise else 'parameter'} '{name}'"
 
 
-def _compare_scores(direct: OneByOne, other: Compared, inputs: Tensor) -> None:
+def _compare_scores(direct: OneByOne, other: Compared, inputs: Inputs) -> None:
     for member in range(len(direct.members)):
         _synchronise(direct.state(member), other.state(member))
     before = _copied(direct.state(0))
@@ -189,7 +209,7 @@ def _compare_scores(direct: OneByOne, other: Compared, inputs: Tensor) -> None:
     for member, (one, two) in enumerate(zip(expected, got, strict=True)):
         twin = nudged(copy.deepcopy(direct.members[member][0])).eval()
         with torch.no_grad():
-            near = twin(nudge(inputs[member // direct.arms]))
+            near = call(twin, mapped(nudge, of_first(inputs, member // direct.arms)))
         if not within(two, one, gap(near, one)):
             raise _Differs("the logits in eval mode differ from those of the single run")
 

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from droplab.data import Inputs
+from droplab.data._tree import of_first
 from droplab.errors import DroplabError
 from droplab.placement import Applied
+from droplab.train._call import call
 from droplab.train._population import Population
 from droplab.train._population_step import PopulationStep
 from droplab.train._step import EagerStep, Step, UnsupportedError, first_sentence
@@ -18,7 +21,7 @@ from droplab.train.tasks import CLASSIFICATION, Task
 Member = tuple[nn.Module, torch.optim.Optimizer, Applied]
 """A replica: its model, its optimizer, and the sites at work in it."""
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Inputs, Tensor]
 """Inputs (S, B, ...) and targets (S, B, ...), a batch for each seed."""
 
 Key = tuple[str, str]
@@ -35,7 +38,7 @@ class Compared(Protocol):
         """Take the step with this index; return the logits of each member."""
         ...
 
-    def score(self, inputs: Tensor) -> list[Tensor]:
+    def score(self, inputs: Inputs) -> list[Tensor]:
         """Return the logits of each member for (S, B, ...) inputs, in eval mode."""
         ...
 
@@ -76,13 +79,14 @@ class OneByOne:
 
     def batch(self, member: int, batch: Batch) -> Batch:
         """Return the batch of one member."""
-        return batch[0][member // self.arms], batch[1][member // self.arms]
+        return of_first(batch[0], member // self.arms), batch[1][member // self.arms]
 
-    def score(self, inputs: Tensor) -> list[Tensor]:
+    def score(self, inputs: Inputs) -> list[Tensor]:
         """See `Compared`."""
         with torch.no_grad():
             return [
-                model.eval()(inputs[at // self.arms]) for at, (model, *_) in enumerate(self.members)
+                call(model.eval(), of_first(inputs, at // self.arms))
+                for at, (model, *_) in enumerate(self.members)
             ]
 
     def state(self, member: int) -> dict[Key, Any]:
@@ -130,7 +134,7 @@ class Stacked:
             text = first_sentence(error)
             raise UnsupportedError(f"torch.func.vmap refuses the model: {text}") from error
 
-    def score(self, inputs: Tensor) -> list[Tensor]:
+    def score(self, inputs: Inputs) -> list[Tensor]:
         """See `Compared`."""
         self._population.template.eval()
         with torch.no_grad():

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from droplab.data import Inputs
+from droplab.data._tree import of_first
+from droplab.train._call import call
 from droplab.train._capture import CapturedStep, can_record, traced_step
 from droplab.train._executor import eval_logits
 from droplab.train._population import Population
@@ -59,7 +62,7 @@ def why_not_recorded(
         if not reason:
             own = [*model.parameters(), *model.buffers()]
             state = [value for each in optimizer.state.values() for value in each.values()]
-            inputs = [(x[0], y[0]) for x, y in batches]
+            inputs = [(of_first(x, 0), y[0]) for x, y in batches]
             step = partial(traced_step, clip=clip, task=task)
             reason = _why_not_the_same(
                 step, (model, optimizer), [*own, *state], inputs, applied.set_step
@@ -105,7 +108,7 @@ def why_not_recorded_together(
         if not reason:
             population.template.eval()
             with torch.no_grad():
-                shared = [(inputs[0],) for inputs, _ in batches]
+                shared = [(of_first(inputs, 0),) for inputs, _ in batches]
                 reason = _why_not_the_same(eval_logits, population, tensors, shared, set_step)
         if reason:
             return reason
@@ -121,10 +124,10 @@ def _why_not_pure(member: Member, batches: Sequence[Batch], clip: float | None, 
     before: dict[str, Any] = {}
     for number, (inputs, targets) in enumerate(batches):
         applied.set_step(number)
-        step(inputs[0], targets[0])
+        step(of_first(inputs, 0), targets[0])
         with torch.no_grad():
             if number >= 1:
-                model.eval()(inputs[0])
+                call(model.eval(), of_first(inputs, 0))
         model.train()
         now = python_state(model)
         found = changed(before, now) if before else ""
@@ -139,7 +142,7 @@ def _why_not_the_same(
     function: Callable[..., Any],
     subject: Any,
     tensors: Sequence[Any],
-    batches: Sequence[tuple[Tensor, ...]],
+    batches: Sequence[tuple[Inputs, ...]],
     set_step: Callable[[int], None],
 ) -> str:
     """Return why traces from several states differ; "" if they do not."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from droplab.data._tree import mapped
+from droplab.train._call import call
 from droplab.train._step import trained_parameters
 from droplab.train._streams import global_generators
 from droplab.train.agreement._members import Batch, Member
@@ -50,7 +52,9 @@ class StepRounding:
         inputs, targets = batch
         twins = copy.deepcopy(model), nudged(copy.deepcopy(model))
         logits, plain = _forward_backward(twins[0], names, batch, number, task)
-        near, moved = _forward_backward(twins[1], names, (nudge(inputs), targets), number, task)
+        near, moved = _forward_backward(
+            twins[1], names, (mapped(nudge, inputs), targets), number, task
+        )
         sizes = [float(g.abs().max()) for g in plain if g is not None and g.numel()]
         noise: dict[str, float] = {}
         still: dict[str, Tensor] = {}
@@ -108,7 +112,7 @@ def _forward_backward(
 ) -> tuple[Tensor, list[Tensor | None]]:
     with global_generators(seed, "agreement"):  # not what the direct step finds in them
         torch.manual_seed(seed)
-        logits = model.train()(batch[0])
+        logits = call(model.train(), batch[0])
     own = dict(model.named_parameters())
     loss = task.mean(logits, batch[1])
     gradients = torch.autograd.grad(loss, [own[name] for name in names], allow_unused=True)
