@@ -26,9 +26,9 @@ def model_from_data(
         return recipe, None
     dataset = data.load(recipe.data, task=recipe.task, progress=progress)
     train = data.carve(dataset, recipe.data).train
-    inputs = train.inputs if isinstance(train, Split) else None
-    rows = isinstance(inputs, Tensor) and inputs.ndim == 2
-    if not isinstance(train, Split) or not rows or dataset.task == "tokens":
+    inputs = train.inputs if isinstance(train, Split) else ()
+    width = inputs.shape[1] if isinstance(inputs, Tensor) and inputs.ndim == 2 else 0
+    if not isinstance(train, Split) or not width or dataset.task == "tokens":
         raise DataError(
             f"model.path: '{recipe.model.path}' is a network for rows of numbers in memory, and "
             f"{dataset.name} has others"
@@ -39,7 +39,7 @@ def model_from_data(
     columns = dataset.columns
     model = models.filled(
         recipe.model,
-        numeric=inputs.shape[1] if columns is None else len(columns.numeric),
+        numeric=width if columns is None else len(columns.numeric),
         categories=() if columns is None else tuple(columns.categories.values()),
         outputs=outputs,
         targets=train.targets if dataset.task == "regression" else None,
