@@ -128,8 +128,9 @@ def _dropped(name: str, x: Tensor, p: float, key: Tensor) -> Tensor:
 def _attention(args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Tensor) -> Tensor:
     """Scaled dot product attention with dropout, as torch's documentation spells it out."""
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    given = {**dict(zip(names, args, strict=False)), **kwargs}
-    query, keys, value, mask = (given.get(name) for name in names[:4])
+    given: dict[str, Any] = {**dict(zip(names, args, strict=False)), **kwargs}
+    query, keys, value = (given[name] for name in names[:3])
+    mask = given.get("attn_mask")
     if given.get("enable_gqa"):
         groups = query.shape[-3] // keys.shape[-3]
         keys, value = (x.repeat_interleave(groups, -3) for x in (keys, value))

@@ -134,8 +134,8 @@ def _unflat_schedules(arms: Sequence[Any]) -> tuple[list[Any], list[Problem]]:
     read: list[Any] = []
     problems: list[Problem] = []
     for number, given in enumerate(arms):
-        if isinstance(given, Mapping) and isinstance(given.get("schedule"), Mapping):
-            arm = dict(cast("Mapping[str, Any]", given))
+        arm = dict(cast("Mapping[str, Any]", given)) if isinstance(given, Mapping) else {}
+        if isinstance(arm.get("schedule"), Mapping):
             where = f"arms.{arm.get('name', number)}.schedule"
             arm["schedule"], found = _unflat("schedule", ("name",), arm["schedule"])
             problems += [(place.replace("schedule", where, 1), text) for place, text in found]
