@@ -144,6 +144,7 @@ def train(
 
 
 def _batch(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(split.inputs, Tensor)
     inputs = split.inputs.index_select(0, index).float().div_(255)
     return inputs, split.targets.index_select(0, index)
 
