@@ -211,6 +211,7 @@ def train(
 
 
 def _batch(split: Split, index: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(split.inputs, Tensor)
     inputs = split.inputs.index_select(0, index)
     if inputs.dtype == torch.uint8:
         inputs = inputs.float().div_(255)

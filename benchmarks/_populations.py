@@ -26,7 +26,8 @@ Data = tuple[Tensor, Tensor]
 def data_of(splits: Splits) -> tuple[Data, Data]:
     """The training and the validation split as pairs of tensors."""
     parts = splits.train, splits.validation
-    pairs = [(part.inputs, part.targets) for part in parts if isinstance(part, Split)]
+    held = [part for part in parts if isinstance(part, Split)]
+    pairs = [(part.inputs, part.targets) for part in held if isinstance(part.inputs, Tensor)]
     return pairs[0], pairs[1]
 
 
