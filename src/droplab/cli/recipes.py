@@ -67,7 +67,9 @@ def _document(recipe: Recipe) -> dict[str, object]:
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:
     data, model, optimizer = recipe.data, recipe.model, recipe.optimizer
     train = "all the training examples" if data.train is None else f"the first {data.train}"
-    if data.validation is None and data.name is None:
+    if data.folds is not None:
+        validation = f"validated on one of {data.folds} folds of them with each seed"
+    elif data.validation is None and data.name is None:
         validation = "validated on its own validation split, or else on its test split"
     elif data.validation in (None, "test"):
         validation = "validated on the test split"

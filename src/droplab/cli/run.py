@@ -138,6 +138,8 @@ def run_and_show(
     from rich.console import Console
     from rich.markup import escape
 
+    from droplab.verdict import units_text
+
     console = Console(stderr=as_json)
     names = [arm.name for arm in recipe.selected(arms)]
     silent = quiet or as_json
@@ -145,7 +147,7 @@ def run_and_show(
         # before torch is imported, let alone data loaded or steps measured
         console.print(
             f"[bold]{escape(recipe.title or recipe.name)}[/bold]\n"
-            f"{_count(len(names), 'arm')} x {_count(len(recipe.seeds), 'seed')} x "
+            f"{_count(len(names), 'arm')} x {units_text(len(recipe.seeds), recipe.data.folds)} x "
             f"{_count(recipe.epochs, 'epoch')}",
             highlight=False,
             soft_wrap=True,

@@ -77,6 +77,10 @@ class Split:
         """Return the examples from `start` up to `stop`, without a copy."""
         return Split(self.inputs[start:stop], self.targets[start:stop])
 
+    def select(self, rows: Tensor) -> Split:
+        """Return a copy of some examples, by their numbers, int64 (M,)."""
+        return Split(self.inputs.index_select(0, rows), self.targets.index_select(0, rows))
+
     def batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield float inputs and targets in the given order; the last batch may be smaller.
 

@@ -13,6 +13,7 @@ from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, DataError, RecipeError
 from droplab.placement import Applied, Plan
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
+from droplab.study._folds import check_folds
 from droplab.study._from_data import model_from_data, with_task
 from droplab.train import (
     Batched,
@@ -80,7 +81,8 @@ class Experiment:
 
     Attributes:
         recipe: The recipe.
-        splits: Training, validation and, if it is kept for the end, test examples.
+        splits: Training, validation and, if it is kept for the end, test examples; with folds,
+            those of the first seed.
         dataset: Name, source and checksum of the data.
         classes: Names of the classes.
         rates: For each arm, the rate at every site that any arm uses.
@@ -99,6 +101,29 @@ class Experiment:
     make_optimizer: MakeOptimizer
     own_loss: Callable[..., Tensor] | None = None
     own_metrics: Mapping[str, MetricFunction] | None = None
+
+    def of_seeds(self, seeds: Sequence[int]) -> Experiment:
+        """Return the experiment as these seeds have it: with folds, on the rows of that seed.
+
+        What the training rows tell (the units of a network for tables) is told by its own.
+
+        Raises:
+            ArgumentError: With folds, if there are several seeds: no two have the same rows.
+        """
+        if self.splits.of_seed is None:
+            return self
+        if len(seeds) != 1:
+            raise ArgumentError(
+                f"seeds: expected one, since each has folds of its own, got {len(seeds)}"
+            )
+        splits = self.splits.of_seed(seeds[0])
+        test = splits.test if isinstance(splits.test, Split) else self.splits.test
+        splits = dataclasses.replace(splits, notes=self.splits.notes, test=test)
+        build, train = self.build, splits.train
+        if isinstance(build, BuildModel) and self.recipe.task == "regression":
+            assert isinstance(train, Split)  # folds are made of nothing else
+            build = BuildModel(models.fitted(self.recipe.model, train.targets))
+        return dataclasses.replace(self, splits=splits, build=build)
 
     @property
     def task(self) -> Task:
@@ -268,6 +293,7 @@ def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 def _checked(experiment: Experiment) -> Experiment:
     """Return the experiment, with what is odd about its data, if the model fits its data."""
+    experiment = experiment.of_seeds(experiment.recipe.seeds[:1])
     recipe, train = experiment.recipe, experiment.splits.train
     if recipe.batch_size > len(train):
         raise RecipeError(
@@ -292,17 +318,31 @@ def _checked(experiment: Experiment) -> Experiment:
         if isinstance(split, Split):
             check_split(task.name, split.targets, name)
     outputs = check_model(model, train, classes=classes, task=task)
-    targets = train.targets if isinstance(train, Split) else None
-    recipe = resolve_loss(recipe, experiment.classes, outputs, targets)
+    recipe = resolve_loss(recipe, experiment.classes, outputs, _targets(experiment.splits))
     experiment = dataclasses.replace(experiment, recipe=recipe)
     if recipe.loss is not None:
         check_model(model, train, classes=classes, task=experiment.task)
     check_further(model, experiment.splits.validation, experiment.task)
     check_training(model, train, recipe.batch_size, classes=classes, task=task)
+    names, schedule = experiment.classes, experiment.scheduler
+    notes += check_folds(recipe, experiment.splits, names, model, task, schedule)
     splits = dataclasses.replace(experiment.splits, notes=notes)
     if task.name == "binary":
         outputs = 2  # one logit tells two classes
     return dataclasses.replace(experiment, splits=data.doubts(splits, outputs, experiment.classes))
+
+
+def _targets(splits: Splits) -> Tensor | None:
+    """The targets that a loss is balanced by: with folds, of all rows, as it is one for all seeds.
+
+    None where they are streamed.
+    """
+    train, validation = splits.train, splits.validation
+    if not isinstance(train, Split):
+        return None
+    if splits.of_seed is None or not isinstance(validation, Split):
+        return train.targets
+    return torch.cat([train.targets, validation.targets])
 
 
 def _rates(recipe: Recipe, model: nn.Module) -> dict[str, dict[str, float]]:

@@ -23,7 +23,8 @@ def model_from_data(
     if recipe.model.path not in models.FROM_DATA:
         return recipe, None
     dataset = data.load(recipe.data, task=recipe.task, progress=progress)
-    train = data.carve(dataset, recipe.data).train
+    splits = data.carve(dataset, recipe.data)
+    train = splits.train
     if not isinstance(train, Split) or train.inputs.ndim != 2 or dataset.task == "tokens":
         raise DataError(
             f"model.path: '{recipe.model.path}' is a network for rows of numbers in memory, and "
@@ -38,7 +39,8 @@ def model_from_data(
         numeric=train.inputs.shape[1] if columns is None else len(columns.numeric),
         categories=() if columns is None else tuple(columns.categories.values()),
         outputs=outputs,
-        targets=train.targets if dataset.task == "regression" else None,
+        # with folds, each seed has training rows of its own: see `Experiment.of_seeds`
+        targets=train.targets if dataset.task == "regression" and not splits.of_seed else None,
     )
     return dataclasses.replace(recipe, model=model), dataset
 

@@ -57,6 +57,7 @@ def plan_key(experiment: Experiment, arms: Sequence[Arm], device: str) -> str:
         "sites": sorted(experiment.rates[arms[-1].name]),
         "options": [recipe.clip is None, recipe.scheduler is None],
         "task": [recipe.task, recipe.loss.name if recipe.loss is not None else None],
+        **({"folds": True} if recipe.data.folds is not None else {}),
         "elsewhere": [isinstance(experiment.splits.train, Split), can_send(experiment)],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from droplab.data import Split, Splits, StreamedSplit
+from droplab.data import DataSet, Split, Splits, StreamedSplit, carve
 from droplab.data._items import array_tensor, normal_dtype
 from droplab.data._labels import name_classes, whole_numbers
 from droplab.data._memory import as_split, guess_items
@@ -89,13 +89,14 @@ class _Build:
 def sweep(
     model_factory: Callable[[], nn.Module],
     train: Examples,
-    validation: Examples,
+    validation: Examples | None = None,
     *,
+    folds: int | None = None,
     rates: str | Sequence[float] = DEFAULT_RATES,
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
-    seeds: int | Sequence[int] = USUAL_SEEDS,
+    seeds: int | Sequence[int] | None = None,
     epochs: int = 10,
     batch_size: int = 64,
     optimizer: str | MakeOptimizer = "Adam",
@@ -123,12 +124,14 @@ def sweep(
             generator. It maps inputs of shape (B, ...) to what the task asks for: of classes,
             logits (B, classes); of a regression, predictions (B,), (B, 1) or (B, outputs).
         train: Training examples: (inputs, targets), a map-style data set, or a `Split`.
-        validation: Validation examples, in the same forms.
+        validation: Validation examples, in the same forms; None with `folds`.
+        folds: Cross-validate in so many folds of `train`, in place of `validation`: a seed is then
+            one fold of one repeat (see `droplab.recipe.DataSpec`).
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
         sites: Names or patterns of sites; None for every hidden one.
         independent: Every combination of rates over the sites, instead of one rate for all.
         kind: Kind of dropout; None for what suits each site.
-        seeds: How many, or which.
+        seeds: How many, or which; None: 8, or with folds one repeat, a seed for each fold.
         epochs: Passes over the training examples.
         batch_size: Examples a step.
         optimizer: A name in `torch.optim`, with its defaults; or a function that takes parameters,
@@ -184,8 +187,10 @@ def sweep(
         )
 
     build = _Build(model_factory)
+    splits, task, guessed = _splits(train, validation, folds, task)
+    if seeds is None:
+        seeds = folds or USUAL_SEEDS
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    parts, task, guessed = _parts(train, validation, task)
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
     make_optimizer, optimizer_spec = _optimizer(optimizer, model)
     loss_spec = _loss(loss)
@@ -193,7 +198,7 @@ def sweep(
     recipe = Recipe(
         name=name,
         title=f"{type(model).__name__}: a sweep over dropout rates",
-        data=DataSpec(function="__main__:train_and_validation"),
+        data=DataSpec(function="__main__:train_and_validation", folds=folds),
         model=ModelSpec(_path(model_factory)),
         optimizer=optimizer_spec,
         epochs=epochs,
@@ -207,7 +212,7 @@ def sweep(
         loss=loss_spec,
         also_measure=further or None,
     )
-    classes, splits = _named(Splits(*parts, None), task)
+    classes, splits = _named(splits, task)
     if guessed and task != "classification":
         splits = dataclasses.replace(splits, notes=(*splits.notes, guessed_note(task)))
     kept = [part for part in (splits.train, splits.validation) if isinstance(part, Split)]
@@ -295,15 +300,19 @@ def _path(factory: Callable[..., Any], otherwise: str = "model_factory") -> str:
     return f"{module}:{name}" if sound else f"__main__:{otherwise}"
 
 
-def _parts(
-    train: Examples, validation: Examples, task: TaskName | None
-) -> tuple[tuple[Split | StreamedSplit, Split | StreamedSplit], TaskName, bool]:
-    """Return both splits, the task that they are read for, and whether the targets told it."""
+def _splits(
+    train: Examples, validation: Examples | None, folds: int | None, task: TaskName | None
+) -> tuple[Splits, TaskName, bool]:
+    """Return the splits, the task that they are read for, and whether the targets told it."""
+    if (validation is None) == (folds is None):
+        raise ArgumentError(
+            "validation: expected either validation examples or a number of folds, got "
+            f"{'neither' if folds is None else 'both'}"
+        )
     if task is not None and task not in TASKS:
         raise ArgumentError(f"task: expected a task, got {quote(task)}{nearest(str(task), TASKS)}")
     if isinstance(train, tuple) and len(train) == 2:
-        found = guess_task if task is None else None
-        own = task if found is None else cast("TaskName", found(train[1], where="train"))
+        own = task or cast("TaskName", guess_task(train[1], where="train"))
     elif isinstance(train, Split):
         own = task or cast("TaskName", guess_task(train.targets, where="train"))
     elif isinstance(train, StreamedSplit):
@@ -313,8 +322,14 @@ def _parts(
     else:
         own = task
     own = own or "classification"
-    parts = _split(train, "train", own), _split(validation, "validation", own)
-    return parts, own, task is None
+    whole = _split(train, "train", own)
+    if folds is None:
+        found = Splits(whole, _split(validation, "validation", own), None)
+    else:
+        spec = DataSpec(function="__main__:train_and_validation", folds=folds)
+        about = DataSet("train", whole, None, (), "in memory", "", task=own)
+        found = carve(about, spec)
+    return found, own, task is None
 
 
 def _split(examples: Examples, where: str, task: TaskName) -> Split | StreamedSplit:
@@ -370,4 +385,4 @@ def _named(splits: Splits, task: TaskName) -> tuple[tuple[str, ...], Splits]:
         check_split(task, part.targets, "train" if name == "train" else name)
     targets = [part.targets.numpy() for _, part in kept]
     names, notes = name_classes(targets, (), where=[f"{name} labels" for name, _ in kept])
-    return names, dataclasses.replace(splits, notes=notes)
+    return names, dataclasses.replace(splits, notes=(*splits.notes, *notes))
