@@ -381,8 +381,11 @@ def _named(splits: Splits, task: TaskName) -> tuple[tuple[str, ...], Splits]:
     kept = [(name, part) for name, part in parts if isinstance(part, Split)]
     if not isinstance(splits.train, Split) or task not in CLASSES_OF:
         return (), splits
-    for name, part in kept:
-        check_split(task, part.targets, "train" if name == "train" else name)
-    targets = [part.targets.numpy() for _, part in kept]
-    names, notes = name_classes(targets, (), where=[f"{name} labels" for name, _ in kept])
+    targets, where = [p.targets.numpy() for _, p in kept], [f"{name} labels" for name, _ in kept]
+    if splits.of_seed is None:
+        for name, part in kept:
+            check_split(task, part.targets, name)
+    else:  # each fold is looked at by itself
+        targets, where = [np.concatenate(targets)], where[:1]
+    names, notes = name_classes(targets, (), where=where)
     return names, dataclasses.replace(splits, notes=(*splits.notes, *notes))

@@ -47,9 +47,9 @@ def test_every_output_speaks_of_folds(folded):
     show(Outcome(folded, verdict), console)
     outputs = {
         "terminal": console.export_text(),
-        "page": re.sub(r"<[^>]+>", " ", render(folded)),
-        "markdown": render_markdown(folded),
-        "picture": figure_svg(folded),
+        "page": re.sub(r"<[^>]+>", " ", render(folded, verdict)),
+        "markdown": render_markdown(folded, verdict),
+        "picture": figure_svg(folded, verdict),
     }
     for name, text in outputs.items():
         assert "5 folds x 2 repeats" in text.replace("\u00a0", " "), name
