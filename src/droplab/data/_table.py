@@ -13,7 +13,7 @@ import torch
 
 from droplab.data._draw import Rows, draw
 from droplab.data._encode import Encoder
-from droplab.data._folds import Folds, Parts, told_of
+from droplab.data._folds import Folds, told_of
 from droplab.data._frame import Column, check_there, read_columns
 from droplab.data._labels import class_numbers
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
@@ -107,7 +107,7 @@ def _of_unit(
     targets: Sequence[torch.Tensor],
     train: np.ndarray,
     validation: np.ndarray,
-) -> Parts:
+) -> tuple[Split, Split, Split | None]:
     """Return the splits of a seed: with folds, columns are fitted on the training rows of each."""
     inputs = encoder.fitted(rows.train[train])
     folded = [

@@ -120,7 +120,7 @@ def test_rows_are_those_of_separate_runs(tmp_path, how, task):
     recipe = (
         digits() if task == "digits" else table("price" if task == "regression" else "grade", task)
     )
-    recipe = dataclasses.replace(recipe, seeds=tuple(range(3, 9)))
+    recipe = dataclasses.replace(recipe, seeds=(3, 4, 5))
     found = run(recipe, tmp_path / "run", plan=PLANS[how])
     assert {member.state for member in found.members} == {"done"}
     for group in stored_groups(found.plan):
@@ -132,7 +132,7 @@ def test_rows_are_those_of_separate_runs(tmp_path, how, task):
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_folds_of_any_shape_train_as_by_hand(tmp_path_factory, draw):
