@@ -160,7 +160,7 @@ def tables(count: int = EXPERIMENTS, said: Callable[[str], None] = lambda line: 
             "",
         ),
         _alarms(count, corrected, ARMS),
-        ("", "The same experiments, if sign flips were used on folds:", ""),
+        ("", f"The first {min(count, FLIPPED)} of them, if sign flips were used on folds:", ""),
         _alarms(min(count, FLIPPED), flipped, ARMS[:2]),
         (
             "",
