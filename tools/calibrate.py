@@ -122,7 +122,7 @@ def simulate(
 def false_alarm_row(noise: Noise, arms: int, count: int = EXPERIMENTS, test: Test = compare) -> str:
     """Return a row of the table of false alarms."""
     found = [simulate(noise, arms, seeds, (), count, test).alarmed for seeds in SEEDS]
-    return _row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
+    return row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
 
 
 def coverage_row(noise: Noise, arms: int, count: int = EXPERIMENTS, test: Test = compare) -> str:
@@ -134,16 +134,17 @@ def coverage_row(noise: Noise, arms: int, count: int = EXPERIMENTS, test: Test =
         min(simulate(noise, arms, seeds, effects, count, test).covered for effects in patterns)
         for seeds in SEEDS
     ]
-    return _row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
+    return row(noise.name, arms, *(f"{100 * share:.1f}" for share in found))
 
 
 def power_row(arms: int, seeds: int, count: int = EXPERIMENTS, test: Test = compare) -> str:
     """Return a row of the table of power."""
     found = [simulate(NORMAL, arms, seeds, [effect], count, test).found for effect in EFFECTS]
-    return _row(arms, seeds, *(f"{100 * share:.0f}" for share in found))
+    return row(arms, seeds, *(f"{100 * share:.0f}" for share in found))
 
 
-def _row(*cells: object) -> str:
+def row(*cells: object) -> str:
+    """Return a row of a table in Markdown."""
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
@@ -152,7 +153,7 @@ def _tables_of(noises: Sequence[Noise], count: int, test: Test) -> Iterator[str]
     seeds = [f"{n} seeds" for n in SEEDS]
     yield f"False alarms, in per cent of {count} experiments without any effect:"
     yield ""
-    yield _row("noise", "arms", *seeds)
+    yield row("noise", "arms", *seeds)
     yield "|---|---|---|---|---|"
     for noise in noises:
         for arms in ARMS:
@@ -163,7 +164,7 @@ def _tables_of(noises: Sequence[Noise], count: int, test: Test) -> Iterator[str]
         "arm differs, half of them do (1.5 standard deviations), all do (1 to 2):"
     )
     yield ""
-    yield _row("noise", "arms", *seeds)
+    yield row("noise", "arms", *seeds)
     yield "|---|---|---|---|---|"
     for noise in noises:
         for arms in ARMS:
@@ -175,7 +176,7 @@ def _tables_of(noises: Sequence[Noise], count: int, test: Test) -> Iterator[str]
         "differences:"
     )
     yield ""
-    yield _row("arms", "seeds", *EFFECTS)
+    yield row("arms", "seeds", *EFFECTS)
     yield "|---|---|" + "---|" * len(EFFECTS)
     for arms in ARMS:
         for n in SEEDS:
@@ -195,17 +196,17 @@ def tables(count: int = EXPERIMENTS, said: Callable[[str], None] = lambda line: 
     return "\n".join(lines[:-1])
 
 
-def written(page: str, text: str) -> str:
+def written(page: str, text: str, mark: str = BEGIN, last: str = END) -> str:
     """Return the page with the text between its marks.
 
     Raises:
         ArgumentError: The marks are not there.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = page.partition(mark)
+    _, end, tail = rest.partition(last)
     if not begin or not end:
         raise ArgumentError("calibrate: expected a page with the marks of the calibration tables")
-    return f"{head}{BEGIN}\n{text}\n{END}{tail}"
+    return f"{head}{mark}\n{text}\n{last}{tail}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

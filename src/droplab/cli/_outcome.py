@@ -15,7 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from droplab.results import RunResult, scored_at
-from droplab.verdict import Difference, RunMetrics, Summary, Verdict, WrittenMetric, judge
+from droplab.verdict import (
+    Difference,
+    RunMetrics,
+    Summary,
+    Verdict,
+    WrittenMetric,
+    judge,
+    units_text,
+)
 
 WIDE = 110
 """Columns from which a mean and its spread or interval stand on one line."""
@@ -161,8 +169,9 @@ def _table(title: str, arms: Sequence[str], columns: Sequence[tuple[str, Sequenc
 
 
 def _means(verdict: Verdict, scored: str, width: int) -> Group:
-    seeds = max(len(arm.seeds) for arm in verdict.arms)
-    spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed"
+    count = max(len(arm.seeds) for arm in verdict.arms)
+    over = units_text(count, verdict.folds)
+    spread = f", mean ± standard deviation over {over}" if count > 1 else f", one {verdict.unit}"
     part = f" (training {scored})" if scored else ""
     columns = [
         (heading(each), [_spread(each, a.metrics[each.name], width >= WIDE) for a in verdict.arms])
@@ -180,7 +189,7 @@ def _differences(verdict: Verdict, width: int) -> Group:
         if each.split == "validation"
     ]
     title = (
-        f"\nDifference to '{escape(verdict.baseline)}', paired by seed, with the "
+        f"\nDifference to '{escape(verdict.baseline)}', paired by {verdict.unit}, with the "
         f"{verdict.level:.0%} interval for all arms at once"
     )
     return _tables(title, [arm.name for arm in arms], columns, width)

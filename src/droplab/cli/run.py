@@ -133,6 +133,8 @@ def run_and_show(
     from rich.console import Console
     from rich.markup import escape
 
+    from droplab.verdict import units_text
+
     seconds = parse_time(budget) if budget else None
     console = Console(stderr=as_json)
     names = [arm.name for arm in recipe.selected(arms)]
@@ -141,7 +143,7 @@ def run_and_show(
         # before torch is imported, let alone data loaded or steps measured
         console.print(
             f"[bold]{escape(recipe.title or recipe.name)}[/bold]\n"
-            f"{_count(len(names), 'arm')} x {_count(len(recipe.seeds), 'seed')} x "
+            f"{_count(len(names), 'arm')} x {units_text(len(recipe.seeds), recipe.data.folds)} x "
             f"{_count(recipe.epochs, 'epoch')}",
             highlight=False,
             soft_wrap=True,

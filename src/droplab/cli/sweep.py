@@ -62,7 +62,8 @@ def command(
     changes: dict[str, Any] = {}
     if epochs is not None:
         changes["epochs"] = epochs
-    count = seeds if seeds is not None else str(max(USUAL_SEEDS, len(spec.seeds)))
+    least = USUAL_SEEDS if spec.data.folds is None else 0
+    count = seeds if seeds is not None else str(max(least, len(spec.seeds)))
     changes["seeds"] = parse_seeds(count, spec.seeds)
     chosen = [part.strip() for part in sites.split(",") if part.strip()] if sites else None
     spec = sweep_recipe(

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from droplab.data._folds import folds_of
 from droplab.data.dataset import AnySplit, DataSet, Splits
 from droplab.data.split import Split
 from droplab.errors import DataError
@@ -23,15 +24,17 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     are the `spec.validation` ones that follow them (the last ones, if `spec.train` is None), or
     the test split if `spec.validation` is "test"; then nothing is left for a test. If
     `spec.validation` is None, they are the data set's own validation split where it has one, else
-    the test split. A table has its splits drawn already.
+    the test split. With `spec.folds`, the splits are those of seed 0, and `Splits.of_seed` has
+    those of every seed. A table has its splits drawn already.
 
     Args:
         dataset: What `load` returned.
         spec: How to cut it.
 
     Raises:
-        DataError: If there are too few examples, no test split where it is asked for, or if the
-            labels stand in such an order that a class would be missing from a part.
+        DataError: If there are too few examples, no test split where it is asked for, folds of
+            streamed data, or if the labels stand in such an order that a class would be missing
+            from a part.
 
     Example:
         >>> from droplab.data import load
@@ -42,6 +45,8 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     if dataset.drawn is not None:
         return dataset.drawn
     whole, notes = dataset.train, list(dataset.notes)
+    if spec.folds is not None:
+        return _folded(dataset, spec, spec.folds)
     if spec.validation is None or spec.validation == "test":
         own = dataset.validation if spec.validation is None else None
         validation = own if own is not None else dataset.test
@@ -74,6 +79,19 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     if dataset.validation is not None:
         notes.append(_unused(dataset.validation, f"data.validation = {count}"))
     return Splits(train, validation, dataset.test, "train", tuple(notes))
+
+
+def _folded(dataset: DataSet, spec: DataSpec, count: int) -> Splits:
+    whole, notes = dataset.train, list(dataset.notes)
+    if not isinstance(whole, Split):
+        raise DataError(
+            "data.folds: expected examples in memory, to divide them anew for every repeat, and "
+            f"{dataset.name} is streamed; give data.validation in place of folds"
+        )
+    if dataset.validation is not None:
+        notes.append(_unused(dataset.validation, f"data.folds = {count}"))
+    whole = whole.subset(0, _first(dataset, spec.train, of=len(whole)))
+    return folds_of(whole, count, dataset.test, notes)(0)
 
 
 def _first(dataset: DataSet, train: int | None, *, of: int) -> int:

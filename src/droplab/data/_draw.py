@@ -1,4 +1,4 @@
-"""Which rows are trained on, validated on, and kept for the test."""
+"""Which rows are trained on, validated on, and kept for the test; and which fold each is in."""
 
 from __future__ import annotations
 
@@ -61,12 +61,11 @@ def draw(
         order = _stratified(shuffled, np.zeros(count) if strata is None else strata)
         cuts = (test, test + validation)
     else:
-        _, unit = np.unique(units, return_inverse=True)
         if groups is None:
+            _, unit = np.unique(units, return_inverse=True)
             place = unit.max() - unit
         else:
-            _, first = np.unique(unit[shuffled], return_index=True)
-            place = np.argsort(np.argsort(first))[unit]  # in the order of a random member
+            place = _places(groups, shuffled)
         order = shuffled[np.argsort(place[shuffled], kind="stable")]
         ends = np.cumsum(np.bincount(place))
         end = _cut(ends, test)
@@ -80,6 +79,67 @@ def draw(
             + "; give smaller numbers in data.validation and data.test"
         )
     return Rows(order[cuts[1] :], order[cuts[0] : cuts[1]], order[: cuts[0]])
+
+
+def fold_rows(
+    count: int,
+    folds: int,
+    *,
+    repeat: int = 0,
+    strata: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the fold of each row, int64 (count,), from 0: the same ones for the same repeat.
+
+    Args:
+        count: How many rows there are.
+        folds: How many folds; their sizes differ by one row at most, save with groups.
+        repeat: Another repeat has other folds.
+        strata: (count,), classes of which every fold gets its share, to one row; None: drawn
+            without.
+        groups: (count,), what must not be torn apart: a group is in one fold. They are taken in
+            random order, each into the fold that has the fewest rows by then.
+
+    Raises:
+        DataError: If there are more folds than rows, or than groups.
+
+    Randomness:
+        Stream (0, "fold", repeat): one permutation.
+
+    Example:
+        >>> fold = fold_rows(6, 3, strata=np.array([0, 0, 0, 1, 1, 1]))
+        >>> sorted(fold[:3].tolist()), sorted(fold[3:].tolist())
+        ([0, 1, 2], [0, 1, 2])
+    """
+    have = count if groups is None else len(np.unique(groups))
+    if have < folds:
+        what = "rows" if groups is None else "groups"
+        raise DataError(
+            f"data.folds: expected at most as many folds as there are {what}, {have}, got {folds}"
+        )
+    generator = torch.Generator().manual_seed(stream_key(0, "fold", repeat))
+    shuffled = torch.randperm(count, generator=generator).numpy()
+    found = np.empty(count, dtype=np.int64)
+    if groups is None:
+        order = shuffled
+        if strata is not None:
+            order = shuffled[np.argsort(strata[shuffled], kind="stable")]
+        found[order] = np.arange(count) % folds
+        return found
+    place = _places(groups, shuffled)
+    sizes = [0] * folds
+    fold_of: list[int] = []
+    for size in np.bincount(place).tolist():
+        fold_of.append(sizes.index(min(sizes)))
+        sizes[fold_of[-1]] += size
+    return np.array(fold_of)[place]
+
+
+def _places(groups: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
+    """Return the place of each row's group, the groups in the order of a random member each."""
+    _, group = np.unique(groups, return_inverse=True)
+    _, first = np.unique(group[shuffled], return_index=True)
+    return np.argsort(np.argsort(first))[group]
 
 
 def _stratified(shuffled: np.ndarray, strata: np.ndarray) -> np.ndarray:

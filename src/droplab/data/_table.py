@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 
 from droplab.data._draw import Rows, draw
-from droplab.data._encode import encoder
+from droplab.data._encode import Encoder
+from droplab.data._folds import Folds, told_of
 from droplab.data._frame import Column, check_there, read_columns
 from droplab.data._labels import class_numbers
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
@@ -60,20 +62,26 @@ def load_table(path: Path, form: str, spec: DataSpec, task: str | None = None) -
         counts = matrix.ndim == 1 and matrix.dtype.kind == "i"
         numbers = matrix.astype(np.float64) if counts else matrix
         task = guess_task(numbers, where=f"{path}: column '{table.targets[0]}'")
-    rows, how = _rows(table, spec, matrix if task in CLASSES_OF else None)
-    encode, columns, about = encoder([table.columns[n] for n in table.inputs], rows.train)
+    labels = matrix if task in CLASSES_OF else None
+    rows, how = _rows(table, spec, labels)
+    encoder = Encoder([table.columns[n] for n in table.inputs], rows.train)
     targets, classes = _encoded(table, matrix, rows, task)
-    parts: list[Split | None] = []
+    notes, folds = (*notes, *encoder.notes(), how), None
     weights = _weights(table, given)
-    for index, target in zip(rows, targets, strict=True):
-        own = None if weights is None else torch.from_numpy(weights[index])
-        parts.append(Split(encode(index), target, own) if len(index) else None)
-    train, validation, test = parts
-    notes = (*notes, *about, how)
+    if spec.folds is None:
+        inputs = encoder.fitted(rows.train)
+        train, validation, test = map(partial(_split, inputs, weights), rows, targets)
+    else:
+        strata = None if labels is None else labels[rows.train]
+        groups = _values(table, given, "groups")
+        groups = None if groups is None else groups[rows.train]
+        parts = partial(_of_unit, encoder, weights, rows, targets)
+        folds = Folds(spec.folds, len(rows.train), parts, strata, groups, notes)
+        train, validation, test = parts(*folds.rows(0))
     compared = validation or test
     if train is None or compared is None:
         raise DataError('data.validation: "test" needs a test split, and data.test sets none aside')
-    drawn = Splits(train, compared, test, "train", notes)
+    drawn = Splits(train, compared, test, "train", notes, folds)
     if validation is None:
         drawn = dataclasses.replace(drawn, test=None, validated_on="test")
     return DataSet(
@@ -82,12 +90,37 @@ def load_table(path: Path, form: str, spec: DataSpec, task: str | None = None) -
         test,
         classes,
         f"the user's {path}",
-        content_checksum(*parts),
+        content_checksum(train, validation, test),
         notes=notes,
         task=task,
-        columns=columns,
+        columns=encoder.columns,
         drawn=drawn,
     )
+
+
+def _split(
+    inputs: np.ndarray, weights: np.ndarray | None, rows: np.ndarray, targets: torch.Tensor
+) -> Split | None:
+    own = None if weights is None else torch.from_numpy(weights[rows])
+    return Split(torch.from_numpy(inputs[rows]), targets, own) if len(rows) else None
+
+
+def _of_unit(
+    encoder: Encoder,
+    weights: np.ndarray | None,
+    rows: Rows,
+    targets: Sequence[torch.Tensor],
+    train: np.ndarray,
+    validation: np.ndarray,
+) -> tuple[Split, Split, Split | None]:
+    """Return the splits of a seed: with folds, columns are fitted on the training rows of each."""
+    inputs = encoder.fitted(rows.train[train])
+    folded: list[Split] = []
+    for index in (train, validation):
+        found = _split(inputs, weights, rows.train[index], targets[0][torch.from_numpy(index)])
+        assert found is not None  # no fold is empty
+        folded.append(found)
+    return folded[0], folded[1], _split(inputs, weights, rows.test, targets[2])
 
 
 def _read(path: Path, form: str, given: Mapping[str, Any]) -> tuple[_Table, list[str]]:
@@ -196,11 +229,13 @@ def _encoded(
 def _rows(table: _Table, spec: DataSpec, labels: np.ndarray | None) -> tuple[Rows, str]:
     """Return the rows of each split, and in a sentence how they were drawn."""
     given, rows = spec.arguments, table.rows
-    said = "test" in given or spec.validation is not None
+    said = "test" in given or spec.validation is not None or spec.folds is not None
     test = 0 if table.apart else _count("test", given.get("test", 0 if said else _SHARE), rows)
     if spec.validation == "test":
         validation = 0
         test = test or (0 if table.apart else _count("test", _SHARE, rows))
+    elif spec.folds is not None:
+        validation = 0
     else:
         wanted = _SHARE if spec.validation is None else spec.validation
         validation = _count("validation", wanted, rows)
@@ -224,6 +259,12 @@ def _rows(table: _Table, spec: DataSpec, labels: np.ndarray | None) -> tuple[Row
             )
         train = train[: spec.train]
     kept = np.arange(rows, rows + table.apart) if table.apart else drawn.test
+    if spec.folds is not None:
+        group = _names(given, "groups")[0] if groups is not None else None
+        told = told_of(len(train), spec.folds, labels, group)
+        if len(kept):
+            told += f" {len(kept)} more are for the test."
+        return Rows(np.sort(train), drawn.validation, kept), told
     how = "at random, each class in its share" if labels is not None else "at random"
     if groups is not None:
         how = f"at random, each {given['groups']} whole"

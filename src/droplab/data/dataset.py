@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,6 +71,8 @@ class Splits:
         validated_on: Where the validation examples come from: the "test" split, the
             "train" split (never trained on), or a split of their "own".
         notes: What the user should know about data and splits, a sentence each.
+        of_seed: With folds, returns the splits of a seed; those here are of one of them. None:
+            all seeds have these.
     """
 
     train: AnySplit
@@ -78,6 +80,7 @@ class Splits:
     test: AnySplit | None
     validated_on: Literal["test", "train", "own"] = "own"
     notes: tuple[str, ...] = ()
+    of_seed: Callable[[int], Splits] | None = None
 
 
 def content_checksum(*splits: Split | None) -> str:

@@ -124,6 +124,12 @@ class Split:
         inputs = mapped(lambda x: x[start:stop], self.inputs)
         return Split(inputs, self.targets[start:stop], weights)
 
+    def select(self, numbers: Tensor) -> Split:
+        """Return a copy of some examples, by their numbers, int64 (M,)."""
+        weights = None if self.weights is None else self.weights.index_select(0, numbers)
+        inputs = rows(self.inputs, numbers)
+        return Split(inputs, self.targets.index_select(0, numbers), weights)
+
     def batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield float inputs and packed targets in the given order; the last batch may be smaller.
 

@@ -8,6 +8,7 @@ from typing import Any
 from droplab import results
 from droplab.recipe import Recipe
 from droplab.results import scored_note
+from droplab.verdict import units_text
 
 
 def plan_sentence(recipe: Recipe, plan: Mapping[str, Any]) -> str:
@@ -20,5 +21,6 @@ def plan_sentence(recipe: Recipe, plan: Mapping[str, Any]) -> str:
         >>> plan_sentence(load("digits"), {"group": 32, "threads": 2})
         '4 arms x 8 seeds x 60 epochs. Steps eager, 2 threads; up to 32 replicas together.'
     """
-    text = f"{len(recipe.arms)} arms x {len(recipe.seeds)} seeds x {recipe.epochs} epochs."
+    units = units_text(len(recipe.seeds), recipe.data.folds)
+    text = f"{len(recipe.arms)} arms x {units} x {recipe.epochs} epochs."
     return " ".join(filter(None, [text, results.plan_sentence(plan), scored_note(plan)]))

@@ -42,6 +42,7 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
         "level": f"{100 * verdict.level:g} %",
         "epoch": verdict.epoch,
         "baseline": verdict.baseline,
+        "unit": verdict.unit,
         "chosen": verdict.chosen,
         "columns": [
             {"metric": each.name, "label": each.label} for each in _columns(verdict.metrics)

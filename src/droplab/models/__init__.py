@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from droplab.models.build import BUILTIN, build, check_module
 from droplab.models.mlp import MLP
-from droplab.models.tabular import FROM_DATA, Tabular, filled
+from droplab.models.tabular import FROM_DATA, Tabular, filled, fitted
 
-__all__ = ["BUILTIN", "FROM_DATA", "MLP", "Tabular", "build", "check_module", "filled"]
+__all__ = [
+    "BUILTIN",
+    "FROM_DATA",
+    "MLP",
+    "Tabular",
+    "build",
+    "check_module",
+    "filled",
+    "fitted",
+]

@@ -129,8 +129,30 @@ def filled(
     if categories:
         told["categories"] = tuple(categories)
     if targets is not None:
-        columns = targets.double().reshape(len(targets), -1)
-        spread = columns.std(0, correction=0)
-        told["center"] = tuple(columns.mean(0).tolist())
-        told["spread"] = tuple(spread.where(spread > 0, 1.0).tolist())
+        told |= _units(targets)
     return dataclasses.replace(spec, arguments={**told, **spec.arguments})
+
+
+def fitted(spec: ModelSpec, targets: Tensor) -> ModelSpec:
+    """Return the model of a recipe with the center and spread of its training targets.
+
+    Args:
+        spec: The recipe's model; one that says both, or any other than "tabular", stays as it is.
+        targets: (N,) or (N, outputs), quantities of the training rows.
+
+    Example:
+        >>> fitted(ModelSpec("tabular", {"numeric": 3}), torch.tensor([1.0, 3.0])).arguments
+        {'center': (2.0,), 'spread': (1.0,), 'numeric': 3}
+    """
+    if spec.path not in FROM_DATA:
+        return spec
+    return dataclasses.replace(spec, arguments={**_units(targets), **spec.arguments})
+
+
+def _units(targets: Tensor) -> dict[str, Any]:
+    columns = targets.double().reshape(len(targets), -1)
+    spread = columns.std(0, correction=0)
+    return {
+        "center": tuple(columns.mean(0).tolist()),
+        "spread": tuple(spread.where(spread > 0, 1.0).tolist()),
+    }

@@ -106,7 +106,7 @@ def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
 
 
 def _data(data: DataSpec) -> Document:
-    keys = ("name", "path", "function", "format", "train", "validation")
+    keys = ("name", "path", "function", "format", "train", "validation", "folds")
     table = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
     if data.in_memory != "auto":
         table["in_memory"] = data.in_memory

@@ -12,6 +12,8 @@ from droplab.recipe.recipe import Recipe
 from droplab.recipe.specs import TABLE_KEYS
 
 _SOURCES = ("name", "path", "function")
+_VALIDATED = ("validation", "folds")
+"""They exclude one another, as the sources do: the new one takes the place of the other."""
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -35,6 +37,12 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
         3
     """
     document = to_document(recipe)
+    paths = [_path(key) for key in changes]
+    for one, other in (_VALIDATED, _VALIDATED[::-1]):
+        if ["data", one] in paths and ["data", other] not in paths:
+            document["data"].pop(other, None)
+    if ["data", "folds"] in paths and ["seeds"] not in paths:
+        del document["seeds"]  # they were units of other folds, or of none
     for key, value in changes.items():
         _set(document, key, _value(value) if isinstance(value, str) else value)
     return from_document(document, where=f"{recipe.name} (changed)")

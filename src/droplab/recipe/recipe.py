@@ -40,6 +40,24 @@ def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _check_repeats(seeds: tuple[int, ...], folds: int) -> None:
+    """Check that every repeat has all of its folds, one repeat after the other."""
+    parts = [seeds[at : at + folds] for at in range(0, len(seeds), folds)]
+    for part in parts:
+        if len(part) < folds or len({seed // folds for seed in part}) > 1:
+            raise ValueError(
+                f"seeds: expected whole repeats of data.folds = {folds}, the seeds 0 to "
+                f"{folds - 1}, then {folds} to {2 * folds - 1} and so on (seed s is fold "
+                f"s mod {folds} of repeat s div {folds}), got {len(seeds)} seeds, of which "
+                f"{_some(part)} are no whole repeat; leave seeds out for one repeat"
+            )
+
+
+def _some(seeds: tuple[int, ...]) -> str:
+    listed = ", ".join(map(str, seeds[:5]))
+    return listed + (f" to {seeds[-1]}" if len(seeds) > 5 else "")
+
+
 def _not_of_this_task(place: str, name: str, task: str | None, own: Mapping[str, Metric]) -> str:
     others = [each for each in TASKS if name in metrics_of(TASKS[each])]
     if not others:
@@ -107,7 +125,8 @@ class Recipe:
         scheduler: How the learning rate changes from epoch to epoch; None: it does not.
         epochs: Passes over the training examples.
         batch_size: Examples a step.
-        seeds: One run an arm for each of them.
+        seeds: One run an arm for each of them. Left out: `DEFAULT_SEEDS`, or with `data.folds` one
+            repeat. With folds a seed is a unit, one fold of one repeat, and repeats are whole.
         arms: Where dropout goes, one baseline among them.
         target: What an arm has to reach, or None.
         primary: The metric that decides, one of `metrics`.
@@ -141,7 +160,7 @@ class Recipe:
     optimizer: OptimizerSpec
     epochs: Count
     batch_size: Count
-    seeds: Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)] = DEFAULT_SEEDS
+    seeds: Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)] = ()
     arms: Annotated[tuple[Arm, ...], AsTuple, AfterValidator(_arms)]
     target: Target | None = None
     primary: MetricName = "val_loss"
@@ -151,6 +170,16 @@ class Recipe:
     task: OneTask = None
     loss: LossSpec | None = None
     also_measure: Annotated[tuple[MetricSpec, ...] | None, BeforeValidator(_further)] = None
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Recipe:
+        folds = self.data.folds
+        if not self.seeds:  # left out
+            own = DEFAULT_SEEDS if folds is None else tuple(range(folds))
+            object.__setattr__(self, "seeds", own)
+        if folds is not None:
+            _check_repeats(self.seeds, folds)
+        return self
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Recipe:

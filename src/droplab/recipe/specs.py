@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import PlainValidator, model_validator
 
 from droplab.errors import quote
-from droplab.limits import COUNT
-from droplab.numeric import real
+from droplab.limits import COUNT, SEEDS
+from droplab.numeric import real, whole
 from droplab.recipe._schedules import check_schedule
 from droplab.recipe._spec import spec
 from droplab.recipe._values import (
@@ -53,6 +53,18 @@ def _validation(value: Any) -> Any:
     )
 
 
+def _folds(value: Any) -> Any:
+    if value is None:
+        return value
+    number = whole(value)
+    if number is None or not 2 <= number <= SEEDS:
+        raise ValueError(
+            f"expected how many folds, a whole number from 2 to {SEEDS}, got {quote(value)}; 10 is "
+            "usual"
+        )
+    return number
+
+
 def _in_memory(value: Any) -> Any:
     if value == "auto" or isinstance(value, bool):
         return value
@@ -75,6 +87,9 @@ class DataSpec:
             None: on the last ones); a fraction counts as so many of them; or "test": on the
             test split, which leaves no test split for the end. None: on the data's own validation
             split if it has one, else as "test"; of a table, on a fifth of its rows.
+        folds: Cross-validate in so many folds of the training examples (with `train`, of the first
+            so many), drawn anew for every repeat: seed s validates on fold s mod `folds` of repeat
+            s div `folds` and trains on the others. None: no folds.
         in_memory: Keep the data as tensors (True), stream it (False), or "auto": in memory if it
             fits and its items come out equal twice.
 
@@ -96,6 +111,7 @@ class DataSpec:
     format: Annotated[Format | None, PlainValidator(_format)] = None
     train: Count | None = None
     validation: Annotated[float | Literal["test"] | None, PlainValidator(_validation)] = None
+    folds: Annotated[int | None, PlainValidator(_folds)] = None
     in_memory: Annotated[Literal["auto"] | bool, PlainValidator(_in_memory)] = "auto"
 
     @model_validator(mode="after")
@@ -113,6 +129,16 @@ class DataSpec:
         if self.arguments and self.name is not None:
             raise ValueError(
                 f"expected arguments only with path or function, got {', '.join(self.arguments)}"
+            )
+        if self.folds is not None and self.validation is not None:
+            raise ValueError(
+                f"expected either folds or validation, got both: with {self.folds} folds every "
+                "example is validated on, once a repeat; leave validation out"
+            )
+        if self.folds is not None and self.path is not None and "time" in self.arguments:
+            raise ValueError(
+                "expected either folds or time, got both: folds would train on later rows than "
+                "they are validated on; leave folds out"
             )
         return self
 
@@ -137,12 +163,16 @@ class DataSpec:
             target = self.arguments["target"]
             several = cast("tuple[Any, ...]", target) if isinstance(target, tuple) else (target,)
             columns = ", ".join(map(str, several))
-            rows = (
-                "rows" if count is None else "the test rows" if count == "test" else f"{many} rows"
-            )
+            rows = "the test rows" if count == "test" else f"{many} rows"
+            if self.folds is not None:
+                rows = f"one of {self.folds} folds of rows"
+            elif count is None:
+                rows = "rows"
             return f"{self.source}: {columns}, validated on {rows} that are drawn"
         train = "all the training examples" if self.train is None else f"the first {self.train}"
-        if count is None and self.name is None:
+        if self.folds is not None:
+            validation = f"validated on one of {self.folds} folds of them with each seed"
+        elif count is None and self.name is None:
             validation = "validated on its own validation split, or else on its test split"
         elif count in (None, "test"):
             validation = "validated on the test split"

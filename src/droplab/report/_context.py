@@ -18,6 +18,7 @@ from droplab.verdict import (
     WrittenMetric,
     condition_text,
     reached_text,
+    units_text,
 )
 
 NO_VERDICT = ("unstable", "too few seeds")
@@ -104,13 +105,15 @@ def means(source: Source) -> dict[str, Any]:
     seeds = {len(arm.seeds) for arm in verdict.arms}
     count = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(max(seeds, default=0))
     spread = ", mean ± standard deviation" if max(seeds, default=0) > 1 else ""
-    word = "seed" if count == "1" else "seeds"
+    word = verdict.unit if count == "1" else f"{verdict.unit}s"
+    # of the same number everywhere, as the verdict writes it
+    units = units_text(max(seeds), verdict.folds) if len(seeds) == 1 else f"{count} {word}"
     part = scored_at(source.result.plan, verdict.epoch, source.result.recipe.epochs)
     shown = _shown(verdict.metrics)
     score = verdict.metrics.training(verdict.metrics.score)
     scored = f"; {score.label} in eval mode and gap {part}" if part and score else ""
     return {
-        "caption": f"After epoch {verdict.epoch}, {count} {word}{spread}{scored}",
+        "caption": f"After epoch {verdict.epoch}, {units}{spread}{scored}",
         "heads": [head for head, _ in shown],
         "rows": [
             {
@@ -198,7 +201,7 @@ def differences(source: Source) -> dict[str, Any]:
         rows = []
     return {
         "caption": (
-            f"Difference to '{verdict.baseline}', paired by seed, with the "
+            f"Difference to '{verdict.baseline}', paired by {verdict.unit}, with the "
             f"{100 * verdict.level:g} % interval over all arms at once"
             + (f"; {_listed(fractions)} in points" if fractions else "")
         ),

@@ -54,6 +54,7 @@ def unchanged(result: RunResult) -> list[Fact]:
             _digest(recipe.epochs, recipe.batch_size),
         ),
         Fact("training figures", scored_note(result.plan).rstrip(".")),
+        *_folds(recipe, data),
         Fact("seeds", ", ".join(map(str, recipe.seeds)), _digest(recipe.seeds)),
         Fact(
             "random numbers",
@@ -77,6 +78,18 @@ def unchanged(result: RunResult) -> list[Fact]:
 def _bits(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What the bits of a run depend on: not what its plan was chosen from."""
     return {name: value for name, value in plan.items() if name not in ("tried", "others")}
+
+
+def _folds(recipe: Recipe, data: Mapping[str, Any]) -> list[Fact]:
+    folds, count = recipe.data.folds, data.get("folded")
+    if folds is None:
+        return []
+    of = f" of {_count(count)} examples" if isinstance(count, int) else ""
+    text = (
+        f"{folds}{of}, drawn anew for every repeat: seed s is fold s mod {folds} of repeat "
+        f"s div {folds}"
+    )
+    return [Fact("folds", text, _digest(folds))]
 
 
 def _optional(recipe: Recipe) -> list[Fact]:
@@ -121,12 +134,15 @@ def _data(recipe: Recipe, data: Mapping[str, Any]) -> str:
             )
             if data.get(name)
         )
-        text += f" ({sizes} examples)"
+        first = ", with the first seed" if recipe.data.folds is not None else ""
+        text += f" ({sizes} examples{first})"
     return text
 
 
 def _validation(recipe: Recipe, data: Mapping[str, Any]) -> str:
     count = data.get("validation", recipe.data.validation)
+    if recipe.data.folds is not None:
+        return "one fold of the training examples for each seed, which it is not trained on"
     where = validated_on(recipe, data)
     if where == "test":
         return "the test split" + (f", {_count(count)} examples" if isinstance(count, int) else "")

@@ -141,9 +141,10 @@ def all_arms(source: Source, ids: Ids, metric: WrittenMetric) -> Markup:
                 faint=arm not in named,
             )
         )
-    note = "mean over seeds, band: one standard deviation" if several else ""
+    over = f"mean over {source.verdict.unit}s"
+    note = f"{over}, band: one standard deviation" if several else ""
     if len(named) < len(arms):
-        note = f"mean over seeds; {len(arms) - len(named)} further arms in the background"
+        note = f"{over}; {len(arms) - len(named)} further arms in the background"
     label = metric.title + (f", {metric.unit}" if metric.unit else "")
     return draw_curves(ids, Curves(label, series, percent=metric.fraction, note=note))
 

@@ -18,7 +18,7 @@ from droplab.report._forest import ROW
 from droplab.report._frame import HEIGHT, WIDTH, Ids
 from droplab.report._svg import element
 from droplab.results import RunResult
-from droplab.verdict import Verdict
+from droplab.verdict import Verdict, units_text
 
 PICTURE_WIDTH = 1000
 ZOOM = 2.0
@@ -40,6 +40,7 @@ def figure_svg(result: RunResult, verdict: Verdict) -> str:
     if compared:
         row_height = max(ROW, (HEIGHT - 80) / compared)
         charts.append(forest(source, ids, primary, row_height=row_height))
+    units = units_text(len(result.recipe.seeds), result.recipe.data.folds)
     top = 84.0 + 24 * len(lines)
     tallest = max(_height(chart) for chart in charts)
     parts = [
@@ -52,7 +53,7 @@ def figure_svg(result: RunResult, verdict: Verdict) -> str:
         *(_placed(chart, 40 + 480.0 * i, top) for i, chart in enumerate(charts)),
         element(
             "text",
-            f"{result.recipe.name} · {len(result.recipe.seeds)} seeds · droplab",
+            f"{result.recipe.name} · {units} · droplab",
             x=40,
             y=top + tallest + 32,
             class_="note",

@@ -75,6 +75,7 @@ def _words(source: Source) -> dict[str, Any]:
         "long": long,
         "also": verdict.also,
         "percent": f"{100 * verdict.level:g} %",
+        "unit": verdict.unit,
         "diagnosis": verdict.diagnosis,
         "overfits_tone": _tone_of(verdict),
         "best": verdict.best.sentence if verdict.best else "",
@@ -106,7 +107,7 @@ def _tables(source: Source) -> dict[str, Any]:
     bare = not differences["rows"] and verdict.arm(arm).seeds
     return {
         "tiles": context.tiles(source) if bare else [],
-        "tiles_note": f"'{arm}' after epoch {verdict.epoch}, mean over seeds.",
+        "tiles_note": f"'{arm}' after epoch {verdict.epoch}, mean over {verdict.unit}s.",
         "means": context.means(source),
         "differences": differences,
         "target": context.target(source),

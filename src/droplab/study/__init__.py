@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from droplab.study._design import parse_rates, sweep_arms, sweep_recipe
-from droplab.study._experiment import Experiment, Replica, resolve
+from droplab.study._experiment import Experiment, Replica
 from droplab.study._folders import default_folder, free_folder
 from droplab.study._observer import Observer, named
 from droplab.study._planning import choose_plan
+from droplab.study._resolve import resolve
 from droplab.study._run import run
 from droplab.study._stored_plans import read_plan
 from droplab.study._sweep import SweepResult, sweep

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from droplab.data import Split
 from droplab.recipe import Arm
 from droplab.study._experiment import Experiment
-from droplab.study._grouping import make_groups
+from droplab.study._grouping import Group, make_groups
 from droplab.study._trial import Trial
 from droplab.study._worker import can_send
 from droplab.train import ExecutionPlan, Tried
@@ -63,7 +63,9 @@ class Costs:
         device: Where.
 
     Attributes:
+        folds: Whether each seed has examples of its own.
         replicas: How many there are.
+        together: How many of them may be in one group.
         workers: How many processes may train beside each other; 1 if there is no use in it.
         largest: Replicas in a group at most, where each worker trains one.
     """
@@ -72,7 +74,9 @@ class Costs:
         self._experiment, self._arms = experiment, arms
         self._seeds = experiment.recipe.seeds
         self._epochs, self._steps_an_epoch = experiment.recipe.epochs, experiment.steps_an_epoch
+        self.folds = experiment.recipe.data.folds is not None
         self.replicas = len(arms) * len(self._seeds)
+        self.together = len(arms) if self.folds else self.replicas
         self.workers = min(usable_threads(), self.replicas) if device == "cpu" else 1
         self.largest = 1
 
@@ -80,7 +84,7 @@ class Costs:
         """Return the seconds that all replicas take to be trained, in so many worker processes."""
         each = self._epochs * (self._steps_an_epoch * found.step + found.score)
         alone = found.plan.group == 1
-        groups = () if alone else make_groups(self._arms, self._seeds, found.plan.group)
+        groups = () if alone else self._groups(found.plan.group)
         begun = self.replicas if alone else len(groups)
         if not workers:
             return begun * found.setup + self.replicas * each
@@ -93,7 +97,10 @@ class Costs:
         size = found.plan.group
         if found.plan.threads > 1 or self.workers < 2 or size > self.largest:
             return False
-        return size == 1 or len(make_groups(self._arms, self._seeds, size)) >= self.workers
+        return size == 1 or len(self._groups(size)) >= self.workers
+
+    def _groups(self, size: int) -> tuple[Group, ...]:
+        return make_groups(self._arms, self._seeds, size, folds=self.folds)
 
     def worthwhile(self, driver: Measured) -> float:
         """Return the seconds that training in workers may take at most to be worth their start."""

@@ -13,12 +13,14 @@ from droplab.train import initial_model
 def class_counts(splits: Splits, classes: int) -> dict[str, list[int]]:
     """Return how many validation examples each class has; nothing where none or data is streamed.
 
-    Streamed examples would all have to be read for it.
+    Streamed examples would all have to be read for it. With folds all examples are validated on.
     """
     if not isinstance(splits.validation, Split) or not splits.validation.has_classes:
         return {}
-    counts = torch.bincount(splits.validation.targets, minlength=classes)
-    return {"validation_counts": counts.tolist()}
+    targets = splits.validation.targets
+    if splits.of_seed is not None and isinstance(splits.train, Split):
+        targets = torch.cat([targets, splits.train.targets])
+    return {"validation_counts": torch.bincount(targets, minlength=classes).tolist()}
 
 
 def own_dropout(experiment: Experiment) -> dict[str, float]:

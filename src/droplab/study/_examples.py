@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droplab.data import Inputs, Split, Splits, StreamedSplit
+from droplab.data import DataSet, Inputs, Split, Splits, StreamedSplit, carve
 from droplab.data._function import check_splits
 from droplab.data._items import PADDING, array_tensor, check_names, normal_dtype
 from droplab.data._labels import name_classes, whole_numbers
@@ -18,7 +18,7 @@ from droplab.data._memory import as_split, guess_items
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
 from droplab.data.dataset import AnySplit, content_checksum
 from droplab.errors import ArgumentError, DataError, nearest, quote
-from droplab.recipe import TASKS
+from droplab.recipe import TASKS, DataSpec
 from droplab.recipe._values import Task as TaskName
 from droplab.train.tasks import check_split
 
@@ -50,29 +50,45 @@ class Given:
 
 
 def read_given(
-    train: Examples | Mapping[str, Examples], validation: Examples | None, task: TaskName | None
+    train: Examples | Mapping[str, Examples],
+    validation: Examples | None,
+    folds: int | None,
+    task: TaskName | None,
 ) -> Given:
     """Return the examples of all splits, read for their task.
 
     Args:
         train: Training examples, or all splits by their names.
         validation: Validation examples, where they stand by themselves.
+        folds: Into how many folds the training examples are divided; None: into none.
         task: What targets are read for; None: those of the training split tell.
 
     Raises:
         ArgumentError: If a split is missing, or inputs and targets do not fit together.
         DataError: If examples cannot be read.
     """
-    parts, own = _parts(_given(train, validation), task)
+    parts, own = _parts(_given(train, validation, folds), task)
     kept = [part for part in parts.values() if isinstance(part, Split)]
     checksum = content_checksum(*kept) if len(kept) == len(parts) else ""
-    splits = Splits(parts["train"], parts["validation"], parts.get("test"))
+    if folds is None:
+        splits = Splits(parts["train"], parts["validation"], parts.get("test"))
+    else:
+        spec = DataSpec(function="__main__:train_and_validation", folds=folds)
+        about = DataSet("train", parts["train"], parts.get("test"), (), "in memory", "", task=own)
+        splits = carve(about, spec)
     classes, splits = _named(splits, own)
     return Given(splits, classes, own, task is None, checksum)
 
 
-def _given(train: Any, validation: Any) -> dict[str, Any]:
+def _given(train: Any, validation: Any, folds: int | None) -> dict[str, Any]:
     """Return the examples of every split by its name."""
+    if folds is not None:
+        given = check_splits(train, "train") if isinstance(train, Mapping) else {"train": train}
+        if validation is not None or "validation" in given:
+            raise ArgumentError(
+                "validation: expected either validation examples or a number of folds, got both"
+            )
+        return given
     if isinstance(train, Mapping):
         if validation is not None:
             raise ArgumentError(
@@ -88,7 +104,7 @@ def _given(train: Any, validation: Any) -> dict[str, Any]:
     if validation is None:
         raise ArgumentError(
             "validation: expected examples to compare the arms on, got none; give them after "
-            "train, or both as {'train': ..., 'validation': ...}"
+            "train, both as {'train': ..., 'validation': ...}, or a number of folds"
         )
     return {"train": train, "validation": validation}
 
@@ -176,8 +192,11 @@ def _named(splits: Splits, task: TaskName) -> tuple[tuple[str, ...], Splits]:
     kept = [(name, part) for name, part in parts if isinstance(part, Split)]
     if not isinstance(splits.train, Split) or task not in CLASSES_OF:
         return (), splits
-    for name, part in kept:
-        check_split(task, part.targets, "train" if name == "train" else name)
-    targets = [part.targets.numpy() for _, part in kept]
-    names, notes = name_classes(targets, (), where=[f"{name} labels" for name, _ in kept])
-    return names, dataclasses.replace(splits, notes=notes)
+    targets, where = [p.targets.numpy() for _, p in kept], [f"{name} labels" for name, _ in kept]
+    if splits.of_seed is None:
+        for name, part in kept:
+            check_split(task, part.targets, name)
+    else:  # each fold is looked at by itself
+        targets, where = [np.concatenate(targets)], where[:1]
+    names, notes = name_classes(targets, (), where=where)
+    return names, dataclasses.replace(splits, notes=(*splits.notes, *notes))

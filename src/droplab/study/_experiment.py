@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from droplab import data, models, placement
+from droplab import models, placement
 from droplab.data import Split, Splits
-from droplab.errors import ArgumentError, DataError, RecipeError
+from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
-from droplab.study._arms import Own, rate_of_step, site_rates
-from droplab.study._from_data import model_from_data, with_task
+from droplab.study._arms import Own, rate_of_step
 from droplab.train import (
     Batched,
     ExecutionPlan,
@@ -29,18 +28,11 @@ from droplab.train import (
     build_optimizer,
     can_capture,
     check_factory,
-    check_further,
-    check_model,
-    check_optimizer,
-    check_training,
-    example_of,
-    find_part,
     initial_model,
     is_stateless,
     mask_key,
-    probabilities_note,
 )
-from droplab.train.tasks import KINDS, MetricFunction, check_split, resolve_loss, task_of
+from droplab.train.tasks import MetricFunction, task_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +78,8 @@ class Experiment:
 
     Attributes:
         recipe: The recipe.
-        splits: Training, validation and, if it is kept for the end, test examples.
+        splits: Training, validation and, if it is kept for the end, test examples; with folds,
+            those of the first seed.
         dataset: Name, source and checksum of the data.
         classes: Names of the classes.
         rates: For each arm, the rate at every site that any arm uses.
@@ -112,6 +105,29 @@ class Experiment:
     part: Part | None = None
     several: bool = False
 
+    def of_seeds(self, seeds: Sequence[int]) -> Experiment:
+        """Return the experiment as these seeds have it: with folds, on the rows of that seed.
+
+        What the training rows tell (the units of a network for tables) is told by its own.
+
+        Raises:
+            ArgumentError: With folds, if there are several seeds: no two have the same rows.
+        """
+        if self.splits.of_seed is None:
+            return self
+        if len(seeds) != 1:
+            raise ArgumentError(
+                f"seeds: expected one, since each has folds of its own, got {len(seeds)}"
+            )
+        splits = self.splits.of_seed(seeds[0])
+        test = splits.test if isinstance(splits.test, Split) else self.splits.test
+        splits = dataclasses.replace(splits, notes=self.splits.notes, test=test)
+        build, train = self.build, splits.train
+        if isinstance(build, BuildModel) and self.recipe.task == "regression":
+            assert isinstance(train, Split)  # folds are made of nothing else
+            build = BuildModel(models.fitted(self.recipe.model, train.targets))
+        return dataclasses.replace(self, splits=splits, build=build)
+
     @property
     def task(self) -> Task:
         """What is learned: its loss, and what is measured."""
@@ -133,7 +149,7 @@ class Experiment:
     @property
     def scheduler(self) -> Scheduler | None:
         """What changes the learning rate, if anything."""
-        return _scheduler(self.recipe)
+        return scheduler_of(self.recipe)
 
     def new_model(self, seed: int) -> nn.Module:
         """Return a model with the initial weights of a seed, which returns its outputs."""
@@ -240,143 +256,7 @@ class Experiment:
         return scheduler.recordable(optimizer, update=not together)
 
 
-def resolve(
-    recipe: Recipe, *, progress: Callable[[str, int, int | None], None] | None = None
-) -> Experiment:
-    """Resolve the names in a recipe, load its data, and check that everything fits.
-
-    Args:
-        recipe: The recipe.
-        progress: Called with (what, bytes done, bytes in all or None) while data is fetched.
-
-    Returns:
-        The experiment, of which nothing has been trained.
-
-    Raises:
-        ArgumentError: If the optimizer or the model is unknown or refuses its arguments, a rate
-            matches no site, the batch is larger than the data, or the model does not take the
-            data.
-        DataError: If the data cannot be had.
-
-    Example:
-        >>> from droplab.recipe import load
-        >>> experiment = resolve(load("digits"))
-        >>> experiment.steps_an_epoch > 0
-        True
-    """
-    recipe, dataset = model_from_data(recipe, progress)
-    build, make_optimizer = BuildModel(recipe.model), BuildOptimizer(recipe.optimizer)
-    model = _checked_model(build, recipe.seeds[0])
-    _check_scheduler(recipe, check_optimizer(make_optimizer, model))
-    rates = site_rates(recipe, model)
-    if dataset is None:  # the rest of the recipe is checked before anything is fetched
-        dataset = data.load(recipe.data, task=recipe.task, progress=progress)
-    splits = data.carve(dataset, recipe.data)
-    recipe, splits = with_task(recipe, dataset.task, splits)
-    about = {"name": dataset.name, "source": dataset.source, "checksum": dataset.checksum}
-    return _checked(
-        Experiment(recipe, splits, about, dataset.classes, rates, build, make_optimizer)
-    )
-
-
-def assemble(
-    recipe: Recipe,
-    splits: Splits,
-    about: Mapping[str, str],
-    classes: tuple[str, ...],
-    build: Callable[[], nn.Module],
-    make_optimizer: MakeOptimizer,
-    own_loss: Callable[..., Tensor] | None = None,
-    own_metrics: Mapping[str, MetricFunction] | None = None,
-) -> Experiment:
-    """Return an experiment on a model and data that are at hand, with the checks of `resolve`."""
-    model = _checked_model(build, recipe.seeds[0])
-    _check_scheduler(recipe, check_optimizer(make_optimizer, model))
-    rates = site_rates(recipe, model)
-    own = own_loss, own_metrics
-    return _checked(Experiment(recipe, splits, about, classes, rates, build, make_optimizer, *own))
-
-
-def _scheduler(recipe: Recipe) -> Scheduler | None:
+def scheduler_of(recipe: Recipe) -> Scheduler | None:
+    """Return what changes the learning rate of a recipe, if anything."""
     found = recipe.scheduler
     return None if found is None else Scheduler(found.name, found.arguments, found.unit)
-
-
-def _check_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer) -> None:
-    """Check a scheduler as far as can be done before the number of steps is known."""
-    scheduler = _scheduler(recipe)
-    if scheduler is not None and scheduler.every == "epoch":
-        scheduler.over(recipe.epochs, 1).table(optimizer, recipe.epochs)
-
-
-def _checked_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    model = initial_model(build, seed)
-    check_factory([model, initial_model(build, seed)])
-    return model
-
-
-def _checked(experiment: Experiment) -> Experiment:
-    """Return the experiment, with what is odd about its data, if the model fits its data."""
-    recipe, train = experiment.recipe, experiment.splits.train
-    if recipe.batch_size > len(train):
-        raise RecipeError(
-            f"batch_size: expected at most the {len(train)} training examples, got "
-            f"{recipe.batch_size}"
-        )
-    notes = experiment.splits.notes
-    if experiment.scheduler is not None:
-        scheduler = experiment.scheduler.over(recipe.epochs, experiment.steps_an_epoch)
-        model = initial_model(experiment.build, recipe.seeds[0])
-        scheduler.table(experiment.make_optimizer(model.parameters()), 1)
-        notes += scheduler.doubts(recipe.epochs, experiment.steps_an_epoch)
-    classes = len(experiment.classes)
-    task = KINDS[recipe.task or "classification"](weighted=experiment.weighted)
-    if task.name == "binary" and classes not in (0, 2):
-        raise DataError(
-            f"data: expected targets 0 and 1, for task = 'binary', got {classes} classes; give "
-            "task = 'classification'"
-        )
-    for name in ("train", "validation", "test"):
-        split = getattr(experiment.splits, name)
-        if isinstance(split, Split):
-            check_split(task.name, split.targets, name)
-        if split is not None and (getattr(split, "weights", None) is None) != (
-            task.weighted is None
-        ):
-            raise DataError(
-                f"data: expected a weight for each example of every split, or of none; {name} and "
-                "train differ in this"
-            )
-    experiment, said = _with_part(experiment, classes, task)
-    model = experiment.new_model(recipe.seeds[0])
-    outputs = check_model(model, train, classes=classes, task=task)
-    targets = train.targets if isinstance(train, Split) else None
-    recipe = resolve_loss(recipe, experiment.classes, outputs, targets)
-    experiment = dataclasses.replace(experiment, recipe=recipe)
-    task = experiment.task
-    check_model(model, train, classes=classes, task=task)
-    check_further(model, experiment.splits.validation, task)
-    note = probabilities_note(model, train, task)
-    said += (note,) if note else ()
-    check_training(model, train, recipe.batch_size, classes=classes, task=task)
-    with torch.random.fork_rng(devices=[]):
-        inputs, _ = next(train.batches(torch.arange(min(2, len(train))), 2))
-    own = Own.of(recipe, model, example_of(model, inputs))
-    experiment = dataclasses.replace(experiment, own=own)
-    splits = dataclasses.replace(experiment.splits, notes=notes + said)
-    if task.name == "binary":
-        outputs = 2  # one logit tells two classes
-    return dataclasses.replace(experiment, splits=data.doubts(splits, outputs, experiment.classes))
-
-
-def _with_part(
-    experiment: Experiment, classes: int, task: Task
-) -> tuple[Experiment, tuple[str, ...]]:
-    """Return the experiment with what is found out of its model's call, and a note on it."""
-    train, recipe = experiment.splits.train, experiment.recipe
-    model = initial_model(experiment.build, recipe.seeds[0])
-    part, note = find_part(model, train, recipe.batch_size, classes, task)
-    with torch.random.fork_rng(devices=[]):
-        inputs, _ = next(train.batches(torch.arange(1), 1))
-    several = not isinstance(inputs, Tensor)
-    return dataclasses.replace(experiment, part=part, several=several), (note,) if note else ()

@@ -25,7 +25,8 @@ def model_from_data(
     if recipe.model.path not in models.FROM_DATA:
         return recipe, None
     dataset = data.load(recipe.data, task=recipe.task, progress=progress)
-    train = data.carve(dataset, recipe.data).train
+    splits = data.carve(dataset, recipe.data)
+    train = splits.train
     inputs = train.inputs if isinstance(train, Split) else ()
     width = inputs.shape[1] if isinstance(inputs, Tensor) and inputs.ndim == 2 else 0
     if not isinstance(train, Split) or not width or dataset.task == "tokens":
@@ -42,7 +43,8 @@ def model_from_data(
         numeric=width if columns is None else len(columns.numeric),
         categories=() if columns is None else tuple(columns.categories.values()),
         outputs=outputs,
-        targets=train.targets if dataset.task == "regression" else None,
+        # with folds, each seed has training rows of its own: see `Experiment.of_seeds`
+        targets=train.targets if dataset.task == "regression" and not splits.of_seed else None,
     )
     return dataclasses.replace(recipe, model=model), dataset
 

@@ -51,10 +51,18 @@ class Group:
         return [list(self.arms), list(self.seeds)]
 
 
-def make_groups(arms: Sequence[Arm], seeds: Sequence[int], size: int) -> tuple[Group, ...]:
+def make_groups(
+    arms: Sequence[Arm], seeds: Sequence[int], size: int, *, folds: bool = False
+) -> tuple[Group, ...]:
     """Divide all pairs of an arm and a seed into groups of at most `size` replicas.
 
     All arms of a seed are kept together where they fit, since they share its batches.
+
+    Args:
+        arms: The arms.
+        seeds: The seeds.
+        size: How many replicas a group may have.
+        folds: Whether each seed has examples of its own, so that no two are in one group.
 
     Example:
         >>> groups = make_groups([Arm("none"), Arm("half", {"fc2": 0.5})], range(5), 4)
@@ -65,9 +73,8 @@ def make_groups(arms: Sequence[Arm], seeds: Sequence[int], size: int) -> tuple[G
     for same in alike(arms):
         for part in _parts(same, size):
             names = tuple(arm.name for arm in part)
-            groups += [
-                Group(names, tuple(some)) for some in _parts(seeds, max(1, size // len(names)))
-            ]
+            several = 1 if folds else max(1, size // len(names))
+            groups += [Group(names, tuple(some)) for some in _parts(seeds, several)]
     return tuple(groups)
 
 

@@ -112,7 +112,7 @@ class Planner:
             # whether its step may be recorded is found out sooner than for a group, and that is
             # most of what there is to gain: a short training has no time for both
             self._add_singles(plain)
-        reason = self._add_groups(plain) if self._costs.replicas > 1 else ""
+        reason = self._add_groups(plain) if self._costs.together > 1 else ""
         if not own and (self._best.kind == "single" or self._may()):
             self._add_singles(plain)
         self._add_groups_beside(plain)
@@ -234,7 +234,7 @@ class Planner:
     def _add_groups(self, plain: Measured) -> str:
         """Measure groups, the largest first; return why replicas would be trained alone."""
         reason, asked = "training is too short to measure whether groups are faster", False
-        for size in group_sizes(self._experiment, self._costs.replicas, device=self._device):
+        for size in group_sizes(self._experiment, self._costs.together, device=self._device):
             if not self._may(_GROUP_STEPS * size):
                 self._skip("training is too short", group=size)
                 continue
@@ -278,6 +278,7 @@ class Planner:
         if workers < 2:
             return
         share = -(-self._costs.replicas // workers) if measured != {1} else 1
+        share = min(share, self._costs.together)
         sizes = group_sizes(self._experiment, share, beside=workers)
         self._costs.largest = max(sizes, default=1)
         if self._costs.worthwhile(self._best) <= 0:

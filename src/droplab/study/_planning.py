@@ -174,7 +174,10 @@ def _two_arms(arms: Sequence[Arm]) -> list[Arm]:
 def fit_budget(
     experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan, budget: float
 ) -> Recipe:
-    """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one."""
+    """Return the recipe with as many of its seeds as fit `budget` seconds, and at least one.
+
+    With folds it is whole repeats, and at least one.
+    """
     recipe = experiment.recipe
     with plan.active():
         trial = Trial(experiment, arms, plan)
@@ -194,4 +197,6 @@ def fit_budget(
         epoch = (training + scoring) / trial.members
     epoch /= max(1, plan.workers)
     fitting = int(budget / (epoch * recipe.epochs * len(arms)))
-    return dataclasses.replace(recipe, seeds=recipe.seeds[: max(1, fitting)])
+    least = recipe.data.folds or 1  # whole repeats
+    fitting -= fitting % least
+    return dataclasses.replace(recipe, seeds=recipe.seeds[: max(least, fitting)])

@@ -15,12 +15,13 @@ from droplab.recipe import Arm, Recipe, dumps
 from droplab.results import RunResult, RunStore
 from droplab.study._code import code_of
 from droplab.study._describe import arms_as_placed, class_counts, own_dropout
-from droplab.study._experiment import Experiment, resolve
+from droplab.study._experiment import Experiment
 from droplab.study._folders import default_folder
 from droplab.study._grouping import make_groups
 from droplab.study._observer import Observer
 from droplab.study._patch import note_patch
 from droplab.study._planning import check_plan, choose_plan, fit_budget
+from droplab.study._resolve import resolve
 from droplab.study._resume import (
     check_same_arms,
     check_same_code,
@@ -114,6 +115,8 @@ def run(
         store = RunStore.open_for_resume(folder)
     else:
         if plan is not None:
+            if recipe.data.folds is not None:  # the replicas of a seed, at most
+                plan = dataclasses.replace(plan, group=min(plan.group, len(chosen)))
             check_plan(experiment, chosen, plan)
         plan = plan or choose_plan(
             experiment, chosen, device=device, again=measure, on_measure=observer.planning
@@ -141,8 +144,9 @@ def run(
                 "the run anew with another --out"
             )
         members = {(member.arm, member.seed): member for member in store.members()}
-        total = len(members) * recipe.epochs * experiment.steps_an_epoch
-        done = sum(m.epochs_done for m in members.values()) * experiment.steps_an_epoch
+        steps = {seed: experiment.of_seeds([seed]).steps_an_epoch for seed in recipe.seeds}
+        total = sum(recipe.epochs * steps[seed] for _, seed in members)
+        done = sum(m.epochs_done * steps[m.seed] for m in members.values())
         if resume:
             _LOG.debug("%s is resumed: %d of %d steps were kept", store.folder, done, total)
         observer.started(recipe, store.folder, plan, total, done)
@@ -168,7 +172,9 @@ def _create(
     weights = sum(t.numel() * t.element_size() for t in replica.model.state_dict().values())
     # last and best weights of each replica, two checkpoints at a time, rows, and some room
     results.preflight(folder, weights * (2 * len(members) + 8) + 20_000_000)
-    groups = make_groups(arms, recipe.seeds, plan.group) if plan.group > 1 else ()
+    folds, groups = recipe.data.folds is not None, ()
+    if plan.group > 1:
+        groups = make_groups(arms, recipe.seeds, plan.group, folds=folds)
     listed = {"groups": [group.to_list() for group in groups]} if groups else {}
     splits = experiment.splits
     sizes = {
@@ -176,6 +182,8 @@ def _create(
         "validation": len(splits.validation),
         "test": len(splits.test) if splits.test is not None else 0,
     }
+    if folds:
+        sizes["folded"] = len(splits.train) + len(splits.validation)
     parameters = sum(p.numel() for p in replica.model.parameters())
     counts = class_counts(splits, len(experiment.classes))
     about = {

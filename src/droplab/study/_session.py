@@ -182,9 +182,11 @@ class Session:
 
     def test(self) -> None:
         """Measure the baseline and the chosen arm on the test split, once."""
-        recipe, split = self.experiment.recipe, self.experiment.splits.test
+        recipe = self.experiment.recipe
         members = self.store.members()
-        if split is None or any(member.state in ("waiting", "running") for member in members):
+        if self.experiment.splits.test is None or any(
+            member.state in ("waiting", "running") for member in members
+        ):
             return
         trained = {member.arm for member in members}
         baseline = recipe.baseline.name
@@ -197,13 +199,15 @@ class Session:
             for seed in recipe.seeds:
                 if (arm, seed) in done or (arm, seed) not in sound:
                     continue
-                model = self.experiment.replica(
+                mine = self.experiment.of_seeds([seed])
+                model = mine.replica(
                     recipe.arm(arm), seed, channels_last=self.plan.channels_last
                 ).model
                 load_weights(model, weights_path(self.store, recipe, arm, seed, "last"))
+                assert mine.splits.test is not None  # no seed has one, or all have
                 with self.plan.active():
                     score = evaluate(
-                        model, split, batch_size=self.plan.score_batch, task=self.experiment.task
+                        model, mine.splits.test, batch_size=self.plan.score_batch, task=mine.task
                     )
                 row = TestRow({name: score[name] for name in recipe.test_metrics}, arm, seed)
                 self.store.add_test_row(row)

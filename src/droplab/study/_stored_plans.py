@@ -58,6 +58,7 @@ def plan_key(experiment: Experiment, arms: Sequence[Arm], device: str) -> str:
         "sites": sorted(experiment.rates[arms[-1].name]),
         "options": [recipe.clip is None, recipe.scheduler is None],
         "task": [recipe.task, recipe.loss.name if recipe.loss is not None else None],
+        **({"folds": True} if recipe.data.folds is not None else {}),
         "elsewhere": [isinstance(experiment.splits.train, Split), can_send(experiment)],
     }
     if any(arm.existing for arm in arms):

@@ -27,10 +27,11 @@ from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.study._design import best_rates, check_rates, parse_rates, sweep_arms
 from droplab.study._examples import Examples, read_given
-from droplab.study._experiment import BuildOptimizer, assemble
+from droplab.study._experiment import BuildOptimizer
 from droplab.study._folders import weights_path_in
 from droplab.study._from_data import guessed_note
 from droplab.study._observer import Observer
+from droplab.study._resolve import assemble
 from droplab.study._run import run
 from droplab.train import (
     ExecutionPlan,
@@ -85,12 +86,13 @@ def sweep(
     train: Examples | Mapping[str, Examples],
     validation: Examples | None = None,
     *,
+    folds: int | None = None,
     rates: str | Sequence[float] = DEFAULT_RATES,
     sites: Sequence[str] | None = None,
     independent: bool = False,
     kind: str | None = None,
     existing: str | None = None,
-    seeds: int | Sequence[int] = USUAL_SEEDS,
+    seeds: int | Sequence[int] | None = None,
     epochs: int = 10,
     batch_size: int = 64,
     optimizer: str | MakeOptimizer = "Adam",
@@ -121,7 +123,9 @@ def sweep(
         train: Training examples: (inputs, targets), a map-style data set, or a `Split`; several
             inputs are a tuple or a dict, `((a, b), targets)`. Or all splits by their names,
             `{"train": ..., "validation": ..., "test": ...}`.
-        validation: Validation examples, in the same forms.
+        validation: Validation examples, in the same forms; None with `folds`.
+        folds: Cross-validate in so many folds of `train`, in place of `validation`: a seed is then
+            one fold of one repeat (see `droplab.recipe.DataSpec`).
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
         sites: Names or patterns of sites; None for every hidden one.
         independent: Every combination of rates over the sites, instead of one rate for all.
@@ -129,7 +133,7 @@ def sweep(
         existing: Name or pattern of dropout that the model has already, such as "*.dropout"; its
             rate is then what is swept, nothing is added, and the arms are compared with the model
             as it is built. The names are those that `droplab.rates(model, example)` lists.
-        seeds: How many, or which.
+        seeds: How many, or which; None: 8, or with folds one repeat, a seed for each fold.
         epochs: Passes over the training examples.
         batch_size: Examples a step.
         optimizer: A name in `torch.optim`, with its defaults; or a function that takes parameters,
@@ -187,8 +191,10 @@ def sweep(
         )
 
     build = _Build(model_factory)
+    if seeds is None:
+        seeds = folds or USUAL_SEEDS
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    given = read_given(train, validation, task)
+    given = read_given(train, validation, folds, task)
     task = given.task
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
     make_optimizer, optimizer_spec = _optimizer(optimizer, model)
@@ -197,7 +203,7 @@ def sweep(
     recipe = Recipe(
         name=name,
         title=f"{type(model).__name__}: a sweep over dropout rates",
-        data=DataSpec(function="__main__:train_and_validation"),
+        data=DataSpec(function="__main__:train_and_validation", folds=folds),
         model=ModelSpec(_path(model_factory)),
         optimizer=optimizer_spec,
         epochs=epochs,

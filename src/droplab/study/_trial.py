@@ -44,7 +44,8 @@ class Trial:
         recipe, train = experiment.recipe, experiment.splits.train
         group = Group((arms[-1].name,), recipe.seeds[:1])
         if plan.group > 1:
-            group = make_groups(arms, recipe.seeds, plan.group)[0]
+            folds = recipe.data.folds is not None
+            group = make_groups(arms, recipe.seeds, plan.group, folds=folds)[0]
         chosen = [arm for arm in arms if arm.name in group.arms]
         self._experiment = experiment
         self._executor = experiment.executor(chosen, group.seeds, plan)

@@ -134,6 +134,7 @@ def train_group(
     Raises:
         RunError: If the checkpoint cannot be read; no replica counts as begun then.
     """
+    experiment = experiment.of_seeds(task.group.seeds)
     recipe, names = experiment.recipe, task.group.members
     arms = [arm for arm in recipe.arms if arm.name in task.group.arms]
     executor = experiment.executor(arms, task.group.seeds, plan)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from droplab.verdict._choose import choose
+from droplab.verdict._folds import compare_folds
 from droplab.verdict._judge import duration, judge
+from droplab.verdict._method import units_text
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import as_placed, validated_on
 from droplab.verdict._pool import pool
@@ -46,6 +48,7 @@ __all__ = [
     "as_placed",
     "choose",
     "compare",
+    "compare_folds",
     "compare_skewed",
     "condition_text",
     "duration",
@@ -53,5 +56,6 @@ __all__ = [
     "pool",
     "reached_text",
     "smallest_p",
+    "units_text",
     "validated_on",
 ]

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.verdict._method import Method
 from droplab.verdict._metrics import WrittenMetric
 from droplab.verdict._notes import About
-from droplab.verdict._signflip import compare, enough, smallest_p
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
 
@@ -29,7 +29,7 @@ def summary(values: Floats) -> Summary:
 
 
 def paired(
-    names: Sequence[str], values: Floats, baseline: int, metric: WrittenMetric, level: float
+    names: Sequence[str], values: Floats, baseline: int, metric: WrittenMetric, by: Method
 ) -> dict[str, Difference]:
     """Return the difference of every arm but the baseline in one metric.
 
@@ -38,11 +38,11 @@ def paired(
         values: The metric, shape (arms, seeds), NaN where there is none.
         baseline: Which of the arms is the baseline.
         metric: How it is read.
-        level: Coverage of the intervals.
+        by: How differences are judged.
     """
     others = [i for i in range(len(names)) if i != baseline]
     found: dict[str, Difference] = {}
-    for i, result in zip(others, compare(less(values, baseline), level=level), strict=True):
+    for i, result in zip(others, by.compare(less(values, baseline)), strict=True):
         both = np.isfinite(values[i]) & np.isfinite(values[baseline])
         found[names[i]] = Difference(
             arm=names[i],
@@ -54,7 +54,7 @@ def paired(
             low=result.low,
             high=result.high,
             p=result.p,
-            better=metric.better(result.mean, 0.0) if result.p <= 1 - level else None,
+            better=metric.better(result.mean, 0.0) if result.p <= 1 - by.level else None,
         )
     return found
 
@@ -66,7 +66,7 @@ def less(values: Floats, baseline: int) -> Floats:
 
 
 def judge_arms(
-    table: Table, primary: WrittenMetric, level: float, about: About
+    table: Table, primary: WrittenMetric, by: Method, about: About
 ) -> tuple[ArmVerdict, ...]:
     """Return what is to be said of every arm, in the recipe's order."""
     done = table.done()
@@ -74,7 +74,7 @@ def judge_arms(
     metrics = table.metrics.epoch
     values = {name: table.judged(name) for name in metrics}
     differences = {
-        name: paired(table.arms, table.compared(name), baseline, metric, level)
+        name: paired(table.arms, table.compared(name), baseline, metric, by)
         for name, metric in metrics.items()
     }
     seconds = table.curves("seconds")
@@ -82,7 +82,7 @@ def judge_arms(
     for i, arm in enumerate(table.recipe.arms):
         mine = {name: found[arm.name] for name, found in differences.items() if arm.name in found}
         lost = [seed for seed in table.seeds if (arm.name, seed) in table.diverged]
-        word = _word(mine[primary.name], lost, level) if mine else None
+        word = _word(mine[primary.name], lost, by) if mine else None
         verdicts.append(
             ArmVerdict(
                 name=arm.name,
@@ -91,7 +91,7 @@ def judge_arms(
                 metrics={name: summary(found[i]) for name, found in values.items()},
                 differences=mine,
                 word=word,
-                sentence=_sentence(arm.name, word, mine, primary, lost, level),
+                sentence=_sentence(arm.name, word, mine, primary, lost, by),
                 seconds=_mean_seconds(seconds[i]),
                 existing=dict(arm.existing),
                 schedule=str(arm.schedule or ""),
@@ -106,10 +106,10 @@ def _mean_seconds(seconds: Floats) -> float:
     return float(np.nansum(begun, axis=1).mean()) if len(begun) else math.nan
 
 
-def _word(difference: Difference, lost: list[int], level: float) -> Word:
+def _word(difference: Difference, lost: list[int], by: Method) -> Word:
     if lost:
         return "unstable"
-    if not enough(difference.n, level):
+    if not by.enough(difference.n):
         return "too few seeds"
     if difference.better is None:
         return "not shown to help"
@@ -122,7 +122,7 @@ def _sentence(
     differences: Mapping[str, Difference],
     primary: WrittenMetric,
     lost: list[int],
-    level: float,
+    by: Method,
 ) -> str:
     if word is None:
         return f"'{name}' is the baseline."
@@ -135,20 +135,20 @@ def _sentence(
             "is given."
         )
     if word == "too few seeds":
-        return f"'{name}': {too_few(found.n)}."
+        return f"'{name}': {by.too_few(found.n)}."
     measured = (
         f"{primary.difference(found.mean)} in {primary.label} "
-        f"({100 * level:.0f} % interval {primary.interval(found.low, found.high)}, "
-        f"p = {p_text(found.p)}, {seeds_text(found.n)})"
+        f"({100 * by.level:.0f} % interval {primary.interval(found.low, found.high)}, "
+        f"p = {p_text(found.p)}, {by.count(found.n)})"
     )
     if word != "not shown to help":
         return f"'{name}' {word}: {measured}."
     if found.low == found.high == 0:
-        return f"'{name}' is {word}: {primary.label} is exactly the same on every seed."
-    return f"'{name}' is {word}: {measured}; {sees_text([found], primary)}."
+        return f"'{name}' is {word}: {primary.label} is exactly the same on every {by.unit}."
+    return f"'{name}' is {word}: {measured}; {sees_text([found], primary, by)}."
 
 
-def sees_text(found: Sequence[Difference], primary: WrittenMetric) -> str:
+def sees_text(found: Sequence[Difference], primary: WrittenMetric, by: Method) -> str:
     """Say from where on an improvement would have been seen in every one of these arms.
 
     The mean moves the interval with it. So the word is "helps" from the mean on whose better end
@@ -156,27 +156,10 @@ def sees_text(found: Sequence[Difference], primary: WrittenMetric) -> str:
     """
     reach = [d.mean - d.low if primary.higher_is_better else d.high - d.mean for d in found]
     if not all(map(math.isfinite, reach)):
-        return "seeds that scatter like these cannot show an improvement"
-    return f"seeds that scatter like these see improvements from {primary.size(max(reach))} on"
-
-
-def too_few(n: int) -> str:
-    """Say why so many seeds cannot carry a verdict."""
-    if n == 0:
-        return "no seed in common with the baseline, so nothing to compare"
-    if n == 1:
-        return "one seed cannot tell a difference from luck; at least 6 are needed"
-    return (
-        f"{n} seeds are too few for a verdict: their smallest possible p is "
-        f"{smallest_p(n):.3g}; at least 6 are needed"
-    )
+        return f"{by.units} that scatter like these cannot show an improvement"
+    return f"{by.units} that scatter like these see improvements from {primary.size(max(reach))} on"
 
 
 def p_text(p: float) -> str:
     """Write a p."""
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
-
-
-def seeds_text(n: int) -> str:
-    """Write a number of seeds."""
-    return "1 seed" if n == 1 else f"{n} seeds"

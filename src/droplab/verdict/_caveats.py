@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from droplab.verdict._arms import less, p_text, seeds_text
+from droplab.verdict._arms import less, p_text
+from droplab.verdict._method import Method, OverFolds
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import About
-from droplab.verdict._signflip import smallest_p
 from droplab.verdict._skewed import compare_skewed, seeds_needed
 from droplab.verdict._table import Table
 from droplab.verdict._types import ArmVerdict, Best
 
-FEWEST = 6
-"""Fewer seeds than this cannot reach 5 %: 2 / 2^5 is 6.25 %."""
+_NARROWER = 0.005
+"""A share of an interval that is worth a sentence."""
 
 
 def caveats(
@@ -25,7 +25,7 @@ def caveats(
     best: Best | None,
     primary: WrittenMetric,
     about: About,
-    level: float,
+    by: Method,
 ) -> tuple[str, ...]:
     """Return every limit that holds for this run, the gravest first."""
     baseline = next(arm for arm in arms if arm.word is None)
@@ -36,13 +36,14 @@ def caveats(
         *_diverged(table, baseline.name),
         *(arm.sentence for arm in others if arm.word == "unstable"),
         *_missing(table, arms),
-        *_few(others, primary, level),
+        *_few(others, primary, by),
         *_own_dropout(about, baseline.name),
-        *_skewed(table, others, primary, level),
-        *_constant(others, primary),
+        *_skewed(table, others, primary, by),
+        *_constant(others, primary, by),
+        *_folds(others, primary, by),
         *about.odd,
         *_selection(best, len(others), about),
-        *_evaluation_set(baseline, table.metrics, about),
+        *_evaluation_set(baseline, table.metrics, about, by),
         *_several(others, primary, table.metrics),
     )
 
@@ -94,25 +95,24 @@ def _missing(table: Table, arms: tuple[ArmVerdict, ...]) -> list[str]:
     return found
 
 
-def _few(others: list[ArmVerdict], primary: WrittenMetric, level: float) -> list[str]:
+def _few(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> list[str]:
     few = [arm for arm in others if arm.word == "too few seeds"]
     if not few:
         return []
     if len(few) < len(others):
         return [f"{arm.sentence[:-1]}; no other arm is judged by it." for arm in few]
-    least = min(arm.differences[primary.name].n for arm in few)
-    return [
-        f"{seeds_text(least).capitalize()}: the smallest p of an exact test is "
-        f"{smallest_p(least):.3g}, so nothing can be said at "
-        f"{100 * (1 - level):.0f} %; run at least {FEWEST} seeds, better 8."
-    ]
+    return [by.few(min(arm.differences[primary.name].n for arm in few))]
 
 
 def _skewed(
-    table: Table, others: list[ArmVerdict], primary: WrittenMetric, level: float
+    table: Table, others: list[ArmVerdict], primary: WrittenMetric, by: Method
 ) -> list[str]:
-    """Return which words rest on differences that scatter to both sides alike."""
-    if not any(arm.word in ("helps", "hurts") for arm in others):
+    """Return which words rest on differences that scatter to both sides alike.
+
+    Over folds none does: the corrected t is not exact for such either, and is careful enough.
+    """
+    level = by.level
+    if isinstance(by, OverFolds) or not any(arm.word in ("helps", "hurts") for arm in others):
         return []
     baseline = table.arms.index(table.recipe.baseline.name)
     differences = less(table.compared(primary.name), baseline)
@@ -144,7 +144,7 @@ def _skewed(
     ]
 
 
-def _constant(others: list[ArmVerdict], primary: WrittenMetric) -> list[str]:
+def _constant(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> list[str]:
     found: list[str] = []
     for arm in others:
         difference = arm.differences[primary.name]
@@ -152,15 +152,30 @@ def _constant(others: list[ArmVerdict], primary: WrittenMetric) -> list[str]:
             continue
         if difference.mean == 0:
             found.append(
-                f"'{arm.name}' has exactly the baseline's {primary.label} on every seed: check "
-                "that its dropout does anything."
+                f"'{arm.name}' has exactly the baseline's {primary.label} on every {by.unit}: "
+                "check that its dropout does anything."
             )
         else:
             found.append(
-                f"'{arm.name}' differs from the baseline by exactly the same on every seed: check "
-                "that the seeds are different runs."
+                f"'{arm.name}' differs from the baseline by exactly the same on every {by.unit}: "
+                f"check that the {by.units} are different runs."
             )
     return found
+
+
+def _folds(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> list[str]:
+    """Say what folds cost: what they cannot see, and that repeats do not help for long."""
+    counts = [arm.differences[primary.name].n for arm in others]
+    judged = [n for n in counts if by.enough(n)]
+    if not isinstance(by, OverFolds) or not judged:
+        return []
+    share = 1 - by.narrower(min(judged), len(judged))
+    repeats = f"More repeats would narrow the intervals by {100 * share:.0f} % at most."
+    return [
+        "Folds share training rows, so their differences are judged by a corrected t test, which "
+        "is conservative: small improvements go unseen."
+        + (f" {repeats}" if share >= _NARROWER else "")
+    ]
 
 
 def _selection(best: Best | None, others: int, about: About) -> list[str]:
@@ -210,7 +225,11 @@ def _own_dropout(about: About, baseline: str) -> list[str]:
     ]
 
 
-def _evaluation_set(baseline: ArmVerdict, metrics: RunMetrics, about: About) -> list[str]:
+def _evaluation_set(
+    baseline: ArmVerdict, metrics: RunMetrics, about: About, by: Method
+) -> list[str]:
+    if isinstance(by, OverFolds):
+        return []  # its intervals are about other rows of the same kind
     size = about.validation
     accuracy = baseline.metrics[metrics.score.name].mean
     if size is None or not metrics.counts_right or not 0 < accuracy < 1:

@@ -9,7 +9,7 @@ import numpy as np
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, Member
 from droplab.verdict._best import seeded
-from droplab.verdict._signflip import LEVEL
+from droplab.verdict._method import method_of
 from droplab.verdict._table import Table
 
 
@@ -41,7 +41,7 @@ def best_arm(table: Table, primary: str) -> str | None:
     counts: list[int] = np.isfinite(values).sum(axis=1).tolist()
     sound = [(i, n) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
-    for i in seeded(sound, LEVEL):
+    for i in seeded(sound, method_of(table.recipe.data.folds)):
         row = values[i]
         mean = float(row[np.isfinite(row)].mean())
         if best is None or found.better(mean, best[1]):

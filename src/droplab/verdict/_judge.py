@@ -11,9 +11,9 @@ from droplab.verdict._best import judge_best
 from droplab.verdict._caveats import caveats
 from droplab.verdict._choose import best_arm
 from droplab.verdict._diagnosis import diagnose
+from droplab.verdict._method import method_of
 from droplab.verdict._metrics import RunMetrics
 from droplab.verdict._notes import About
-from droplab.verdict._signflip import LEVEL
 from droplab.verdict._table import Table
 from droplab.verdict._target import judge_target
 from droplab.verdict._testsplit import judge_test
@@ -25,7 +25,8 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
     """Return what a run shows, in numbers and in words.
 
     Arms are compared with the baseline on the seeds that both have, at the last epoch, by the
-    sign-flip test of `compare`; see docs/verdict.md.
+    sign-flip test of `compare`, or over folds by the corrected t of `compare_folds`; see
+    docs/verdict.md.
 
     Args:
         result: The run, as `droplab.results.load` returns it; it need not be finished.
@@ -44,15 +45,16 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
     about = About.of(result.recipe, result.notes)
     if table.epoch == 0:
         raise RunError(f"{result.path}: the run has no finished epoch yet; resume it first")
-    arms = judge_arms(table, decides, LEVEL, about)
+    by = method_of(result.recipe.data.folds)
+    arms = judge_arms(table, decides, by, about)
     baseline = next(arm for arm in arms if arm.word is None)
     chosen = best_arm(table, decides.name)
-    best = judge_best(table, decides, LEVEL)
+    best = judge_best(table, decides, by)
     return Verdict(
-        headline=headline(arms, best.arm if best else chosen, decides, metrics, LEVEL, about),
-        also=also(next((a for a in arms if a.name == chosen), None), decides, metrics, LEVEL),
+        headline=headline(arms, best.arm if best else chosen, decides, metrics, by, about),
+        also=also(next((a for a in arms if a.name == chosen), None), decides, metrics, by),
         primary=decides.name,
-        level=LEVEL,
+        level=by.level,
         epoch=table.epoch,
         baseline=baseline.name,
         own_dropout=about.own_dropout,
@@ -61,10 +63,11 @@ def judge(result: RunResult, *, primary: str | None = None) -> Verdict:
         best=best,
         diagnosis=diagnose(table),
         target=judge_target(result.recipe, metrics, arms, chosen),
-        test=judge_test(result, metrics, arms, chosen, decides.name, LEVEL),
+        test=judge_test(result, metrics, arms, chosen, decides.name, by),
         cost=_cost(table),
         metrics=metrics,
-        caveats=caveats(table, arms, best, decides, about, LEVEL),
+        folds=result.recipe.data.folds,
+        caveats=caveats(table, arms, best, decides, about, by),
     )
 
 

@@ -216,6 +216,37 @@ def _largest(values: Floats, rank: int) -> float:
     return float(np.partition(values, place)[place])
 
 
+def p_against(values: Floats, best: int, level: float = LEVEL) -> list[float]:
+    """Return the p of every arm against arm `best`, in the family of all pairs; 1 for itself.
+
+    Pairs with too few seeds for the level are no part of the family, and their p is 1.
+    """
+    there = np.isfinite(values)
+    pairs = [
+        (i, j)
+        for i in range(len(values))
+        for j in range(i + 1, len(values))
+        if enough(int((there[i] & there[j]).sum()), level)
+    ]
+    kept = there.any(axis=0)
+    values = values[:, kept]
+    signs = sign_vectors(values.shape[1])
+    largest = np.zeros(len(signs))
+    observed = [0.0] * len(values)
+    for i, j in pairs:
+        differences = values[i] - values[j]
+        there = ~np.isnan(differences)
+        row = np.where(there, differences, 0.0)
+        norm = math.sqrt(np.count_nonzero(there) * float(row @ row))
+        if norm == 0:
+            continue
+        r = np.abs(signs @ row) / norm
+        np.maximum(largest, r, out=largest)
+        if best in (i, j):
+            observed[j if i == best else i] = float(r[0])
+    return [float(np.mean(largest >= r - _CLOSE)) for r in observed]
+
+
 @lru_cache(maxsize=8)
 def sign_vectors(n: int) -> Floats:
     """Return the sign vectors, one a row, the identity first; e and -e count the same."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from droplab.errors import ArgumentError
 from droplab.results import RunResult
-from droplab.verdict._arms import paired, seeds_text, summary
+from droplab.verdict._arms import paired, summary
+from droplab.verdict._method import Method
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._types import ArmVerdict, Difference, Summary, TestVerdict
 
@@ -20,7 +21,7 @@ def judge_test(
     verdicts: Sequence[ArmVerdict],
     chosen: str | None,
     primary: str,
-    level: float,
+    by: Method,
 ) -> TestVerdict | None:
     """Return means and paired differences on the test split; None if it was not touched.
 
@@ -54,12 +55,12 @@ def judge_test(
         if recipe.baseline.name in names:
             baseline = names.index(recipe.baseline.name)
             differences[metric.name] = {}
-            for name, found in paired(names, values, baseline, metric, level).items():
+            for name, found in paired(names, values, baseline, metric, by).items():
                 differences[metric.name][name] = found
     mine = (
         {m: found[chosen] for m, found in differences.items() if chosen in found} if chosen else {}
     )
-    sentence = _sentence(chosen, arms, mine, metrics)
+    sentence = _sentence(chosen, arms, mine, metrics, by)
     before = next((arm for arm in verdicts if arm.name == chosen), None)
     if before is not None and mine:
         sentence += _disagreement(before, mine, primary, metrics)
@@ -71,6 +72,7 @@ def _sentence(
     arms: dict[str, dict[str, Summary]],
     differences: dict[str, Difference],
     metrics: RunMetrics,
+    by: Method,
 ) -> str:
     if chosen not in arms or not differences:
         which = ", ".join(f"'{name}'" for name in arms)
@@ -80,8 +82,8 @@ def _sentence(
     if not all(found.n for _, found in shown):
         return (
             f"On the test split '{chosen}' and the baseline cannot be compared: they "
-            "have no seed in common on which every number is finite, or a number of theirs became "
-            "NaN or infinite."
+            f"have no {by.unit} in common on which every number is finite, or a number of theirs "
+            "became NaN or infinite."
         )
     (metric, found), *others = shown
     before, after = metric.text(found.before), metric.text(found.after)
@@ -97,7 +99,7 @@ def _sentence(
         for other, each in others
     ]
     listed = "); ".join(texts)
-    return f"On the test split, touched once, '{chosen}' {listed}; {seeds_text(found.n)})."
+    return f"On the test split, touched once, '{chosen}' {listed}; {by.count(found.n)})."
 
 
 def _change(metric: WrittenMetric, found: Difference) -> str:

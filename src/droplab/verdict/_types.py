@@ -37,7 +37,8 @@ class Difference:
         mean: Mean of arm less baseline.
         low: Lower end of the simultaneous interval.
         high: Upper end of it.
-        p: p of the max-T sign-flip test over all arms that have the seeds for a verdict.
+        p: p of the max-T sign-flip test over all arms that have the seeds for a verdict; over
+            folds, of the corrected t test.
         better: True or False where the interval excludes 0, None where it does not.
     """
 
@@ -179,6 +180,7 @@ class Verdict:
         cost: What the run took.
         caveats: What limits the claim.
         metrics: What was measured: the name, label, direction and unit of each metric.
+        folds: Folds of a repeat, where each seed is one of them; None without folds.
     """
 
     headline: str
@@ -197,6 +199,7 @@ class Verdict:
     cost: Cost
     caveats: tuple[str, ...]
     metrics: RunMetrics
+    folds: int | None = None
 
     def arm(self, name: str) -> ArmVerdict:
         """Return the arm called `name`.
@@ -209,6 +212,11 @@ class Verdict:
                 return arm
         names = [arm.name for arm in self.arms]
         raise ArgumentError(f"verdict: no arm '{name}'{nearest(name, names)}")
+
+    @property
+    def unit(self) -> str:
+        """What arms are paired by: "seed", or "fold" (of the same repeat, with the same seed)."""
+        return "seed" if self.folds is None else "fold"
 
     @property
     def without(self) -> str:

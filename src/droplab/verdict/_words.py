@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from droplab.verdict._arms import seeds_text, sees_text, too_few
+from droplab.verdict._arms import sees_text
+from droplab.verdict._method import Method
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import About
 from droplab.verdict._types import ArmVerdict
@@ -16,7 +17,7 @@ def headline(
     best: str | None,
     primary: WrittenMetric,
     metrics: RunMetrics,
-    level: float,
+    by: Method,
     about: About,
 ) -> str:
     """Return the verdict on dropout as a whole, in one sentence or two.
@@ -26,13 +27,13 @@ def headline(
         best: The arm with the best mean, the baseline among the candidates; None if there is none.
         primary: The metric that decides.
         metrics: All that was measured.
-        level: Coverage of the intervals.
+        by: How differences are judged.
         about: What is known of data and model.
     """
     others = [arm for arm in arms if arm.word is not None]
     own = "Changed dropout" if about.changed else "Dropout beyond the model's own"
     subject = own if about.own_dropout else "Dropout"
-    said = _on_dropout(subject, others, primary, level)
+    said = _on_dropout(subject, others, primary, by)
     return _with_constant(said, arms, best, metrics, about)
 
 
@@ -40,7 +41,7 @@ def _on_dropout(
     subject: str,
     others: Sequence[ArmVerdict],
     primary: WrittenMetric,
-    level: float,
+    by: Method,
 ) -> str:
     if not others:
         return "There is no arm with dropout, so there is nothing to compare."
@@ -50,36 +51,34 @@ def _on_dropout(
         for word in ("helps", "hurts", "not shown to help", "too few seeds")
     }
     if of["helps"]:
-        return f"{subject} helps: {_change(of['helps'][0], primary, level)}."
+        return f"{subject} helps: {_change(of['helps'][0], primary, by)}."
     same, hurting, few = of["not shown to help"], of["hurts"], of["too few seeds"]
     if same:
-        plain = _not_shown(same, primary, level)
+        plain = _not_shown(same, primary, by)
         verb = "hurts" if len(hurting) == 1 else "hurt"
         also_hurt = f", and {_names(hurting)} {verb}" if hurting else ""
         return f"{subject} is not shown to help: {plain}{also_hurt}."
     if len(hurting) == len(others):
         which = "" if len(hurting) == 1 else "even at its best "
-        return f"{subject} hurts: {which}{_change(hurting[0], primary, level)}."
+        return f"{subject} hurts: {which}{_change(hurting[0], primary, by)}."
     if hurting:
         rest = [arm for arm in by_mean if arm.word != "hurts"]
         return (
-            f"{subject} is not shown to help: {_change(hurting[0], primary, level)}, "
+            f"{subject} is not shown to help: {_change(hurting[0], primary, by)}, "
             f"which hurts, and there is no verdict on {_names(rest)}."
         )
     if not few:
         return (
             "No verdict: every arm with dropout had a loss that became NaN or infinite on some "
-            "seed."
+            f"{by.unit}."
         )
     n = few[0].differences[primary.name].n
     if n == 0:
-        return f"No verdict: '{few[0].name}' has {too_few(n)}."
-    return f"No verdict yet: {too_few(n)}. So far, {_change(few[0], primary, None)}."
+        return f"No verdict: '{few[0].name}' has {by.too_few(n)}."
+    return f"No verdict yet: {by.too_few(n)}. So far, {_change(few[0], primary, None)}."
 
 
-def also(
-    chosen: ArmVerdict | None, primary: WrittenMetric, metrics: RunMetrics, level: float
-) -> str:
+def also(chosen: ArmVerdict | None, primary: WrittenMetric, metrics: RunMetrics, by: Method) -> str:
     """Return what the chosen arm does to the score, or to the loss where the score decides.
 
     One of them alone is easily taken for the other: dropout often helps the first to no avail of
@@ -94,36 +93,36 @@ def also(
     before, after = metric.apart(found.before, found.after)
     said = f"{metric.title} with '{chosen.name}' is {after} against {before}"
     if found.low == found.high == 0:
-        return f"{said}, the same on every seed."
+        return f"{said}, the same on every {by.unit}."
     holds = ", which holds 0" if found.better is None else ""
     return (
-        f"{said}, a difference of {metric.difference(found.mean)} ({100 * level:g} % interval "
+        f"{said}, a difference of {metric.difference(found.mean)} ({100 * by.level:g} % interval "
         f"{metric.interval(found.low, found.high)}{holds})."
     )
 
 
-def _change(arm: ArmVerdict, primary: WrittenMetric, level: float | None) -> str:
+def _change(arm: ArmVerdict, primary: WrittenMetric, by: Method | None) -> str:
     found = arm.differences[primary.name]
     move = "stays at" if found.mean == 0 else "rises from" if found.mean > 0 else "falls from"
     before, after = primary.apart(found.before, found.after)
     to = f" to {after}" if found.mean else ""
     text = f"with '{arm.name}' {primary.label} {move} {before}{to}"
-    if level is None:
+    if by is None:
         return text
-    percent = f"{100 * level:g} %"
+    percent = f"{100 * by.level:g} %"
     return (
         f"{text}, a difference of {primary.difference(found.mean)} "
-        f"({percent} interval {primary.interval(found.low, found.high)}, {seeds_text(found.n)})"
+        f"({percent} interval {primary.interval(found.low, found.high)}, {by.count(found.n)})"
     )
 
 
-def _not_shown(same: Sequence[ArmVerdict], primary: WrittenMetric, level: float) -> str:
+def _not_shown(same: Sequence[ArmVerdict], primary: WrittenMetric, by: Method) -> str:
     """Say what the best of these arms did, and what could have been seen in all of them."""
     found = [arm.differences[primary.name] for arm in same]
     if all(d.low == d.high == 0 for d in found):
-        return f"{primary.label} is exactly the same on every seed"
+        return f"{primary.label} is exactly the same on every {by.unit}"
     which = "" if len(same) == 1 else "at its best "
-    return f"{which}{_change(same[0], primary, level)}; {sees_text(found, primary)}"
+    return f"{which}{_change(same[0], primary, by)}; {sees_text(found, primary, by)}"
 
 
 def _with_constant(

@@ -14,7 +14,7 @@ from droplab.errors import ArgumentError, DroplabError, RecipeError, RunError
 from droplab.lab._run import Run
 from droplab.recipe import FURTHER, MetricSpec, dumps, load, loads, override
 from droplab.study import run
-from droplab.study._experiment import resolve
+from droplab.study._resolve import resolve
 from droplab.train import ExecutionPlan
 from droplab.train.tasks._further import further
 from droplab.verdict import judge

@@ -13,8 +13,9 @@ from droplab.data import Split, Splits
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, DataSpec, ModelSpec, OptimizerSpec, Recipe
 from droplab.study import Observer, _layout, run
-from droplab.study._experiment import BuildOptimizer, assemble
+from droplab.study._experiment import BuildOptimizer
 from droplab.study._layout import choose_layout
+from droplab.study._resolve import assemble
 from droplab.train import ExecutionPlan
 
 USUAL = ExecutionPlan(1, captured=True)

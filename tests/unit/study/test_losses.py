@@ -11,7 +11,7 @@ from torch import nn
 import droplab
 from droplab.errors import ArgumentError, DroplabError, RecipeError
 from droplab.recipe import LOSSES, LossSpec, dumps, load, loads, override
-from droplab.study._experiment import resolve
+from droplab.study._resolve import resolve
 from droplab.train import ExecutionPlan
 
 PLANS = [ExecutionPlan(1), ExecutionPlan(1, captured=True, group=4)]

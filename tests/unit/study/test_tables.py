@@ -13,7 +13,7 @@ from droplab.data import Split
 from droplab.errors import DataError
 from droplab.recipe import ModelSpec, dumps, loads, override
 from droplab.study import run, sweep_recipe
-from droplab.study._experiment import resolve
+from droplab.study._resolve import resolve
 from droplab.train import ExecutionPlan, batch_order, initial_model
 
 PLANS = [

@@ -10,7 +10,7 @@ import pytest
 from droplab.errors import ArgumentError
 from droplab.recipe import Arm, Condition, Target, load
 from droplab.verdict import RunMetrics, choose, duration, judge, pool
-from droplab.verdict._best import p_against
+from droplab.verdict._signflip import p_against
 
 METRICS = RunMetrics.of(load("digits")).epoch
 BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]

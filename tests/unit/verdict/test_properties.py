@@ -17,7 +17,8 @@ from droplab.recipe import load
 from droplab.results import TestRow
 from droplab.verdict import RunMetrics, compare, compare_skewed, judge, smallest_p
 from droplab.verdict._arms import sees_text
-from droplab.verdict._best import p_against
+from droplab.verdict._method import method_of
+from droplab.verdict._signflip import p_against
 from droplab.verdict._target import condition_text, judge_target, reached_text
 from droplab.verdict._types import ConditionVerdict
 
@@ -159,7 +160,7 @@ def test_seeds_see_improvements_from_where_they_say(seed, arms, name):
         moved[0] += better * (reach + slack) - found.mean
         p = compare(moved)[0].p
         assert (p <= 0.05) == seen
-    assert write.size(reach) in sees_text([found], write)  # type: ignore[list-item]
+    assert write.size(reach) in sees_text([found], write, method_of(None))  # type: ignore[list-item]
 
 
 @SOUND

@@ -26,7 +26,7 @@ function table(verdict) {
   const cellsOf = (row) => verdict.columns.map(({ metric }) => row.cells.find((cell) => cell.metric === metric));
   return h("div", { class: "scroll", role: "region", "aria-label": "Table of the verdict", tabindex: "0" },
     h("table", null,
-      h("caption", null, h("span", null, "After the last epoch: mean over the seeds, and the difference to the baseline, paired by seed, with its interval over all arms at once")),
+      h("caption", null, h("span", null, `After the last epoch: mean over the ${verdict.unit}s, and the difference to the baseline, paired by ${verdict.unit}, with its interval over all arms at once`)),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "arm"), verdict.columns.map(({ label }) => h("th", { scope: "col" }, label)), h("th", { scope: "col" }, "verdict"))),
       h("tbody", null, verdict.table.map((row, index) => h("tr", null,
         h("th", { scope: "row" }, h("span", { class: `key k${colourOf(index)}`, "aria-hidden": "true" }), row.arm, h("small", null, row.rates)),
