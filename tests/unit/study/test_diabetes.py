@@ -31,3 +31,19 @@ def test_the_example_of_the_page_runs_and_learns(capsys):
     assert row.val_mae == pytest.approx(abs(predicted - targets).mean(), rel=1e-5)
     r2 = 1 - ((predicted - targets) ** 2).sum() / ((targets - targets.mean()) ** 2).sum()
     assert row.val_r2 == pytest.approx(r2, rel=1e-4)
+
+
+def test_the_folds_of_the_page_on_data_run(capsys, tmp_path, monkeypatch):
+    """Over ten folds every patient is validated on once, and the network learns in each."""
+    pytest.importorskip("sklearn.datasets")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```py\n(.*?)```", (DOCS / "data.md").read_text("utf-8"), re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    found, targets = names["found"], names["targets"] / 100
+    assert "10 folds)" in found.verdict.headline
+    assert capsys.readouterr().out.strip() == found.verdict.headline
+    last = [row for row in found.run.rows if row.epoch == 20]
+    assert sorted({row.seed for row in last}) == list(range(10))
+    assert sum(row.val_rmse for row in last) / len(last) < 0.9 * targets.std()
+    assert any("442 examples in 10 folds of 44 or 45" in note for note in found.verdict.caveats)
