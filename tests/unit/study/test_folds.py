@@ -22,7 +22,6 @@ from droplab.errors import ArgumentError, DataError, RecipeError
 from droplab.recipe import load, loads, override
 from droplab.study import Observer, choose_plan, resolve, run
 from droplab.study._grouping import make_groups, stored_groups
-from droplab.study._run import run_experiment
 from droplab.train import ExecutionPlan
 from droplab.verdict import judge, pool
 
@@ -97,7 +96,7 @@ def by_hand(recipe, seed, where, plan=EAGER):
         seeds=(seed,),
     )
     alone = dataclasses.replace(mine, recipe=plain, splits=splits)
-    return run_experiment(alone, where / f"alone-{seed}", plan=plan)
+    return run(alone, where / f"alone-{seed}", plan=plan)
 
 
 def content(rows):
@@ -295,7 +294,7 @@ def test_a_sweep_over_folds_needs_no_validation_examples(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "expected either validation examples or a number of folds, got neither"),
+        ({}, "expected examples to compare the arms on, got none; .* or a number of folds"),
         ({"validation": labelled([4, 4]), "folds": 5}, "got both"),
     ],
 )

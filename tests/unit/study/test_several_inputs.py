@@ -150,7 +150,8 @@ class Notes(Observer):
         self.notes = []
 
     def noted(self, note):
-        self.notes.append(note)
+        if "of the validation examples are of class" not in note:  # few ones are uneven by chance
+            self.notes.append(note)
 
 
 def logits_and_more(y):
