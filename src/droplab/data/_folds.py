@@ -65,7 +65,8 @@ def folds_of(
         >>> [sorted(folds_of(whole, 3)(seed).validation.targets.tolist()) for seed in range(3)]
         [[0, 1], [0, 1], [0, 1]]
     """
-    strata = whole.targets.numpy() if whole.has_classes else None
+    # a copy: sent to another process, a tensor moves, and what shared its memory is left behind
+    strata = whole.targets.numpy().copy() if whole.has_classes else None
     told = told_of(len(whole), count, strata, None)
     parts = partial(_selected, whole, test)
     found = Folds(count, len(whole), parts, strata, None, (*notes, told))
