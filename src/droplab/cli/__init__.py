@@ -66,7 +66,7 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="droplab")
 @verbose
 def group() -> None:
-    """Dropout, done right: controlled experiments with PyTorch classifiers."""
+    """Dropout, done right: controlled experiments with PyTorch networks."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
