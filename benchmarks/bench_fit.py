@@ -240,7 +240,7 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
         bench.skip(case.title, str(error))
         return
     make, train = case.make, int(train * case.share)
-    title = f"{case.title}{' on fashion-mnist' if case.images else ''}, one epoch"
+    title = f"{case.title}{' on fashion-mnist' if case.data is None else ''}, one epoch"
     recipe = _loops.recipe(model, train, int(validation * case.share), epochs)
     experiment = resolve(recipe)
     splits: Any = experiment.splits
@@ -282,7 +282,7 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
     clock = Clock(turn)
     with tempfile.TemporaryDirectory() as folder:
         run(recipe, Path(folder) / "run", arms=[arm.name], plan=plan, observer=clock)
-    score = "val_accuracy" if case.images else "val_rmse"
+    score = recipe.measures[1].validation.name
     for name, measured in theirs.items():
         bench.add(
             title,

@@ -102,13 +102,19 @@ def speed_text() -> str:
             row = json.loads(line)
             if row.get("readme"):
                 newest[row["benchmark"], row["case"], row["rival"]] = row
-    lines = ["| what | rival | rival | droplab | ratio |", "|---|---|---:|---:|---:|"]
+    device = sorted({row["device"] for row in newest.values()})
+    several = len(device) > 1
+    lines = [
+        "| what | rival | rival | droplab | ratio |" + " on |" * several,
+        "|---|---|---:|---:|---:|" + "---|" * several,
+    ]
     for (_, case, rival), row in sorted(newest.items()):
         lines.append(
             f"| {case} | {rival} | {row['theirs']:.3g} {row['unit']} | "
             f"{row['ours']:.3g} {row['unit']} | {row['ratio']:.1f} |"
+            + f" {row['device']} |"
+            * several
         )
-    device = sorted({row["device"] for row in newest.values()})
     lines += [
         "",
         f"Measured on {', '.join(device)}; each ratio within one run, interleaved. {MASKS}",
