@@ -1,11 +1,13 @@
-"""What doctests cannot be collected from on a machine without triton."""
+"""What doctests cannot be collected from on a machine that lacks a package."""
 
 from __future__ import annotations
 
 import importlib.util
 
-collect_ignore = (
-    []
-    if importlib.util.find_spec("triton")
-    else ["src/droplab/ops/_cuda.py", "src/droplab/ops/_cuda_rows.py"]
-)
+_NEEDS = {
+    "src/droplab/ops/_cuda.py": "triton",
+    "src/droplab/ops/_cuda_rows.py": "triton",
+    "src/droplab/integrations/skorch.py": "skorch",
+}
+
+collect_ignore = [file for file, package in _NEEDS.items() if not importlib.util.find_spec(package)]

@@ -148,6 +148,9 @@ class Case:
         share: What part of the usual number of examples is enough.
         data: The function that makes what it is trained on; None: Fashion-MNIST.
         layouts: Whether its weights may lie channels last.
+        longer: How many times the usual number of epochs, where one takes a fraction of a second:
+            a training of one second is over before anything could be measured, and nobody waits
+            for it.
     """
 
     title: str
@@ -156,6 +159,7 @@ class Case:
     share: float = 1.0
     data: Callable[[int], Any] | None = None
     layouts: bool = True
+    longer: int = 1
 
 
 CASES = {
@@ -163,10 +167,16 @@ CASES = {
     "OwnNet": Case("two convolutions in a class of one's own", OwnNet, ("fc1", "fc2")),
     "OwnMLP": Case("an MLP in a class of one's own", OwnMLP, ("fc2", "fc3"), layouts=False),
     "TableNet": Case(
-        "a regression on a table", TableNet, ("fc2", "fc3"), data=table, layouts=False
+        "a regression on a table", TableNet, ("fc2", "fc3"), data=table, layouts=False, longer=4
     ),
     "PaddedGru": Case(
-        "a GRU on padded sequences", PaddedGru, ("fc",), 0.3, data=sentences, layouts=False
+        "a GRU on padded sequences",
+        PaddedGru,
+        ("fc",),
+        0.3,
+        data=sentences,
+        layouts=False,
+        longer=4,
     ),
     "resnet": Case("timm's ResNet-18 at 28 x 28", resnet, ("fc",), share=0.1),
 }

@@ -30,9 +30,9 @@ from torch import nn
 from droplab.data import Split, Splits
 from droplab.recipe import Recipe, load
 from droplab.results import EpochRow
-from droplab.study import Experiment, Observer, choose_plan, resolve, run
-from droplab.study import _run as driver
-from droplab.study._scoring import with_recipe
+from droplab.studies import Experiment, Observer, choose_plan, resolve, run
+from droplab.studies import _run as driver
+from droplab.studies._scoring import with_recipe
 from droplab.train import (
     EpochResult,
     ExecutionPlan,
@@ -239,7 +239,7 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
     except (ImportError, RuntimeError) as error:  # torchvision, which timm imports, may be broken
         bench.skip(case.title, str(error))
         return
-    make, train = case.make, int(train * case.share)
+    make, train, epochs = case.make, int(train * case.share), epochs * case.longer
     title = f"{case.title}{' on fashion-mnist' if case.data is None else ''}, one epoch"
     recipe = _loops.recipe(model, train, int(validation * case.share), epochs)
     experiment = resolve(recipe)

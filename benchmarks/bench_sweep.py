@@ -25,10 +25,10 @@ from _tutorials import TUTORIALS, train
 
 from droplab.data import Splits
 from droplab.recipe import Arm, load, override
-from droplab.study import Experiment, choose_plan, resolve
-from droplab.study._design import sweep_arms
-from droplab.study._grouping import Group, make_groups
-from droplab.study._planning import why_alone
+from droplab.studies import Experiment, choose_plan, resolve
+from droplab.studies._design import sweep_arms
+from droplab.studies._grouping import Group, make_groups
+from droplab.studies._planning import why_alone
 from droplab.train import ExecutionPlan, fit
 
 README = ("the tutorial's loop", "stock torch.func.vmap", "JAX, vmapped population")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import tempfile
@@ -44,8 +45,8 @@ def keep_plan(_own_folders):
     """Keep a plan for a recipe, which this process and those that it starts then do not measure."""
 
     def keep(recipe, plan):
-        from droplab.study import resolve
-        from droplab.study._stored_plans import plan_key, remember
+        from droplab.studies import resolve
+        from droplab.studies._stored_plans import plan_key, remember
 
         remember(plan_key(resolve(recipe), recipe.arms, plan.device), plan)
 
@@ -56,5 +57,17 @@ _plans = tempfile.TemporaryDirectory(prefix="droplab-plans-")
 
 
 def pytest_configure():
+    gc.disable()  # until everything is collected
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["DROPLAB_PLANS"] = _plans.name  # of the processes that tests start
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Let the garbage collector leave alone what lives as long as the session.
+
+    That is torch and eight thousand tests, and to look through them takes half a second each time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.enable()

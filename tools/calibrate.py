@@ -209,12 +209,17 @@ def written(page: str, text: str, mark: str = BEGIN, last: str = END) -> str:
     return f"{head}{mark}\n{text}\n{last}{tail}"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python tools/calibrate.py", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
+def fill(
+    prog: str,
+    about: str | None,
+    tables: Callable[..., str],
+    marks: tuple[str, str],
+    experiments: int,
+    arguments: Sequence[str] | None,
+) -> None:
+    """Run the command of a calibration: print its tables, or write them between a page's marks."""
+    parser = argparse.ArgumentParser(prog=prog, description=about, allow_abbrev=False)
+    parser.add_argument("--experiments", type=int, default=experiments)
     parser.add_argument("--write", type=Path, metavar="PAGE")
     options = parser.parse_args(arguments)
     if options.write is None:
@@ -222,7 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     page = options.write.read_text(encoding="utf-8")
     text = tables(options.experiments, lambda line: print(line, file=sys.stderr, flush=True))
-    options.write.write_text(written(page, text), encoding="utf-8")
+    options.write.write_text(written(page, text, *marks), encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    fill("python tools/calibrate.py", __doc__, tables, (BEGIN, END), EXPERIMENTS, arguments)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,17 @@ Prints the tables of docs/verdict.md on folds, or puts them into that page with
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from droplab.verdict._folds import compare_folds, critical
 from droplab.verdict._signflip import LEVEL, Comparison, compare
-from tools.calibrate import row, written
+from tools.calibrate import fill, row
 
 Floats = NDArray[np.float64]
 Test = Callable[[Floats, int], Sequence[Comparison]]
@@ -179,18 +176,7 @@ def tables(count: int = EXPERIMENTS, said: Callable[[str], None] = lambda line: 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.calibrate_folds", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
-    parser.add_argument("--write", type=Path, metavar="PAGE")
-    options = parser.parse_args(arguments)
-    if options.write is None:
-        print(tables(options.experiments))
-        return
-    page = options.write.read_text(encoding="utf-8")
-    text = tables(options.experiments, lambda line: print(line, file=sys.stderr, flush=True))
-    options.write.write_text(written(page, text, BEGIN, END), encoding="utf-8")
+    fill("python -m tools.calibrate_folds", __doc__, tables, (BEGIN, END), EXPERIMENTS, arguments)
 
 
 if __name__ == "__main__":

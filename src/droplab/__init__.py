@@ -38,9 +38,10 @@ if TYPE_CHECKING:
         override,
     )
     from droplab.report import render
-    from droplab.results import RunResult
+    from droplab.results import RunResult, load_rows
     from droplab.results import load as load_run
-    from droplab.study import run, sweep
+    from droplab.searches import search
+    from droplab.studies import RayCluster, Study, Trial, run, study, sweep, trial
     from droplab.verdict import Verdict, judge
 
 __version__ = "0.1.0"
@@ -54,11 +55,14 @@ _HOMES = {
     "OptimizerSpec": "recipe",
     "Plan": "placement",
     "Ramp": "placement",
+    "RayCluster": "studies",
     "Recipe": "recipe",
     "RunResult": "results",
     "SchedulerSpec": "recipe",
     "Site": "placement",
+    "Study": "studies",
     "Target": "recipe",
+    "Trial": "studies",
     "Verdict": "verdict",
     "disabled": "placement",
     "examine": "doctor",
@@ -66,17 +70,21 @@ _HOMES = {
     "frozen_masks": "ops",
     "judge": "verdict",
     "load": "recipe",
+    "load_rows": "results",
     "load_run": "results.load",
     "override": "recipe",
     "plan": "placement",
     "rates": "placement",
     "render": "report",
-    "run": "study",
+    "run": "studies",
+    "search": "searches",
     "selftest": "ops",
     "set_rate": "placement",
     "sites": "placement",
     "source_patch": "placement",
-    "sweep": "study",
+    "study": "studies",
+    "sweep": "studies",
+    "trial": "studies",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -90,11 +98,14 @@ __all__ = [
     "OptimizerSpec",
     "Plan",
     "Ramp",
+    "RayCluster",
     "Recipe",
     "RunResult",
     "SchedulerSpec",
     "Site",
+    "Study",
     "Target",
+    "Trial",
     "Verdict",
     "disabled",
     "examine",
@@ -102,17 +113,21 @@ __all__ = [
     "frozen_masks",
     "judge",
     "load",
+    "load_rows",
     "load_run",
     "override",
     "plan",
     "rates",
     "render",
     "run",
+    "search",
     "selftest",
     "set_rate",
     "sites",
     "source_patch",
+    "study",
     "sweep",
+    "trial",
 ]
 
 

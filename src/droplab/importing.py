@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from droplab.errors import ArgumentError, nearest, quote
+from droplab.errors import ArgumentError, BackendError, nearest, quote
 
 
 def import_object(path: str, *, where: str) -> Any:
@@ -49,6 +49,35 @@ def import_object(path: str, *, where: str) -> Any:
     return found
 
 
+def optional(*names: str, install: str) -> Any:
+    """Return the first of some modules that is there, of a package that not everybody has.
+
+    Args:
+        names: Modules, in the order in which they are looked for.
+        install: What to install if none is there, as pip is told.
+
+    Raises:
+        BackendError: If none is there.
+
+    Example:
+        >>> optional("no_such_thing", "math", install="no-such-thing").pi
+        3.14...
+        >>> optional("no_such_thing", install="no-such-thing")
+        Traceback (most recent call last):
+        droplab.errors.BackendError: expected no_such_thing ...; run: pip install 'no-such-thing'
+    """
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not error.name or not (name == error.name or name.startswith(f"{error.name}.")):
+                raise  # it is there, and lacks something itself
+    raise BackendError(
+        f"expected {' or '.join(names)} to be installed, which this needs, got none; run: "
+        f"pip install '{install}'"
+    )
+
+
 def _import_module(name: str, *, where: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path:
@@ -62,14 +91,20 @@ def _import_module(name: str, *, where: str) -> ModuleType:
                 f"{where}: no module '{error.name}' in the working directory ({here}) or among "
                 "the installed packages; run in the folder that holds it, or install it"
             ) from None
-        raise ArgumentError(
-            f"{where}: module '{name}' needs the module '{error.name}', which is missing; "
-            "install it"
-        ) from error
+        if error.name:
+            raise ArgumentError(
+                f"{where}: module '{name}' needs the module '{error.name}', which is missing; "
+                "install it"
+            ) from error
+        raise _fails(error, name, where) from error  # of a package that loads itself by parts
     except Exception as error:
-        raise ArgumentError(
-            f"{where}: module '{name}' fails on import with {type(error).__name__}: {error}"
-        ) from error
+        raise _fails(error, name, where) from error
+
+
+def _fails(error: Exception, name: str, where: str) -> ArgumentError:
+    return ArgumentError(
+        f"{where}: module '{name}' fails on import with {type(error).__name__}: {error}"
+    )
 
 
 def _open(found: Any) -> bool:

@@ -89,7 +89,7 @@ def lab(tmp_path_factory):
     yield Lab(process, address, folder / "runs")
     process.send_signal(signal.SIGTERM)
     try:
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

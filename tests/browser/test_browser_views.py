@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import expect
 
 VIEWS = ("/", "/sweep", "/see", "/doctor", "/practice", "/practice?exercise=3", "/runs")
@@ -141,3 +142,32 @@ def test_a_lab_that_is_gone_is_told(open_page):
     page.unroute("**/api/**")
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("heading", name=re.compile("finding"))).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/sweep", "/see", "/practice?exercise=3", "/runs", None])
+def test_nothing_fails_that_is_used_before_the_data_are_there(path, open_page, made_run):
+    """Answers come one by one, and between them everything in sight is used."""
+    held = []
+    page = open_page("/none")
+
+    def hold(route):
+        # Nothing is started by it.
+        held.append(route) if route.request.method == "GET" else route.abort()
+
+    page.route("**/api/**", hold)
+    path = path or f"/runs/{made_run('used-early')}"
+    page.goto(page.url.replace("/none", path))
+    page.watched.complaints.clear()
+    answered = 0
+    for _ in range(6):
+        page.wait_for_timeout(100)
+        for used in page.locator("main").locator("button, select, input, textarea").all():
+            box = used.bounding_box()
+            if box is not None:
+                page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+                page.keyboard.press("ArrowRight")
+        if answered < len(held):
+            held[answered].continue_()
+            answered += 1
+    assert answered
+    assert not [each for each in page.watched.complaints if "net::ERR_FAILED" not in each]

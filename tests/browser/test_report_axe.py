@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from droplab import study
+from droplab import studies
 from droplab.recipe import load, override
 from droplab.report import render
 from droplab.verdict import judge
@@ -26,7 +26,7 @@ def report(tmp_path_factory) -> Path:
         load("digits"), {"epochs": 2, "seeds": [0, 1], "target.val_accuracy": ">= 0.9"}
     )
     rates = [p / 10 for p in range(1, 10)]
-    result = study.run(study.sweep_recipe(recipe, rates), place / "run")
+    result = studies.run(studies.sweep_recipe(recipe, rates), place / "run")
     page = place / "report.html"
     page.write_text(render(result, judge(result)), encoding="utf-8")
     return page
@@ -62,6 +62,17 @@ def test_axe_finds_nothing(opened, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize(("link", "suffix"), [("numbers as CSV", "csv"), ("as JSON", "json")])
+def test_its_numbers_can_be_saved(opened, tmp_path, link, suffix):
+    """Also under the page's own policy."""
+    page = opened(bypass_csp=False)
+    with page.expect_download() as download:
+        page.get_by_role("link", name=link).click()
+    assert download.value.suggested_filename == f"digits-sweep.{suffix}"
+    download.value.save_as(tmp_path / "file")
+    assert "val_loss" in (tmp_path / "file").read_text(encoding="utf-8")
+
+
 def test_the_first_screen_has_the_verdict_and_the_differences(opened):
     page = opened(viewport={"width": 1280, "height": 800})
     for part in ("h1", "table", "table tbody tr:first-child"):
@@ -79,6 +90,19 @@ def test_it_makes_no_request_and_its_text_can_be_selected(opened, report):
     assert asked == [report.as_uri()]
     page.locator("svg text").first.select_text()
     assert page.evaluate("getSelection().toString()").strip()
+
+
+def test_on_paper_only_small_tables_stay_whole(opened):
+    """A table of ten arms that may not break leaves half of a page empty before it."""
+    page = opened()
+    page.emulate_media(media="print")
+    found = page.locator(".scroll").evaluate_all(
+        "all => all.map(each => [each.querySelectorAll('tbody tr').length, "
+        "getComputedStyle(each).breakInside])"
+    )
+    assert max(rows for rows, _ in found) >= 9
+    assert min(rows for rows, _ in found) < 6
+    assert all(how == ("avoid" if rows < 6 else "auto") for rows, how in found)
 
 
 def test_it_prints_on_a4(opened):

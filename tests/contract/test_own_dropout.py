@@ -17,11 +17,11 @@ from torch import nn
 
 from droplab.data import Split, Splits
 from droplab.recipe import Arm, DataSpec, ModelSpec, OptimizerSpec, Recipe, ScheduleSpec
-from droplab.study._experiment import BuildOptimizer
-from droplab.study._grouping import make_groups
-from droplab.study._planning import why_alone
-from droplab.study._recording import why_eager
-from droplab.study._resolve import assemble
+from droplab.studies._experiment import BuildOptimizer
+from droplab.studies._grouping import make_groups
+from droplab.studies._planning import why_alone
+from droplab.studies._recording import why_eager
+from droplab.studies._resolve import assemble
 from droplab.train import ExecutionPlan, fit
 
 WIDTH, TIME, CLASSES, COUNT = 6, 4, 3, 30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from droplab.recipe import builtin_names, load, loads
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("recipes.md", "data.md")
+TOOLS = ("optuna", "mlflow", "tensorboard")
+"""What results come from; the examples on them run where it is installed."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -19,12 +22,30 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "judge.md", "search.md", "uncertainty.md"])
 def test_python(page: str) -> None:
-    found = blocks(page, "python")
+    found = [block for block in blocks(page, "python") if not of_tool(block)]
     assert found
+    names: dict[str, Any] = {}  # a page is read from top to bottom
     for block in found:
-        exec(block, {})
+        exec(block, names)
+
+
+def of_tool(block: str) -> list[str]:
+    return [tool for tool in TOOLS if re.search(rf"^(import|from) {tool}\b", block, re.MULTILINE)]
+
+
+@pytest.mark.filterwarnings("default")  # of the tools, which are not ours
+@pytest.mark.parametrize("tool", TOOLS)
+def test_exports_of_other_tools(tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [each for each in blocks("judge.md", "python") if of_tool(each) == [tool]]
+    pytest.importorskip(tool)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["verdict"].headline.startswith("Dropout helps ")
+    assert names["verdict"].chosen == "0.5"
+    assert [arm.seeds for arm in names["verdict"].arms] == [tuple(range(8))] * 3
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,45 @@ def test_no_room_has_a_circle_of_imports():
     circles = [c for c in networkx.strongly_connected_components(arrows) if len(c) > 1]
     # The two files that write C are to become one folder with one door.
     assert [c for c in circles if not all(name.startswith("droplab.train.") for name in c)] == []
+
+
+def private_imports(source, room):
+    """Yield what code of a room takes from another one by a private name."""
+    known = {}
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Import):
+            known |= {a.asname or a.name: a.name for a in node.names}
+    inner = [
+        f"{known[node.value.id]}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in known
+    ]
+    for name in (*known.values(), *inner):
+        package, *parts = name.split(".")
+        private = any(part.startswith("_") and not part.endswith("__") for part in parts)
+        if package == "droplab" and parts[:1] != [room] and private:
+            yield name
+
+
+def test_no_room_reaches_into_another():
+    """What a room needs of another is exported there, or stands in a file with a public name."""
+    assert [*private_imports("from droplab.ops._x import y", "nn")] == ["droplab.ops._x.y"]
+    assert [*private_imports("from droplab import ops\nops._x.y()", "nn")] == ["droplab.ops._x"]
+    assert not [*private_imports("from droplab.ops import _x\n_x.y()", "ops")]
+    rooms = ROOT / "src" / "droplab"
+    found = {
+        (str(path), name)
+        for path in rooms.rglob("*.py")
+        for name in private_imports(
+            path.read_text(encoding="utf-8"), path.relative_to(rooms).parts[0].removesuffix(".py")
+        )
+    }
+    assert not found
 
 
 def loaded_after(code):

@@ -12,8 +12,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from droplab import results
+from droplab import data, results
 from droplab.cli import group
+from droplab.errors import DataError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "projects.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, str] = dict(re.findall(r"## (.+?)\n(.*?)(?=\n## |\Z)", PAGE, re.S))
@@ -95,18 +96,23 @@ def letters(folder: Path) -> None:
 
 
 def characters(folder: Path) -> None:
-    (folder / "input.txt").write_text("to be, or not to be: that is the question. " * 60)
+    from pydoc_data import topics  # English that comes with Python
+
+    (folder / "input.txt").write_text("\n".join(topics.topics.values())[:20_000])
 
 
-def nothing(folder: Path) -> None:
-    pass
+def clothes(folder: Path) -> None:
+    try:
+        data.load("fashion-mnist")
+    except DataError as error:
+        pytest.skip(f"the data cannot be had here: {error}")
 
 
 DATA: dict[str, Callable[[Path], None]] = {
     "A table with categories and classes of unequal size": churn,
     "A regression": houses,
     "Folders of images, with augmentation and smoothed labels": pets,
-    "A convolutional network of one's own": nothing,
+    "A convolutional network of one's own": clothes,
     "Sequences of unequal length, several labels": texts,
     "Models that drop already": letters,
     "A character GPT": characters,

@@ -14,7 +14,7 @@ import pytest
 
 from droplab import results
 from droplab.recipe import load, override
-from droplab.study import run
+from droplab.studies import run
 from droplab.train import ExecutionPlan
 
 SMALL = ("--seeds", "2", "--epochs", "3")
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_resume(command, start_droplab, tmp_
     process = start_droplab("run", *LONG, "--out", "run")
     assert wait_for_rows(tmp_path / "run", 5, process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "--resume" in errors
     assert "Traceback" not in errors
@@ -165,11 +165,21 @@ def test_kill_9_at_any_moment_and_resume_to_the_same_bits(command, start_droplab
         process.communicate()
         rows = content(folder)
         assert set(seen) <= set(rows), f"kill {kill} lost or changed a row"
-        assert len({(row.arm, row.seed, row.epoch) for row in rows}) == len(rows)
+        places = {(row.arm, row.seed, row.epoch) for row in rows}
+        assert len(places) == len(rows)
+        blocks = results.load(folder).blocks  # of the same transaction
+        assert places == {(block.arm, block.seed, block.epoch) for block in blocks}
         seen = rows
     assert kill >= 2, "the run ended before it was killed twice; make it longer"
     command("run", *LONG, "--out", "run", "--resume")
     rows = content(folder)
     assert set(seen) <= set(rows)
     assert len(rows) == 4 * 2 * EPOCHS
-    assert rows == content(run(RECIPE, tmp_path / "whole", plan=PLAN).path)
+    whole = run(RECIPE, tmp_path / "whole", plan=PLAN)
+    assert rows == content(whole.path)
+    again = results.load(folder)
+    assert (again.blocks, again.stopped_tests) == (whole.blocks, whole.stopped_tests)
+    for one, other in zip(again.examples, whole.examples, strict=True):
+        assert one.values.tolist() == other.values.tolist()
+    for path in (whole.path / "weights").iterdir():
+        assert path.read_bytes() == (folder / "weights" / path.name).read_bytes(), path.name

@@ -23,7 +23,7 @@ from droplab.cli import main
 from droplab.errors import DroplabError
 from droplab.limits import MESSAGE, PROBLEMS
 from droplab.recipe import load
-from droplab.study import resolve
+from droplab.studies import resolve
 
 SECONDS, WAITING = 5, 60
 """Processor time that a case may take, and time in which it may wait for something."""

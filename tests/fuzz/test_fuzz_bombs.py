@@ -23,7 +23,7 @@ GIGABYTE = 2**30
 PROGRAM = f"""
 import contextlib, io, json, os, resource, sys
 from droplab.cli import main
-import torch, droplab.study, PIL.Image
+import torch, droplab.studies, PIL.Image
 asked, sys.stdin = sys.stdin, open(os.devnull)
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {GIGABYTE // 2}, -1))

@@ -94,7 +94,7 @@ USUAL = {
 
 def test_options(count, rng, nasty, places, command, monkeypatch):
     run = next(place for place in places if place.endswith("/run"))
-    monkeypatch.setattr("droplab.study.run", lambda *args, **kwargs: load_run(run))
+    monkeypatch.setattr("droplab.studies.run", lambda *args, **kwargs: load_run(run))
     codes = [command(_arguments(rng, nasty, places)) for _ in range(count)]
     assert {0, 2} <= set(codes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droplab.recipe import builtin_names, dumps, load, loads, override
-from droplab.study import resolve
+from droplab.studies import resolve
 
 DIGITS = dumps(load("digits"))
 BUILTIN = [dumps(load(name)) for name in builtin_names()]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from droplab.ops import dropout, keep_mask, make_key, normal, uniform
-from droplab.ops._layout import BLOCK, RUN
+from droplab.ops.layout import BLOCK, RUN
 from droplab.probability import rounded
 
 LIMIT = 5.0

@@ -21,6 +21,7 @@ def working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     (package / "nets.py").write_text("class Net:\n    def make(self): ...\n    size = 3\n")
     (package / "broken.py").write_text("1 / 0\n")
     (package / "needy.py").write_text("import their_missing_thing\n")
+    (package / "lazy.py").write_text("raise ModuleNotFoundError('cannot load Bert, see the log')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
@@ -45,6 +46,7 @@ def test_found_in_the_working_directory() -> None:
         ("their_package.nets:Nets", "module 'their_package.nets' has no 'Nets'; did you .*'Net'"),
         ("their_package.nets:Net.sise", "has no 'sise'; did you mean 'size'"),
         ("their_package.broken:x", "'their_package.broken' fails on import with ZeroDivision"),
+        ("their_package.lazy:x", "fails on import with ModuleNotFoundError: cannot load Bert, see"),
         ("their_package.needy:x", "needs the module 'their_missing_thing', which is missing"),
         ("math:pi.x", "has no 'x'"),
     ],

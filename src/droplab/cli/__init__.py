@@ -20,8 +20,15 @@ from droplab.errors import DroplabError, bounded, nearest, quote
 COMMANDS = {
     "run": "Run a recipe: every arm and seed, then the before/after table.",
     "sweep": "Try many dropout rates at once, every seed each.",
+    "search": "Search where dropout goes and how much, then judge it on fresh ground.",
+    "study": "Run your own training script under every arm and seed.",
+    "plan": "Say what a recipe takes and what its seeds can see, before it runs.",
     "demo": "Run the main experiment on real data and write its report.",
+    "judge": "Judge results that droplab did not make, from a table.",
     "report": "Write a run's report as one HTML file.",
+    "compare": "Put runs side by side, with what differs between them.",
+    "uncertainty": "Predict by many passes with dropout, against the plain pass.",
+    "export": "Write a trained model to a file that runs without droplab.",
     "recipes": "List and show the built-in recipes.",
     "data": "List, fetch and find the data sets.",
     "sites": "List where dropout can go in a model.",
@@ -45,7 +52,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"droplab.cli.{cmd_name}").command
+        return _with_lines_kept(importlib.import_module(f"droplab.cli.{cmd_name}").command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -57,6 +64,18 @@ class _Commands(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.UsageError(f"no command {quote(args[0])}{nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _with_lines_kept(command: click.Command) -> click.Command:
+    """Write the mark before lines that are not to be wrapped as click reads it.
+
+    In a docstring that is raw, as those with a backslash are, it is two letters.
+    """
+    if command.help is not None:
+        command.help = command.help.replace("\\b\n", "\b\n")
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        _with_lines_kept(each)
+    return command
 
 
 @click.group(

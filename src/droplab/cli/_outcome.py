@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from droplab.results import RunResult, scored_at
+from droplab.results import ELSEWHERE, RunResult, scored_at
 from droplab.verdict import (
     Difference,
+    Question,
     RunMetrics,
     Summary,
     Verdict,
@@ -66,11 +67,11 @@ class Outcome:
         }
 
 
-def outcome(result: RunResult) -> Outcome:
-    """Judge a run, if its baseline is there to be compared with."""
+def outcome(result: RunResult, question: Question | None = None) -> Outcome:
+    """Judge a run, if its baseline is there to be compared with; None asks both questions."""
     trained = {row.arm for row in result.rows}
     judged = result.recipe.baseline.name in trained
-    return Outcome(result, judge(result) if judged else None)
+    return Outcome(result, judge(result, question=question) if judged else None)
 
 
 def show(found: Outcome, console: Console) -> None:
@@ -98,6 +99,8 @@ def show(found: Outcome, console: Console) -> None:
             console.print(escape(sentence), highlight=False)
         for caveat in verdict.caveats:
             console.print(f"[dim]Note: {escape(caveat)}[/dim]", highlight=False)
+    if ELSEWHERE in result.notes:
+        return
     console.print(f"\nRun: {result.path}", highlight=False, soft_wrap=True)
     console.print(f"Report: droplab report {result.path}", highlight=False, soft_wrap=True)
 
@@ -177,7 +180,7 @@ def _means(verdict: Verdict, scored: str, width: int) -> Group:
         (heading(each), [_spread(each, a.metrics[each.name], width >= WIDE) for a in verdict.arms])
         for each in shown_metrics(verdict.metrics)
     ]
-    title = f"After epoch {verdict.epoch}{spread}{part}"
+    title = f"{verdict.when.capitalize()}{spread}{part}"
     return _tables(title, [arm.name for arm in verdict.arms], columns, width)
 
 
@@ -190,7 +193,7 @@ def _differences(verdict: Verdict, width: int) -> Group:
     ]
     title = (
         f"\nDifference to '{escape(verdict.baseline)}', paired by {verdict.unit}, with the "
-        f"{verdict.level:.0%} interval for all arms at once"
+        f"{verdict.level:.0%} interval {verdict.at_once}"
     )
     return _tables(title, [arm.name for arm in arms], columns, width)
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from droplab.recipe import Recipe
 from droplab.results import EpochRow, TestRow, plan_sentence, scored_note
-from droplab.study import Observer, named
+from droplab.studies import Forecast, Observer, named
 from droplab.train import ExecutionPlan
 from droplab.verdict import RunMetrics, WrittenMetric
 
@@ -107,6 +107,11 @@ class Watch(Observer):
             self._status.start()
         elif not self._quiet:
             self._console.print(_PLANNING, highlight=False)
+
+    def expected(self, cost: Forecast) -> None:
+        self._end_status()
+        if not self._quiet:
+            self._console.print(cost.sentence, highlight=False, soft_wrap=True)
 
     def noted(self, note: str) -> None:
         if not self._quiet:

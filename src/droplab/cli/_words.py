@@ -10,8 +10,17 @@ from click.core import ParameterSource
 
 _NOT_THE_RUN = frozenset(
     {
-        *("out", "resume", "changed_code", "require_target", "as_json", "quiet", "verbose"),
-        *("budget", "plan", "device"),
+        *(
+            "out",
+            "report",
+            "resume",
+            "changed_code",
+            "require_target",
+            "as_json",
+            "quiet",
+            "verbose",
+        ),
+        *("budget", "plan", "device", "executor", "address", "gpus_per_trial"),
     }
 )
 """What says where a run is kept, what is shown, or what its seeds and its plan already hold."""
@@ -23,7 +32,7 @@ def command_line() -> str:
     Paths are as they were given. What does not change the run is left out.
     """
     context = click.get_current_context(silent=True)
-    if context is None or context.command.name not in {"run", "sweep"}:
+    if context is None or context.command.name not in {"run", "sweep", "judge"}:
         return ""
     return shlex.join(["droplab", context.command.name, *_given(context)])
 

@@ -14,9 +14,12 @@ from droplab import __version__
 from droplab.cli._model_file import load_model, model_options, read_arguments
 
 if TYPE_CHECKING:
-    from droplab.doctor import Finding
+    from collections.abc import Sequence
+
+    from droplab.doctor import Finding, Severity
 
 CLEAN, FINDINGS = 0, 1
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @click.command("check", short_help="Find dropout that is used wrongly.")
@@ -33,6 +36,26 @@ CLEAN, FINDINGS = 0, 1
 @click.option("--select", multiple=True, metavar="CODES", help="Only these checks.")
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these checks.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Files and folders to leave out.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning", "note"]),
+    default="warning",
+    show_default=True,
+    help="The least severity that makes the exit code 1.",
+)
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Leave out the findings that this file lists.",
+)
+@click.option(
+    "--update-baseline", is_flag=True, help="Write all findings into the file of --baseline."
+)
+@click.option("--explain", metavar="CODE", help="Print the page of a check and exit.")
+@click.option(
+    "--stdin-filename", metavar="PATH", help="Read the text from stdin, as if it were this file."
+)
 @click.option("--fix", is_flag=True, help="Mend what can be mended safely, in place.")
 @click.option("--list", "listing", is_flag=True, help="List the checks and exit.")
 @click.pass_context
@@ -46,10 +69,15 @@ def command(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     exclude: tuple[str, ...],
+    fail_on: Severity,
+    baseline: Path | None,
+    update_baseline: bool,
+    explain: str | None,
+    stdin_filename: str | None,
     fix: bool,
     listing: bool,
 ) -> None:
-    """Find dropout that is used wrongly, in source or in a live model.
+    r"""Find dropout that is used wrongly, in source or in a live model.
 
     Files, folders and notebooks are read, never imported; without a path, the current folder.
     FILE.py:NAME with --example imports the file, makes the model NAME and runs it.
@@ -57,15 +85,31 @@ def command(
     Codes are "DRP001", prefixes ("DRP03") or names ("on-logits"), separated by commas. Settings are
     read from [tool.droplab.check] in pyproject.toml.
 
-    Exit code: 0 nothing found, 1 findings, 2 bad input.
+    Exit code: 0 nothing found, or notes alone (--fail-on), 1 findings, 2 bad input.
+
+    \b
+    Examples:
+      droplab check src
+      droplab check --select DRP03 train.py
+      droplab check --baseline doctor.json --update-baseline src
+      droplab check --explain DRP006
+      droplab check nets.py:Net --example 8x1x28x28
     """
-    from droplab.doctor._settings import load
+    from droplab.doctor import load_settings
     from droplab.errors import ArgumentError
 
     if listing:
         _list()
         return
-    settings = load(_home(paths)).override(
+    if explain is not None:
+        _explain(explain)
+        return
+    if update_baseline and baseline is None:
+        raise ArgumentError("--update-baseline: expected --baseline FILE to write to, got none")
+    if stdin_filename is not None and (paths or fix):
+        raise ArgumentError("--stdin-filename: expected no path and no --fix beside it")
+    named = (stdin_filename,) if stdin_filename is not None else paths
+    settings = load_settings(_home(named)).override(
         select=_split(select), ignore=_split(ignore), exclude=exclude
     )
     targets = [path for path in paths if _is_target(path)]
@@ -90,18 +134,44 @@ def command(
             found = examine(model, read_examples(examples, model))
         found = [finding for finding in found if settings.wants(finding.code, finding.path)]
         _print(found, form, what=f"{targets[0]}", files=None, fixed=[])
+    elif stdin_filename is not None:
+        from droplab.doctor import check_text
+
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+        found = check_text(text, path=stdin_filename, settings=settings)
+        found = _new(found, baseline, update=update_baseline)
+        _print(found, form, what=stdin_filename, files=1, fixed=[])
     else:
-        from droplab.doctor._reading import check
+        from droplab.doctor import check
 
         report = check(
             paths or (".",), settings=settings, fix=fix, jobs=min(os.cpu_count() or 1, 8)
         )
-        found = list(report.findings)
+        found = _new(report.findings, baseline, update=update_baseline)
         noun = "file" if report.files == 1 else "files"
         _print(
             found, form, what=f"{report.files} {noun}", files=report.files, fixed=[*report.fixed]
         )
-    ctx.exit(FINDINGS if found else CLEAN)
+    grave = _SEVERITIES[: _SEVERITIES.index(fail_on) + 1]
+    ctx.exit(FINDINGS if any(finding.severity in grave for finding in found) else CLEAN)
+
+
+def _new(found: Sequence[Finding], baseline: Path | None, *, update: bool) -> list[Finding]:
+    """Return the findings that a baseline does not list; none, where it has just been written."""
+    if baseline is None:
+        return list(found)
+    from droplab.doctor import without_baseline, write_baseline
+
+    if update:
+        write_baseline(baseline, found)
+    return without_baseline(baseline, found)
+
+
+def _explain(code: str) -> None:
+    from droplab.doctor import CODES, expand
+
+    for item in sorted(expand([code], where="--explain")):
+        click.echo(CODES[item].explanation)
 
 
 def _home(paths: tuple[str, ...]) -> Path:
@@ -154,7 +224,7 @@ def _summary(found: list[Finding], what: str, fixed: int) -> str:
 
 
 def _list() -> None:
-    from droplab.doctor._codes import CODES
+    from droplab.doctor import CODES
 
     for code in CODES.values():
         click.echo(f"{code.code} {code.name:<26}{code.title} ({code.severity})")

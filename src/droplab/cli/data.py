@@ -119,7 +119,7 @@ def show(recipe: str, quiet: bool) -> None:
 def _seen(split: AnySplit, classes: Sequence[str]) -> tuple[str, str]:
     """Return what an input of a split is, and its targets in a few words."""
     from droplab.data import Split
-    from droplab.data._tree import named
+    from droplab.data.tree import named
 
     if not isinstance(split, Split):
         return "read when it is needed", "read when they are needed"

@@ -36,7 +36,7 @@ from droplab.placement import plan as plan_for
     type=click.Path(path_type=Path),
     help="Take the rates of the arm that a run has chosen, from the run's folder.",
 )
-@click.option("--kind", type=click.Choice(KINDS), help="One kind for all sites.")
+@click.option("--kind", type=click.Choice(KINDS[:-1]), help="One kind for all sites.")
 @model_options
 @click.option(
     "--names",
@@ -58,12 +58,17 @@ def command(
     write: bool,
     as_json: bool,
 ) -> None:
-    """Print the diff that adds nn.Dropout lines to a class, or apply it.
+    r"""Print the diff that adds nn.Dropout lines to a class, or apply it.
 
     The file is read, not run, unless --arg, --arguments or --example is given: then the model is
     made, run on the example, and planned for, so that what its source cannot show is known.
     Dropout that already drops a site's input changes its rate. Exactly one of --rates, --plan and
     --run says what is wanted.
+
+    \b
+    Examples:
+      droplab patch nets.py:Net --rates fc2=0.3,fc3=0.5
+      droplab patch nets.py:Net --run runs/mine --write
     """
     path, name = split_target(target)
     wanted = [flag for flag in (text, plan, run) if flag is not None]
@@ -159,7 +164,7 @@ def _chosen(run: Path) -> tuple[Mapping[str, float], Kind | None]:
             else "changes its rates as it trains, which plain layers do not"
         )
         raise PlacementError(f"{run}: the chosen arm '{chosen}' {what}")
-    if arm.kind is not None and arm.kind not in KINDS:
+    if arm.kind is not None and arm.kind not in KINDS[:-1]:
         raise PlacementError(
             f"{run}: the chosen arm '{chosen}' uses the kind '{arm.kind}', for which torch has no "
             "layer"

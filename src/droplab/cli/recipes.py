@@ -77,14 +77,20 @@ def _settings(recipe: Recipe) -> list[tuple[str, str]]:
         ("data", recipe.data.sentence),
         ("model", f"{model.path} {_arguments(model.arguments)}"),
         ("optimizer", f"{optimizer.name} {_arguments(optimizer.arguments)}"),
+        *((f"  {each}", _arguments(each.arguments)) for each in optimizer.groups or ()),
         *_optional(recipe),
-        ("length", f"{recipe.epochs} epochs, batch size {recipe.batch_size}"),
+        ("length", f"{recipe.epochs} epochs, {_batches(recipe)}"),
         ("seeds", ", ".join(map(str, recipe.seeds))),
         ("decided by", recipe.primary),
         ("target", str(recipe.target or "none")),
         ("digest", recipe.digest[:16]),
     ]
     return [(key, value.strip()) for key, value in settings]
+
+
+def _batches(recipe: Recipe) -> str:
+    said = f"batch size {recipe.batch_size}"
+    return said if recipe.accumulate is None else f"{said}, {recipe.accumulate} batches a step"
 
 
 def _optional(recipe: Recipe) -> list[tuple[str, str]]:
@@ -95,6 +101,8 @@ def _optional(recipe: Recipe) -> list[tuple[str, str]]:
         settings.append(("learning rate", f"{said}, after every {scheduler.unit}"))
     if recipe.clip is not None:
         settings.append(("clipped", f"to a gradient norm of {recipe.clip:g}"))
+    if recipe.precision is not None:
+        settings.append(("precision", f"{recipe.precision}, by autocast"))
     return settings
 
 

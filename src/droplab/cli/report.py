@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from droplab.cli._question import BOTH, asked, question_option
 from droplab.errors import ArgumentError, RunError
 
 FORMATS = ("html", "png", "md")
@@ -33,18 +34,31 @@ FORMATS = ("html", "png", "md")
     help="Write the main figure as a picture, too (needs the extra 'png').",
 )
 @click.option("--open", "open_it", is_flag=True, help="Show the report in the browser.")
+@question_option
 @click.option(
     "--why",
     is_flag=True,
     help="Print why the run was as fast as it was: what its plan was chosen from. Writes nothing.",
 )
 def command(
-    run: Path, form: str, out: Path | None, png: Path | None, open_it: bool, why: bool
+    run: Path,
+    form: str,
+    out: Path | None,
+    png: Path | None,
+    open_it: bool,
+    question: str,
+    why: bool,
 ) -> None:
-    """Write the report of RUN, the folder of a run (or its run.sqlite).
+    r"""Write the report of RUN, the folder of a run (or its run.sqlite), or of a search.
 
     The page is one file without scripts or requests. It is made from the rows alone, so it can be
     made while the run goes on, and where torch is not installed.
+
+    \b
+    Examples:
+      droplab report runs/digits --open
+      droplab report runs/digits --png figure.png
+      droplab report runs/digits --format md --out -
     """
     if why:
         if out is not None or png is not None or open_it:
@@ -60,12 +74,12 @@ def command(
     folder = run if run.is_dir() else run.parent
     page = out if out is not None else folder / f"report.{form}"
     if to_terminal:
-        click.echo(report_text(run, form), nl=False)
+        click.echo(report_text(run, form, question), nl=False)
     else:
-        write_report(run, page, form=form)
+        write_report(run, page, form=form, question=question)
         click.echo(f"Report: {page}")
     if png is not None:
-        write_report(run, png, form="png")
+        write_report(run, png, form="png", question=question)
         if not to_terminal:
             click.echo(f"Figure: {png}")
     if open_it:
@@ -95,21 +109,37 @@ def _print_why(run: Path) -> None:
     console.print(table)
 
 
-def report_text(run: Path, form: str) -> str:
+def report_text(run: Path, form: str, question: str = BOTH) -> str:
     """Return a run's report as "html" or "md".
 
     Raises:
         RunError: There is no run, or it has no finished epoch.
     """
     from droplab.report import render, render_markdown
-    from droplab.results import load
+    from droplab.results import SEARCH_FILE, load, load_search
     from droplab.verdict import judge
 
+    if (run / SEARCH_FILE).is_file():
+        if form != "html":
+            raise ArgumentError(
+                f"--format: a search has a page, and its verdict is a run: report {run}/confirmed"
+            )
+        from droplab.report import render_search
+
+        return render_search(load_search(run), run.name)
     result = load(run)
-    return (render_markdown if form == "md" else render)(result, judge(result))
+    verdict = judge(result, question=asked(question))
+    return (render_markdown if form == "md" else render)(result, verdict)
 
 
-def write_report(run: Path, out: Path, png: Path | None = None, *, form: str = "html") -> None:
+def write_report(
+    run: Path,
+    out: Path,
+    png: Path | None = None,
+    *,
+    form: str = "html",
+    question: str = BOTH,
+) -> None:
     """Write a run's report to `out`, and its main figure to `png`.
 
     Args:
@@ -117,30 +147,38 @@ def write_report(run: Path, out: Path, png: Path | None = None, *, form: str = "
         out: Where the report goes.
         png: Where the figure goes, in addition; None: nowhere.
         form: One of `FORMATS`.
+        question: What is asked: see `asked`.
 
     Raises:
         RunError: There is no run, it has no finished epoch, or a file cannot be written.
         BackendError: A figure is wanted and resvg-py is not installed.
     """
-    text = None if form == "png" else report_text(run, form)
+    written(out, None if form == "png" else report_text(run, form, question))
+    for picture in (out if form == "png" else None, png):
+        if picture is not None:
+            _write_figure(run, picture, question)
+
+
+def written(out: Path, text: str | None) -> None:
+    """Write a text where it is wanted; None makes the folder alone.
+
+    Raises:
+        RunError: It cannot be written.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
             out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise RunError(
-            f"{out}: the report cannot be written ({error.strerror or error}); "
-            "choose another place with --out"
+            f"{out}: the report cannot be written ({error.strerror or error}); choose another place"
         ) from error
-    for picture in (out if form == "png" else None, png):
-        if picture is not None:
-            _write_figure(run, picture)
 
 
-def _write_figure(run: Path, out: Path) -> None:
+def _write_figure(run: Path, out: Path, question: str) -> None:
     from droplab.report import figure_png
     from droplab.results import load
     from droplab.verdict import judge
 
     result = load(run)
-    figure_png(result, judge(result), out)
+    figure_png(result, judge(result, question=asked(question)), out)

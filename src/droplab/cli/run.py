@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from droplab.cli._question import BOTH, asked, question_option
+from droplab.cli._receivers import receiver_options, receiving
 from droplab.cli._verbose import verbose
 from droplab.errors import ArgumentError, quote
 
 if TYPE_CHECKING:
     from droplab.recipe import Recipe
+    from droplab.studies import RayCluster
 
 TARGET_MISSED = 1
 MEASURE = "measure"
@@ -52,6 +55,25 @@ _OPTIONS = (
         help="How steps are executed: as a run's folder or a plan in JSON says, or 'measure' to "
         "measure it anew [default: as it was measured here before for such a run].",
     ),
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        help="Train on this machine, or on a Ray cluster [default: ray with --address, else "
+        "local].",
+    ),
+    click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="The cluster's head, or auto for the one this machine is part of [default: begin one "
+        "here].",
+    ),
+    click.option(
+        "--gpus-per-trial",
+        type=click.FloatRange(min=0),
+        help="Share of a GPU, or GPUs, that Ray sets aside for each process.",
+    ),
+    question_option,
+    receiver_options,
     click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target."),
     click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
@@ -68,17 +90,31 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_CHANGES = (
+    click.option("--arm", "arms", multiple=True, help="This arm only; may be repeated."),
+    click.option(
+        "--seeds", help="How many seeds ('4': the recipe's first four), or which ('0,1,7')."
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a value of the recipe, e.g. optimizer.lr=0.01; may be repeated.",
+    ),
+)
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that change a recipe: see `changed_recipe`."""
+    for option in reversed(_CHANGES):
+        command = option(command)
+    return command
+
+
 @click.command("run")
 @click.argument("recipe")
-@click.option("--arm", "arms", multiple=True, help="Train this arm only; may be repeated.")
-@click.option("--seeds", help="How many seeds ('4': the recipe's first four), or which ('0,1,7').")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a value of the recipe, e.g. optimizer.lr=0.01; may be repeated.",
-)
+@recipe_options
 @click.option(
     "--log-every",
     type=click.IntRange(min=1),
@@ -95,12 +131,26 @@ def command(
     epochs: int | None,
     **how: Any,
 ) -> None:
-    """Run RECIPE: a built-in name (see `droplab recipes list`) or a TOML file.
+    r"""Run RECIPE: a built-in name (see `droplab recipes list`) or a TOML file.
 
     Trains every arm with every seed, keeps each row on disk as it is measured, and ends with the
     before/after table, the diagnosis and the verdict. Exit codes: 0 done, 1 the target was missed
     (with --require-target), 2 bad input, 130 interrupted.
+
+    \b
+    Examples:
+      droplab run digits --seeds 6
+      droplab run mine.toml --set optimizer.lr=0.01 --out runs/mine
+      droplab run mine.toml --out runs/mine --resume
     """
+    spec = changed_recipe(recipe, settings, epochs, seeds)
+    run_and_show(spec, arms=arms, log_every=log_every or 0, **how)
+
+
+def changed_recipe(
+    recipe: str, settings: tuple[str, ...], epochs: int | None, seeds: str | None
+) -> Recipe:
+    """Return a recipe with what the command line changes of it."""
     from droplab.recipe import load, override
 
     spec = load(recipe)
@@ -109,9 +159,7 @@ def command(
         changes["epochs"] = epochs
     if seeds is not None:
         changes["seeds"] = parse_seeds(seeds, spec.seeds)
-    if changes:
-        spec = override(spec, changes)
-    run_and_show(spec, arms=arms, log_every=log_every or 0, **how)
+    return override(spec, changes) if changes else spec
 
 
 def run_and_show(
@@ -122,18 +170,25 @@ def run_and_show(
     resume: bool = False,
     changed_code: bool = False,
     budget: str | None = None,
+    least_seeds: int = 1,
     device: str | None = None,
     plan: str | None = None,
+    executor: str | None = None,
+    address: str | None = None,
+    gpus_per_trial: float | None = None,
     log_every: int = 0,
+    question: str = BOTH,
+    tensorboard: Path | None = None,
+    mlflow: str | None = None,
     require_target: bool = False,
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
     """Run a recipe and print what came out; exit if a target is required and was missed."""
     from rich.console import Console
-    from rich.markup import escape
 
-    from droplab.verdict import units_text
+    from droplab.cli._heading import earlier_run, print_heading
+    from droplab.verdict import foresee
 
     seconds = parse_time(budget) if budget else None
     console = Console(stderr=as_json)
@@ -141,13 +196,7 @@ def run_and_show(
     silent = quiet or as_json
     if not silent:
         # before torch is imported, let alone data loaded or steps measured
-        console.print(
-            f"[bold]{escape(recipe.title or recipe.name)}[/bold]\n"
-            f"{_count(len(names), 'arm')} x {units_text(len(recipe.seeds), recipe.data.folds)} x "
-            f"{_count(recipe.epochs, 'epoch')}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        print_heading(console, recipe, names, foresee(recipe, names, earlier_run(recipe)))
     with (
         console.status("getting ready")
         if console.is_terminal and not silent
@@ -156,8 +205,9 @@ def run_and_show(
         from droplab.cli._outcome import outcome, show
         from droplab.cli._watch import Watch
         from droplab.cli._words import command_line
-        from droplab.study import default_folder, read_plan, run
+        from droplab.studies import default_folder, read_plan, run
 
+        cluster = _cluster(executor, address, gpus_per_trial)
         if plan is not None:
             _check_plan_options(plan, resume=resume, device=device)
         if out is None:
@@ -167,7 +217,10 @@ def run_and_show(
         if plan is not None and not measure:
             given = read_plan(plan, replicas=len(names) * len(recipe.seeds))
         try:
-            with Watch(console, recipe, names, quiet=silent, status=status) as watch:
+            with (
+                Watch(console, recipe, names, quiet=silent, status=status) as watch,
+                receiving(watch, tensorboard, mlflow) as observer,
+            ):
                 result = run(
                     recipe,
                     out,
@@ -177,9 +230,11 @@ def run_and_show(
                     plan=given,
                     measure=measure,
                     budget=seconds,
+                    least_seeds=least_seeds,
+                    cluster=cluster,
                     device=device,
                     log_every=log_every,
-                    observer=watch,
+                    observer=observer,
                     command=command_line(),
                 )
         except KeyboardInterrupt:
@@ -189,7 +244,7 @@ def run_and_show(
                 err=True,
             )
             sys.exit(130)
-    found = outcome(result)
+    found = outcome(result, asked(question))
     if as_json:
         json.dump(found.to_dict(), sys.stdout, indent=2, allow_nan=False)
         sys.stdout.write("\n")
@@ -199,8 +254,16 @@ def run_and_show(
         sys.exit(TARGET_MISSED)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _cluster(executor: str | None, address: str | None, gpus: float | None) -> RayCluster | None:
+    from droplab.studies import RayCluster
+
+    executor = executor or ("local" if address is None else "ray")
+    if executor == "ray":
+        return RayCluster(address, gpus=gpus or 0.0)
+    for name, given in (("--address", address), ("--gpus-per-trial", gpus)):
+        if given is not None:
+            raise ArgumentError(f"{name}: goes with --executor ray; add it, or leave {name} out")
+    return None
 
 
 def _check_plan_options(plan: str, *, resume: bool, device: str | None) -> None:

@@ -48,14 +48,20 @@ def command(
     epochs: int | None,
     **how: Any,
 ) -> None:
-    """Train RECIPE with many dropout rates, every seed each, and say which one helps.
+    r"""Train RECIPE with many dropout rates, every seed each, and say which one helps.
 
     All replicas are trained together where the model allows it. RECIPE is a built-in name (see
     `droplab recipes list`) or a TOML file; its arms are replaced by those of the sweep, which are
     named by their rates. Exit codes are those of `droplab run`.
+
+    \b
+    Examples:
+      droplab sweep digits --rates 0:0.8:0.1
+      droplab sweep mine.toml --rates 0.2,0.5 --sites 'fc*' --seeds 12
+      droplab sweep bert.toml --rates 0,0.1,0.3 --existing '*.dropout'
     """
     from droplab.recipe import load, override
-    from droplab.study import parse_rates, sweep_recipe
+    from droplab.studies import parse_rates, sweep_recipe
 
     values = parse_rates(rates)
     spec = load(recipe)

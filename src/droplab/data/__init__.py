@@ -7,10 +7,10 @@ from droplab.data._doubts import channels_last, doubts
 from droplab.data._known import Known, known
 from droplab.data._load import load, names
 from droplab.data._progress import Progress
-from droplab.data._tree import Inputs
 from droplab.data.dataset import AnySplit, Columns, DataSet, Splits
 from droplab.data.split import Split, to_float
 from droplab.data.streamed import StreamedSplit
+from droplab.data.tree import Inputs
 
 __all__ = [
     "AnySplit",

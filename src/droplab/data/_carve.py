@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from droplab.data._folds import folds_of
+from droplab.data._drawn import draw_splits
+from droplab.data._folds import folds_of, resampled_of
 from droplab.data.dataset import AnySplit, DataSet, Splits
 from droplab.data.split import Split
 from droplab.errors import DataError
@@ -24,8 +25,9 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     are the `spec.validation` ones that follow them (the last ones, if `spec.train` is None), or
     the test split if `spec.validation` is "test"; then nothing is left for a test. If
     `spec.validation` is None, they are the data set's own validation split where it has one, else
-    the test split. With `spec.folds`, the splits are those of seed 0, and `Splits.of_seed` has
-    those of every seed. A table has its splits drawn already.
+    the test split. With `spec.folds` or `spec.resample`, the splits are those of seed 0, and
+    `Splits.of_seed` has those of every seed. A table has its splits drawn already; other examples
+    are drawn where the recipe says how, a fifth of them to validate on unless it says how many.
 
     Args:
         dataset: What `load` returned.
@@ -45,8 +47,10 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     if dataset.drawn is not None:
         return dataset.drawn
     whole, notes = dataset.train, list(dataset.notes)
-    if spec.folds is not None:
-        return _folded(dataset, spec, spec.folds)
+    if spec.of_seed:
+        return _of_seeds(dataset, spec)
+    if spec.draws:
+        return draw_splits(dataset, spec)
     if spec.validation is None or spec.validation == "test":
         own = dataset.validation if spec.validation is None else None
         validation = own if own is not None else dataset.test
@@ -62,17 +66,7 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
         if own is not None:
             return Splits(train, own, dataset.test, "own", tuple(notes))
         return Splits(train, validation, None, "test", tuple(notes))
-    count = share(spec.validation, len(whole))
-    if count >= len(whole):
-        raise DataError(
-            f"data.validation: {dataset.name} has {len(whole)} training examples, so {count} for "
-            f"validation leave none to train on; use {max(1, len(whole) // 6)} for example"
-        )
-    if spec.train is not None and spec.train + count > len(whole):
-        raise DataError(
-            f"data.train: {dataset.name} has {len(whole)} training examples, fewer than "
-            f"{spec.train} to train on and {count} to validate on together"
-        )
+    count = _set_aside(dataset, spec, of=len(whole))
     end = len(whole) - count if spec.train is None else spec.train
     train, validation = whole.subset(0, end), whole.subset(end, end + count)
     _check_order(whole, train, validation)
@@ -81,17 +75,43 @@ def carve(dataset: DataSet, spec: DataSpec) -> Splits:
     return Splits(train, validation, dataset.test, "train", tuple(notes))
 
 
-def _folded(dataset: DataSet, spec: DataSpec, count: int) -> Splits:
+def _of_seeds(dataset: DataSet, spec: DataSpec) -> Splits:
+    """Return the splits of seed 0, where each seed has its own: folds, or drawn anew."""
     whole, notes = dataset.train, list(dataset.notes)
     if not isinstance(whole, Split):
+        key, hint = ("folds", "give data.validation in place of folds")
+        if spec.folds is None:
+            key, hint = ("resample", "leave it out")
         raise DataError(
-            "data.folds: expected examples in memory, to divide them anew for every repeat, and "
-            f"{dataset.name} is streamed; give data.validation in place of folds"
+            f"data.{key}: expected examples in memory, to divide them anew, and {dataset.name} is "
+            f"streamed; {hint}"
         )
     if dataset.validation is not None:
-        notes.append(_unused(dataset.validation, f"data.folds = {count}"))
+        why = f"data.folds = {spec.folds}" if spec.folds is not None else "data.resample = true"
+        notes.append(_unused(dataset.validation, why))
+    if spec.folds is None:
+        count = _set_aside(dataset, spec, of=len(whole))
+        return resampled_of(whole, spec.train, count, dataset.test, notes, dataset.units)(0)
     whole = whole.subset(0, _first(dataset, spec.train, of=len(whole)))
-    return folds_of(whole, count, dataset.test, notes)(0)
+    held = bool(spec.stop_on_fold)
+    return folds_of(whole, spec.folds, dataset.test, notes, dataset.units, held=held)(0)
+
+
+def _set_aside(dataset: DataSet, spec: DataSpec, *, of: int) -> int:
+    """Return how many of so many training examples are validated on, if enough are left."""
+    assert isinstance(spec.validation, (int, float))
+    count = share(spec.validation, of)
+    if count >= of:
+        raise DataError(
+            f"data.validation: {dataset.name} has {of} training examples, so {count} for "
+            f"validation leave none to train on; use {max(1, of // 6)} for example"
+        )
+    if spec.train is not None and spec.train + count > of:
+        raise DataError(
+            f"data.train: {dataset.name} has {of} training examples, fewer than {spec.train} to "
+            f"train on and {count} to validate on together"
+        )
+    return count
 
 
 def _first(dataset: DataSet, train: int | None, *, of: int) -> int:

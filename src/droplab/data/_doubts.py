@@ -9,10 +9,10 @@ import torch
 
 from droplab.data._labels import outside
 from droplab.data._memory import repeats
-from droplab.data._tree import leaves
 from droplab.data.dataset import AnySplit, Splits
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
+from droplab.data.tree import leaves
 from droplab.errors import DataError
 
 _FEW = 16

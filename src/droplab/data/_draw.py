@@ -27,8 +27,9 @@ def draw(
     strata: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     time: np.ndarray | None = None,
+    seed: int | None = None,
 ) -> Rows:
-    """Return the rows of each split, the same ones for the same data.
+    """Return the rows of each split, the same ones for the same data and seed.
 
     Args:
         count: How many rows there are.
@@ -38,6 +39,7 @@ def draw(
         groups: (count,), what must not be torn apart: a group is in one split.
         time: (count,), numbers: the latest rows are the test, those before them the validation,
             and rows of the same time stay together.
+        seed: Another seed has other rows; None: those that all seeds have.
 
     Returns:
         Three sets that share no row. The first so many rows of each are a fair sample of it; by
@@ -47,14 +49,15 @@ def draw(
         DataError: If there is nothing left to train on, or too few groups or times.
 
     Randomness:
-        Stream (0, "split", count): one permutation.
+        Stream (0, "split", count), or with a seed (seed, "resample", count): one permutation.
 
     Example:
         >>> rows = draw(10, test=2, validation=3, time=np.arange(10))
         >>> sorted(rows.train.tolist()), sorted(rows.test.tolist())
         ([0, 1, 2, 3, 4], [8, 9])
     """
-    generator = torch.Generator().manual_seed(stream_key(0, "split", count))
+    key = stream_key(0, "split", count) if seed is None else stream_key(seed, "resample", count)
+    generator = torch.Generator().manual_seed(key)
     shuffled = torch.randperm(count, generator=generator).numpy()
     units = time if groups is None else groups
     if units is None:
@@ -119,13 +122,8 @@ def fold_rows(
         )
     generator = torch.Generator().manual_seed(stream_key(0, "fold", repeat))
     shuffled = torch.randperm(count, generator=generator).numpy()
-    found = np.empty(count, dtype=np.int64)
     if groups is None:
-        order = shuffled
-        if strata is not None:
-            order = shuffled[np.argsort(strata[shuffled], kind="stable")]
-        found[order] = np.arange(count) % folds
-        return found
+        return dealt(shuffled, folds, strata)
     place = _places(groups, shuffled)
     sizes = [0] * folds
     fold_of: list[int] = []
@@ -133,6 +131,16 @@ def fold_rows(
         fold_of.append(sizes.index(min(sizes)))
         sizes[fold_of[-1]] += size
     return np.array(fold_of)[place]
+
+
+def dealt(shuffled: np.ndarray, parts: int, strata: np.ndarray | None) -> np.ndarray:
+    """Return the part of each row, dealt one by one in the order `shuffled`, class by class."""
+    order = shuffled
+    if strata is not None:
+        order = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = np.arange(len(order)) % parts
+    return found
 
 
 def _places(groups: np.ndarray, shuffled: np.ndarray) -> np.ndarray:

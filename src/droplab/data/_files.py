@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from droplab.data._idx import check_fits, check_ordinary, read_idx
+from droplab.data._blocks import Units
+from droplab.data._idx import read_idx
 from droplab.data._items import array_tensor
 from droplab.data._labels import class_numbers
-from droplab.data._memory import fits
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
-from droplab.data._tree import Inputs
+from droplab.data._units import UNIT_ROLES, read_units
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
+from droplab.data.tree import Inputs
 from droplab.errors import DataError, nearest, quote
+from droplab.files import check_fits, check_ordinary, fits
 from droplab.recipe import DataSpec
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -142,21 +144,23 @@ def _files(
 def _names(
     spec: DataSpec, roles: Mapping[str, tuple[str, ...]], found: Sequence[str], *, where: str
 ) -> dict[str, Names]:
-    """Return the name of the array, or file, of each role that there is one for."""
+    """Return the name of the array, or file, of each role that there is one for.
+
+    No name is taken for what examples are drawn by, unless it is given.
+    """
     named: dict[str, Names] = {}
     for key in spec.arguments:
-        if key not in (*roles, "classes"):
-            raise DataError(f"data.arguments.{key}: unknown key{nearest(key, (*roles, 'classes'))}")
-    for role, usual in roles.items():
+        if key not in (known := (*roles, *UNIT_ROLES, "classes")):
+            raise DataError(f"data.arguments.{key}: unknown key{nearest(key, known)}")
+    for role, usual in {**roles, **dict.fromkeys(UNIT_ROLES, ())}.items():
         given = spec.arguments.get(role)
         name = given if given is not None else next((n for n in usual if n in found), None)
         if isinstance(given, (tuple, dict)):
             _check_several(given, role)
         for each in _listed(given) if given is not None else ():
             if each not in found:
-                raise DataError(
-                    f"{where}: no '{each}' for data.arguments.{role}{nearest(str(each), found)}"
-                )
+                key = f"data.{role}" if role in UNIT_ROLES else f"data.arguments.{role}"
+                raise DataError(f"{where}: no '{each}' for {key}{nearest(str(each), found)}")
         if name is not None:
             named[role] = name
     for role in ("inputs", "labels"):
@@ -198,7 +202,9 @@ def _as_named(names: Names, parts: Sequence[Any]) -> Any:
 def _assemble(
     path: Path, spec: DataSpec, named: Mapping[str, Names], read: Reader, task: str | None
 ) -> DataSet:
-    pairs = [("inputs", "labels")] + ([("test_inputs", "test_labels")] if len(named) == 4 else [])
+    pairs = [("inputs", "labels")]
+    if "test_inputs" in named:
+        pairs.append(("test_inputs", "test_labels"))
     arrays = [(list(map(read, _listed(named[x]))), read(str(named[y]))) for x, y in pairs]
     for (inputs, labels), (x, y) in zip(arrays, pairs, strict=True):
         check_fits(8 * labels.size, where=f"{path}: {named[y]}")
@@ -235,8 +241,21 @@ def _assemble(
     train, test = splits[0], splits[1] if len(splits) > 1 else None
     whole = isinstance(train, Split) and (test is None or isinstance(test, Split))
     checksum = content_checksum(train, test) if whole else ""  # pyright: ignore[reportArgumentType] # both are Split
+    units = _units(path, named, read, len(train))
+    if checksum and units is not None:
+        checksum = content_checksum(train, test, others=units.values.tobytes())  # pyright: ignore[reportArgumentType] # as above
     source = f"the user's {path}"
-    return DataSet(path.stem, train, test, classes, source, checksum, notes=notes, task=task)
+    about = {"notes": notes, "task": task, "units": units}
+    return DataSet(path.stem, train, test, classes, source, checksum, **about)
+
+
+def _units(path: Path, named: Mapping[str, Names], read: Reader, count: int) -> Units | None:
+    """Return what the training examples are drawn by, if an array is named."""
+    for role in UNIT_ROLES:
+        if role in named:
+            name = str(named[role])
+            return read_units(role, name, read(name), count, f"{path}: {name}")
+    return None
 
 
 def _check_rows(array: np.ndarray, where: str, least: int) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from droplab.data._idx import check_fits, check_ordinary
 from droplab.errors import DataError, nearest, quote
+from droplab.tables import read_frame
 
 TABLES = ("csv", "tsv", "parquet")
 """Formats of tables."""
@@ -76,7 +76,7 @@ def read_columns(
     Raises:
         DataError: If pandas is not installed, the file is no table, or a number is none.
     """
-    frame = _frame(path, form, [_MISSING, *missing])
+    frame = read_frame(path, form, missing=[_MISSING, *missing])
     if not len(frame):
         raise DataError(f"{path}: expected rows below the names of the columns, got none")
     for key, names in (("categorical", categorical), ("ignore", ignore)):
@@ -94,62 +94,6 @@ def check_there(names: Sequence[str], columns: Sequence[str], path: Path, key: s
     for name in names:
         if name not in columns:
             raise DataError(f"data.{key}: {path} has no column '{name}'{nearest(name, columns)}")
-
-
-def _frame(path: Path, form: str, missing: Sequence[str]) -> Any:
-    check_ordinary(path)
-    check_fits(3 * path.stat().st_size, where=str(path))
-    try:
-        pandas: Any = importlib.import_module("pandas")
-    except ImportError:
-        raise DataError(
-            f"{path}: tables are read by pandas, which is not installed; "
-            "pip install 'droplab[tables]'"
-        ) from None
-    try:
-        if form == "parquet":
-            frame = pandas.read_parquet(path)
-        else:
-            mark = "\t" if form == "tsv" else _separator(path)
-            options = {"low_memory": False, "skipinitialspace": True}
-            frame = pandas.read_csv(path, sep=mark, na_values=missing, **options)
-    except ImportError:
-        raise DataError(
-            f"{path}: .parquet files need pyarrow, which is not installed; pip install pyarrow"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, got another encoding: {error}") from None
-    except Exception as error:  # a damaged file fails in many ways
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(f"{path}: cannot read this table: {first[0]}") from None
-    if form != "parquet":
-        _check_header(path, [str(name) for name in frame.columns])
-    return frame.rename(columns=str)
-
-
-def _separator(path: Path) -> str:
-    """Return what stands between the names in the first line: some write a semicolon."""
-    if path.suffix == ".gz":
-        return ","
-    with path.open("rb") as file:
-        line = file.readline(1 << 20)
-    return ";" if line.count(b";") > line.count(b",") else ","
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    if names and all(_is_number(name) for name in names):
-        raise DataError(
-            f"{path}: expected the names of the columns in the first line, got numbers "
-            f"({', '.join(names[:3])}); add a line of names"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _column(path: Path, name: str, series: Any, categorical: bool) -> Column:

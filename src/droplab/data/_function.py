@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from droplab.data._labels import check_class_names, check_count, name_classes
 from droplab.data._memory import as_split, guess_items
 from droplab.data._progress import Progress
 from droplab.data._targets import CLASSES_OF
+from droplab.data._units import UNIT_ROLES, asked_units, read_units
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.errors import ArgumentError, DataError, nearest, quote
@@ -40,15 +41,20 @@ def load_function(spec: DataSpec, progress: Progress, task: str | None = None) -
         raise DataError(
             f"data.function: expected a function, got {type(function).__name__} from {path}"
         )
+    asked = asked_units(spec)
+    arguments = {key: item for key, item in spec.arguments.items() if key not in UNIT_ROLES}
     try:
-        made = function(**spec.arguments)
+        made = function(**arguments)
     except DataError:
         raise
     except Exception as error:
         raise DataError(
             f"data.function: {path} fails with {type(error).__name__}: {error}; it was called with "
-            f"{', '.join(f'{k}={quote(v)}' for k, v in spec.arguments.items()) or 'no arguments'}"
+            f"{', '.join(f'{k}={quote(v)}' for k, v in arguments.items()) or 'no arguments'}"
         ) from error
+    by: Any = None
+    if asked is not None:
+        made, by = _without(made, *asked, path)
     if isinstance(made, DataSet):
         return made if task is None else dataclasses.replace(made, task=task)
     parts = _parts(made, path)
@@ -76,17 +82,35 @@ def load_function(spec: DataSpec, progress: Progress, task: str | None = None) -
         names, notes = name_classes(numbers, names, where=where)
     elif len(names) == 1:
         check_count(1, where=f"data.function: {path}", got=names[0])
+    units, others = None, b""
+    if asked is not None:
+        where = f"data.function: {path}: {asked[1]}"
+        units = read_units(*asked, by, len(splits["train"]), where)
+        others = units.values.tobytes()
     return DataSet(
         path,
         splits["train"],
         splits.get("test"),
         names,
         f"the user's function {path}",
-        content_checksum(*kept.values()) if len(kept) == len(splits) else "",
+        content_checksum(*kept.values(), others=others) if len(kept) == len(splits) else "",
         validation=splits.get("validation"),
         notes=notes,
         task=task or "classification",
+        units=units,
     )
+
+
+def _without(made: Any, role: str, name: str, path: str) -> tuple[Any, Any]:
+    """Return what a function made without what examples are drawn by, and that."""
+    table = cast("Mapping[str, Any]", made) if isinstance(made, Mapping) else {}
+    if name in SPLITS or name not in table:
+        got = f"one of {', '.join(map(quote, table))}" if table else type(made).__name__
+        raise DataError(
+            f"data.{role}: expected data.function {path} to return a table in which '{name}' has "
+            f"one value for each training example, {{'train': ..., '{name}': ...}}, got {got}"
+        )
+    return {key: item for key, item in table.items() if key != name}, table[name]
 
 
 def check_splits(made: Mapping[Any, Any], where: str) -> dict[str, Any]:

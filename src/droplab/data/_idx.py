@@ -11,23 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from droplab.data._memory import fits
 from droplab.errors import DataError
+from droplab.files import check_fits, check_ordinary
 from droplab.limits import MOST_AXES
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP = b"\x1f\x8b"
 _LONGEST_HEADER = 4 + 4 * 255
-
-
-def check_ordinary(path: Path) -> None:
-    """Refuse a pipe or a device, which would be waited for, or read without an end.
-
-    Raises:
-        DataError: If `path` is no ordinary file.
-    """
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: expected an ordinary file, got a folder, a pipe or a device")
 
 
 def unpacked(content: bytes, *, where: str) -> bytes:
@@ -98,16 +88,3 @@ def _layout(
     shape = tuple(np.frombuffer(content, ">u4", content[3], 4).tolist())
     expected = start + math.prod(shape) * dtype.itemsize
     return dtype, shape, expected
-
-
-def check_fits(size: int, *, where: str) -> None:
-    """Refuse what is read whole and would not leave half of the free memory free.
-
-    Raises:
-        DataError: If `size`, in bytes, is more.
-    """
-    if not fits(size):
-        raise DataError(
-            f"{where}: its {size} bytes do not fit into half of the memory that is free; save .npy "
-            "files to stream"
-        )

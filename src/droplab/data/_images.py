@@ -22,13 +22,14 @@ from droplab.data._layout import (
 )
 from droplab.data._memory import as_split
 from droplab.data._progress import Progress
+from droplab.data._units import UNIT_ROLES, asked_units, units_of_names
 from droplab.data.dataset import AnySplit, DataSet, content_checksum
 from droplab.data.split import Split
 from droplab.errors import DataError, nearest, quote
 from droplab.limits import PIXELS
 from droplab.recipe import DataSpec
 
-_KEYS = ("size", "grey")
+_KEYS = ("size", "grey", *UNIT_ROLES)
 
 
 class ImageFiles:
@@ -100,11 +101,17 @@ def load_images(path: Path, spec: DataSpec, progress: Progress) -> DataSet:
 
     train, validation, test = (split(part) if part else None for part in parts)
     assert train is not None  # a class folder without images is refused
+    asked, units, others = asked_units(spec), None, b""
+    if asked is not None:
+        files = [file.relative_to(root).as_posix() for file, _ in parts[0]]
+        units = units_of_names(*asked, files, str(root))
+        others = units.values.tobytes()
     kept = [part for part in (train, validation, test) if isinstance(part, Split)]
     whole = len(kept) == sum(bool(part) for part in parts)
-    checksum = content_checksum(*kept) if whole else ""
+    checksum = content_checksum(*kept, others=others) if whole else ""
     source = f"the user's images in {path}"
-    return DataSet(path.name, train, test, classes, source, checksum, validation, tuple(notes))
+    about = {"notes": tuple(notes), "units": units}
+    return DataSet(path.name, train, test, classes, source, checksum, validation, **about)
 
 
 def _arguments(spec: DataSpec) -> tuple[tuple[int, int] | None, bool | None]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from droplab.data._labels import outside
 from droplab.data._targets import read_targets
-from droplab.data._tree import Inputs, alike, described, merged, named
+from droplab.data.tree import Inputs, alike, described, merged, named
 from droplab.errors import DataError, quote
 from droplab.limits import CLASSES
 

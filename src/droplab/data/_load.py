@@ -10,7 +10,6 @@ from droplab.data._digits import load_digits
 from droplab.data._files import IDX_ROLES, load_idx, load_npy, load_npz
 from droplab.data._frame import TABLES
 from droplab.data._function import load_function
-from droplab.data._idx import check_ordinary
 from droplab.data._images import load_images
 from droplab.data._progress import Progress, silent
 from droplab.data._table import load_table
@@ -18,6 +17,7 @@ from droplab.data._targets import CLASSES_OF, read_targets
 from droplab.data.dataset import AnySplit, DataSet
 from droplab.data.split import Split
 from droplab.errors import DataError, DroplabError, nearest
+from droplab.files import check_ordinary
 from droplab.recipe import FORMATS, DataSpec
 
 

@@ -6,7 +6,6 @@ import operator
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -21,20 +20,16 @@ from droplab.data._items import (
 )
 from droplab.data._progress import Progress
 from droplab.data._targets import CLASSES_OF, guess_task
-from droplab.data._tree import Inputs, alike, leaves
 from droplab.data.dataset import AnySplit
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
+from droplab.data.tree import Inputs, alike, leaves
 from droplab.errors import DataError
+from droplab.files import fits
 
 PROBES = 64
 """Items that are asked for twice. If an item comes out different with probability q each time,
 a random data set passes for a fixed one with probability (1 - q) ** 64: 0.1 % at q = 0.1."""
-
-
-def fits(nbytes: int) -> bool:
-    """Return whether `nbytes` are at most half of the memory that is free."""
-    return nbytes <= psutil.virtual_memory().available // 2
 
 
 def as_split(

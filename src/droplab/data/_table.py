@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from droplab.data._blocks import Units
 from droplab.data._draw import Rows, draw
 from droplab.data._encode import Encoder
-from droplab.data._folds import Folds, told_of
+from droplab.data._folds import Folds, Resampled, resampled_told, told_of
 from droplab.data._frame import Column, check_there, read_columns
 from droplab.data._labels import class_numbers
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
+from droplab.data._units import read_times
 from droplab.data.dataset import DataSet, Splits, content_checksum
 from droplab.data.split import Split
 from droplab.errors import DataError, nearest, quote
@@ -66,24 +68,39 @@ def load_table(path: Path, form: str, spec: DataSpec, task: str | None = None) -
     rows, how = _rows(table, spec, labels)
     encoder = Encoder([table.columns[n] for n in table.inputs], rows.train)
     targets, classes = _encoded(table, matrix, rows, task)
-    notes, folds = (*notes, *encoder.notes(), how), None
+    notes = (*notes, *encoder.notes(), how)
+    folds: Folds | Resampled | None = None
     weights = _weights(table, given)
-    if spec.folds is None:
+    if not spec.of_seed:
         inputs = encoder.fitted(rows.train)
         train, validation, test = map(partial(_split, inputs, weights), rows, targets)
+        validated = rows.test if validation is None else rows.validation
     else:
         strata = None if labels is None else labels[rows.train]
         groups = _values(table, given, "groups")
         groups = None if groups is None else groups[rows.train]
         parts = partial(_of_unit, encoder, weights, rows, targets)
-        folds = Folds(spec.folds, len(rows.train), parts, strata, groups, notes)
-        train, validation, test = parts(*folds.rows(0))
+        if spec.folds is not None:
+            held = bool(spec.stop_on_fold)
+            folds = Folds(spec.folds, len(rows.train), parts, strata, groups, notes, held)
+            first = dataclasses.replace(folds, held=False).rows(0)  # all rows
+        else:
+            count = _validated(spec, table.rows)
+            folds = Resampled(
+                len(rows.train), spec.train, count, parts, strata, groups, tuple(notes)
+            )
+            first = folds.rows(0)
+        train, validation, test = parts(*first)
+        validated = rows.train[first[1]]
     compared = validation or test
     if train is None or compared is None:
         raise DataError('data.validation: "test" needs a test split, and data.test sets none aside')
-    drawn = Splits(train, compared, test, "train", notes, folds)
+    units = _units(table, given, validated)
+    drawn = Splits(train, compared, test, "train", notes, folds, units)
     if validation is None:
         drawn = dataclasses.replace(drawn, test=None, validated_on="test")
+    elif folds is not None:
+        drawn = folds(0)
     return DataSet(
         path.stem,
         train,
@@ -234,11 +251,10 @@ def _rows(table: _Table, spec: DataSpec, labels: np.ndarray | None) -> tuple[Row
     if spec.validation == "test":
         validation = 0
         test = test or (0 if table.apart else _count("test", _SHARE, rows))
-    elif spec.folds is not None:
+    elif spec.of_seed:
         validation = 0
     else:
-        wanted = _SHARE if spec.validation is None else spec.validation
-        validation = _count("validation", wanted, rows)
+        validation = _validated(spec, rows)
     groups, time = _values(table, given, "groups"), _values(table, given, "time")
     if groups is not None and time is not None:
         raise DataError("data.groups: expected either groups or time to split by, got both")
@@ -251,7 +267,7 @@ def _rows(table: _Table, spec: DataSpec, labels: np.ndarray | None) -> tuple[Row
         time=None if time is None else time[:rows],
     )
     train = drawn.train
-    if spec.train is not None:
+    if spec.train is not None and not spec.resample:
         if spec.train > len(train):
             raise DataError(
                 f"data.train: {table.path} has {len(train)} rows left to train on, fewer than the "
@@ -259,9 +275,14 @@ def _rows(table: _Table, spec: DataSpec, labels: np.ndarray | None) -> tuple[Row
             )
         train = train[: spec.train]
     kept = np.arange(rows, rows + table.apart) if table.apart else drawn.test
-    if spec.folds is not None:
+    if spec.of_seed:
         group = _names(given, "groups")[0] if groups is not None else None
-        told = told_of(len(train), spec.folds, labels, group)
+        if spec.folds is not None:
+            told = told_of(len(train), spec.folds, labels, group, held=bool(spec.stop_on_fold))
+        else:
+            count = _validated(spec, rows)
+            by_class = labels is not None
+            told = resampled_told(len(train), spec.train, count, by_class, group)
         if len(kept):
             told += f" {len(kept)} more are for the test."
         return Rows(np.sort(train), drawn.validation, kept), told
@@ -278,6 +299,13 @@ def _rows(table: _Table, spec: DataSpec, labels: np.ndarray | None) -> tuple[Row
     return Rows(train, drawn.validation, kept), told
 
 
+def _validated(spec: DataSpec, rows: int) -> int:
+    """Return how many of so many rows are validated on."""
+    wanted = _SHARE if spec.validation is None else spec.validation
+    assert not isinstance(wanted, str)
+    return _count("validation", wanted, rows)
+
+
 def _values(table: _Table, given: Mapping[str, Any], role: str) -> np.ndarray | None:
     if role not in given:
         return None
@@ -290,13 +318,16 @@ def _values(table: _Table, given: Mapping[str, Any], role: str) -> np.ndarray | 
         )
     if role != "time" or column.numeric:
         return column.values
-    try:
-        return column.values.astype("datetime64[s]")
-    except ValueError:
-        raise DataError(
-            f"data.time: {table.path}: column '{name}': expected numbers or dates such as "
-            f"2026-03-31, got {quote(str(column.values[0]))}"
-        ) from None
+    return read_times(column.values, f"data.time: {table.path}: column '{name}'")
+
+
+def _units(table: _Table, given: Mapping[str, Any], rows: np.ndarray) -> Units | None:
+    """Return what belongs together among some rows."""
+    for kind in ("groups", "time"):
+        values = _values(table, given, kind)
+        if values is not None:
+            return Units(kind, values[rows])
+    return None
 
 
 def _weights(table: _Table, given: Mapping[str, Any]) -> np.ndarray | None:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from droplab.data._tree import named
+import numpy as np
+
+from droplab.data._blocks import Units, block_of_each, why_no_blocks
 from droplab.data.split import Split
 from droplab.data.streamed import StreamedSplit
+from droplab.data.tree import named
 
 AnySplit = Split | StreamedSplit
 
@@ -45,6 +48,7 @@ class DataSet:
         columns: What the numbers of an input stand for, of a table.
         drawn: The splits of an experiment, where they are drawn when the data is read, as those of
             a table are.
+        units: What its training examples are drawn by, if the recipe names it.
     """
 
     name: str
@@ -58,6 +62,7 @@ class DataSet:
     task: str = "classification"
     columns: Columns | None = None
     drawn: Splits | None = None
+    units: Units | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +76,10 @@ class Splits:
         validated_on: Where the validation examples come from: the "test" split, the
             "train" split (never trained on), or a split of their "own".
         notes: What the user should know about data and splits, a sentence each.
-        of_seed: With folds, returns the splits of a seed; those here are of one of them. None:
-            all seeds have these.
+        of_seed: Where each seed has its own splits, returns those of a seed; those here are of one
+            of them. None: all seeds have these.
+        units: What belongs together among the validation examples, where they were drawn so.
+        stopping: What early stopping chooses by, where that is a part of its own.
     """
 
     train: AnySplit
@@ -81,11 +88,33 @@ class Splits:
     validated_on: Literal["test", "train", "own"] = "own"
     notes: tuple[str, ...] = ()
     of_seed: Callable[[int], Splits] | None = None
+    units: Units | None = None
+    stopping: Split | None = None
+
+    @property
+    def why_no_blocks(self) -> str:
+        """Why the validation examples are not in blocks, in a sentence; "" if they are.
+
+        Where early stopping has a part of its own to choose by, they need none.
+        """
+        if self.stopping is not None:
+            return ""
+        return why_no_blocks(len(self.validation), self.units)
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """The block of each validation example, int64 (N,), from 0 to 7; see `block_of_each`.
+
+        They follow from the data and from how it was drawn, never from a seed.
+        """
+        split = self.validation
+        strata = split.targets.numpy() if isinstance(split, Split) and split.has_classes else None
+        return block_of_each(len(split), strata=strata, units=self.units)
 
 
-def content_checksum(*splits: Split | None) -> str:
-    """Return the SHA-256 over dtype, shape and bytes of the splits' tensors."""
-    digest = hashlib.sha256()
+def content_checksum(*splits: Split | None, others: bytes = b"") -> str:
+    """Return the SHA-256 over dtype, shape and bytes of the splits' tensors, and of other bytes."""
+    digest = hashlib.sha256(others)
     for split in splits:
         parts = (*named(split.inputs), ("", split.targets), ("", split.weights)) if split else ()
         for at, tensor in parts:

@@ -9,7 +9,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from droplab.data._tree import Inputs, cut, leaves, mapped, named, numbers_of, rows
+from droplab.data.tree import Inputs, cut, leaves, mapped, named, numbers_of, rows
 from droplab.errors import ArgumentError
 
 _GATHER = 1 << 18

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from droplab.data._items import as_input, as_target, as_value, check_alike, gather, stacked
 from droplab.data._targets import CLASSES_OF
-from droplab.data._tree import Inputs
 from droplab.data.split import Batch, to_float
+from droplab.data.tree import Inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,10 @@ class StreamedSplit:
     def subset(self, start: int, stop: int) -> StreamedSplit:
         """Return the examples from `start` up to `stop`."""
         return dataclasses.replace(self, indices=self.indices[start:stop])
+
+    def select(self, numbers: Tensor) -> StreamedSplit:
+        """Return some of the examples, by their numbers, int64 (M,)."""
+        return dataclasses.replace(self, indices=self.indices[numbers])
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yield float inputs and targets in the given order; the last batch may be smaller.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from droplab.doctor._codes import CODES, Code
-from droplab.doctor._finding import Edit, Finding
+from droplab.doctor._baseline import without_baseline, write_baseline
+from droplab.doctor._codes import CODES, Code, expand
+from droplab.doctor._finding import Edit, Finding, Severity
 from droplab.doctor._reading import Report, check, check_text
-from droplab.doctor._settings import Settings
+from droplab.doctor._settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from droplab.doctor.live import Watch, examine, examine_loop
@@ -25,11 +26,16 @@ __all__ = [
     "Finding",
     "Report",
     "Settings",
+    "Severity",
     "Watch",
     "check",
     "check_text",
     "examine",
     "examine_loop",
+    "expand",
+    "load_settings",
+    "without_baseline",
+    "write_baseline",
 ]
 
 

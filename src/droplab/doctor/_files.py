@@ -29,7 +29,7 @@ def files(paths: Iterable[str | Path], settings: Settings) -> Iterator[Path]:
         path = Path(given)
         if path.is_dir():
             found = _walk(path, settings)
-        elif path.is_file() or path.is_symlink():
+        elif _is_ordinary(path):
             if path.suffix not in _SUFFIXES:
                 came = path.suffix or path.name
                 raise ArgumentError(
@@ -61,5 +61,10 @@ def _walk(folder: Path, settings: Settings) -> Iterator[Path]:
         )
         for name in sorted(names):
             path = place / name
-            if path.suffix in _SUFFIXES and not settings.excludes(path) and not path.is_dir():
+            if path.suffix in _SUFFIXES and not settings.excludes(path) and _is_ordinary(path):
                 yield path
+
+
+def _is_ordinary(path: Path) -> bool:
+    """Whether a path is a file or a dead link: a pipe, a socket or a device would be waited for."""
+    return path.is_file() or (path.is_symlink() and not path.exists())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -34,6 +35,16 @@ class Code:
     def page(self) -> str:
         """Path of its page in the documentation."""
         return f"docs/checks/{self.code}.md"
+
+    @property
+    def explanation(self) -> str:
+        """The text of its page: what is wrong, why, an example and its fix."""
+        package = Path(__file__).parent
+        for place in (package / "pages", package.parents[2] / "docs" / "checks"):
+            file = place / f"{self.code}.md"
+            if file.is_file():
+                return file.read_text(encoding="utf-8")
+        return f"{self.code} {self.name}: {self.title} ({self.severity})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,6 @@ SHAPELESS_ACTIVATIONS = frozenset(
 )
 """Functions of single elements that leave the shape alone."""
 
-LIBRARIES = ("torch", "droplab", "flash_attn", "xformers", "timm", "lightning", "pytorch_lightning")
-
 
 @dataclass(frozen=True, slots=True)
 class Functional:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 import warnings
@@ -93,7 +94,8 @@ def check(
     Args:
         paths: Files and folders.
         settings: What to look for, and where not to; everything everywhere by default.
-        fix: Mend what can be mended safely, in place. Notebooks are never written.
+        fix: Mend what can be mended safely, in place. Notebooks and read-only files are never
+            written.
         jobs: How many processes may share the work where there are many files.
 
     Returns:
@@ -162,7 +164,7 @@ def _file(file: Path, settings: Settings, fix: bool) -> tuple[_Checked, list[Fin
         finding = unreadable(str(file), f"cannot be opened: {reason}")
         return _Checked(_kept([finding], settings)), []
     fixed: list[Finding] = []
-    if fix and not source.notebook:
+    if fix and not source.notebook and os.access(file, os.W_OK):
         source, fixed = fix_source(source, settings)
         if fixed:
             _edit.write(file, source)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from droplab.doctor._classes import Function, self_name
+from droplab.doctor._events import calls_of, text_of
 from droplab.doctor._module import Module
 
 Kind = Literal["train", "eval", "mode", "backward", "step", "call", "foreign"]
@@ -95,7 +96,7 @@ class Script:
         return list(self._walk(region, _DEPTH, frozenset()))
 
     def _walk(self, region: ast.AST, depth: int, seen: frozenset[ast.AST]) -> Iterator[Event]:
-        for call in _calls(region):
+        for call in calls_of(region):
             yield from self._direct(call)
             inner = self.callee(call)
             if inner is None or depth == 0 or inner in seen:
@@ -172,34 +173,6 @@ class Script:
                 return isinstance(first, ast.Constant) and first.value is False
             return name in _NO_GRAD
         return self.module.resolve(node) in _NO_GRAD
-
-
-def text_of(node: ast.AST) -> str:
-    """Return a plain dotted expression as text, or ""."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return ""
-    return ".".join([node.id, *reversed(parts)])
-
-
-def _calls(region: ast.AST) -> Iterator[ast.Call]:
-    """Yield calls in evaluation order: what is inside an argument comes first."""
-    stack: list[tuple[ast.AST, bool]] = [(region, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            if isinstance(node, ast.Call):
-                yield node
-            continue
-        nested = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if nested and node is not region:
-            continue
-        if isinstance(node, ast.Call):
-            stack.append((node, True))
-        stack.extend((child, False) for child in reversed(list(ast.iter_child_nodes(node))))
 
 
 def _bindings(call: ast.Call, function: Function, module: Module) -> dict[str, str]:

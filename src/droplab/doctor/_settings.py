@@ -87,7 +87,7 @@ class Settings:
         )
 
 
-def load(folder: Path) -> Settings:
+def load_settings(folder: Path) -> Settings:
     """Read `[tool.droplab.check]` of the nearest pyproject.toml in or above a folder.
 
     Returns:

@@ -12,6 +12,10 @@ from droplab.doctor._source import Source
 from droplab.errors import ArgumentError
 
 _COMMENT = re.compile(r"#\s*droplab:\s*(ignore(?:-file)?)\b(?:\[([^\]]*)\])?", re.IGNORECASE)
+_NOQA = re.compile(
+    r"#\s*noqa(?P<colon>\s*:\s*(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*))?(?!\w)",
+    re.IGNORECASE,
+)
 _ALL = frozenset({"ALL"})
 
 
@@ -20,15 +24,20 @@ class Suppressions:
 
     `# droplab: ignore` silences every check in its line, `# droplab: ignore[DRP001, DRP014]` the
     named ones, `# droplab: ignore-file[...]` the same for the whole file. A code that does not
-    exist silences nothing.
+    exist silences nothing. `# noqa` and `# noqa: DRP001` mean what they mean to flake8 and ruff.
     """
 
     def __init__(self, source: Source) -> None:
         self.whole: frozenset[str] = frozenset()
         self.lines: dict[int, frozenset[str]] = {}
-        if "droplab:" not in source.text:
+        if "droplab:" not in source.text and "noqa" not in source.text.lower():
             return
         for line, comment in _comments(source):
+            other = _NOQA.search(comment)
+            if other is not None:
+                named = other["codes"]
+                codes = _codes(re.sub(r"[\s,]+", ",", named) if named else None)
+                self.lines[line] = self.lines.get(line, frozenset()) | codes
             match = _COMMENT.search(comment)
             if match is None:
                 continue

@@ -7,8 +7,9 @@ import re
 
 from droplab.doctor import _names
 from droplab.doctor._classes import ClassInfo
+from droplab.doctor._events import Events, text_of
 from droplab.doctor._module import Module
-from droplab.doctor._script import Script, text_of
+from droplab.doctor._script import Script
 
 WORDS = re.compile(
     r"(?:^|_)(?:val|valid|validation|validate|test|eval|evaluate|evaluation|dev|acc|accuracy|"
@@ -29,16 +30,55 @@ def names_in(node: ast.AST) -> set[str]:
     return found
 
 
-def sets_eval(module: Module) -> bool:
-    """Return whether the file calls eval() on anything, or sets a mode in another way."""
-    for call in module.calls:
-        function = call.func
-        if isinstance(function, ast.Attribute):
-            if function.attr in ("eval", "train_mode", "set_train_mode"):
+def speaks(node: ast.AST) -> bool:
+    """Return whether the names in a piece of code say that it validates."""
+    return any(WORDS.search(name) for name in names_in(node))
+
+
+def measures(node: ast.AST) -> bool:
+    """Return whether a piece of code takes a figure out of a loss, or counts answers."""
+    for item in ast.walk(node):
+        if isinstance(item, ast.Call):
+            name = getattr(item.func, "attr", getattr(item.func, "id", ""))
+            if name in ("item", "argmax") or re.search("criterion|_loss$|cross_entropy", name):
                 return True
-            if function.attr == "train" and (call.args or call.keywords):
-                return True
-    return "training" in module.attributes
+    return False
+
+
+def spoken_of(module: Module) -> set[str]:
+    """Return models whose mode is set or asked for, or that other files get hold of, by text."""
+    if "spoken_of" not in module.cache:
+        events = Events(module)
+        found = set(_asked(module))
+        for call in module.calls:
+            mode = events.mode(call)
+            if mode is not None and isinstance(call.func, ast.Attribute):
+                if mode != "train":
+                    found.add(text_of(events.bare(call.func.value)))
+            elif not events.harmless(call) and not events.function(call):
+                given = [*call.args, *(keyword.value for keyword in call.keywords)]
+                found.update(text_of(item) for item in given)
+        module.cache["spoken_of"] = found
+    return module.cache["spoken_of"]
+
+
+def asked(module: Module, text: str) -> bool:
+    """Return whether a file looks at the mode of a model, or sets it by hand."""
+    return text in _asked(module)
+
+
+def _asked(module: Module) -> set[str]:
+    if "asked" not in module.cache:
+        found: set[str] = set()
+        if "training" in module.attributes:
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Attribute) and node.attr == "training":
+                    found.add(text_of(node.value))
+                    if isinstance(node.ctx, ast.Store):
+                        # for m in model.modules(): m.training = False
+                        found.update(Events(module).models)
+        module.cache["asked"] = found
+    return module.cache["asked"]
 
 
 def trains(module: Module, script: Script) -> bool:
@@ -67,6 +107,22 @@ def optimized(module: Module) -> set[str]:
                 if text and not _NOT.search(text.lower()):
                     found.add(text)
     return found
+
+
+def depends(module: Module, text: str) -> bool:
+    """Return whether a model has a layer that depends on the mode, as far as the file tells."""
+    if plain_class(module, text):
+        return False
+    return (
+        mode_matters(module)
+        or bool(re.search("dropout|batch_?norm", module.source.text, re.IGNORECASE))
+        or any(
+            isinstance(call.func, ast.Attribute)
+            and call.func.attr == "train"
+            and text_of(call.func.value) == text
+            for call in module.calls
+        )
+    )
 
 
 def mode_matters(module: Module) -> bool:

@@ -124,7 +124,7 @@ class Lab:
         """Load what sweeps and masks need; it takes seconds, so not before the page is shown."""
         self._shown.wait()
         if not self._closing.wait(AFTER_PAGE):
-            for name in ("droplab.study", "droplab.lab._masks_network"):
+            for name in ("droplab.studies", "droplab.lab._masks_network"):
                 importlib.import_module(name)
 
     def begin_close(self) -> None:
@@ -143,6 +143,7 @@ class Lab:
             ("/api/metrics", self.metrics),
             ("/api/recipes", self.recipes),
             ("/api/runs", self.list_runs),
+            ("/api/compare", self.compare),
             ("/api/runs/{id}", self.run),
             ("/api/runs/{id}/events", self.events),
             ("/api/practice", self.list_practice),
@@ -266,6 +267,22 @@ class Lab:
             return render(result, judge(result))
         except DroplabError as problem:
             raise Refusal(409, str(problem)) from None
+
+    async def compare(self, request: Request) -> Response:
+        """Return runs side by side, those that the address names with commas."""
+        ids = [id for id in request.query_params.get("runs", "").split(",") if id]
+        return answer(await run_in_threadpool(self._compare, ids))
+
+    def _compare(self, ids: list[str]) -> dict[str, Any]:
+        from droplab.report import MOST_COMPARED, compare_runs
+
+        if len(ids) > MOST_COMPARED:  # before so many are read
+            raise Refusal(400, f"expected at most {MOST_COMPARED} runs to compare, got {len(ids)}")
+        results = [self._queue.disk.result(id) for id in ids]
+        try:
+            return compare_runs(results).to_dict()
+        except DroplabError as problem:
+            raise Refusal(400, str(problem)) from None
 
     async def doctor(self, request: Request) -> Response:
         """Check a piece of source."""

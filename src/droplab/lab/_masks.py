@@ -223,7 +223,7 @@ def _trained(asked: SeeOutputs, runs: Path | None) -> Trained | None:
         raise ArgumentError(f"run: expected one that has finished seed {asked.seed}, got {run}")
     arm = _one_of(asked.arm or [*arms][-1], arms, where="arm: ")
     from droplab.lab._masks_network import Trained
-    from droplab.study._folders import weights_path_in
+    from droplab.studies import weights_path_in
 
     file = weights_path_in(runs / run, result.recipe, arm, asked.seed, "last")
     return Trained(file, run, arm, result.recipe.epochs)

@@ -144,8 +144,8 @@ def as_hex(keep: Tensor) -> str:
 
 
 def steps_an_epoch(chosen: Recipe) -> int | None:
-    """Return the mini-batches of an epoch, None if that is not known without the data."""
-    return None if chosen.data.train is None else -(-chosen.data.train // chosen.batch_size)
+    """Return the optimizer steps of an epoch, None if that is not known without the data."""
+    return None if chosen.data.train is None else -(-chosen.data.train // chosen.step_size)
 
 
 def outputs(

@@ -115,7 +115,7 @@ def _sweep(recipe: Recipe, asked: RunRequest) -> Recipe:
             f"rates: expected at most {limits.ARMS} combinations, got more; take fewer rates, or "
             "fewer sites",
         )
-    from droplab.study import sweep_recipe
+    from droplab.studies import sweep_recipe
 
     return sweep_recipe(recipe, rates, sites=named or None, independent=asked.independent)
 

@@ -249,7 +249,7 @@ def size_of_split(result: RunResult, split: str) -> int:
 
 def _steps_an_epoch(result: RunResult) -> int:
     """Return the steps of an epoch, 1 where the size of the data is not recorded."""
-    return max(1, math.ceil(size_of_split(result, "train") / result.recipe.batch_size))
+    return max(1, math.ceil(size_of_split(result, "train") / result.recipe.step_size))
 
 
 def _fetching(message: dict[str, Any]) -> str:

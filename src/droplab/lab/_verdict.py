@@ -7,7 +7,7 @@ from typing import Any
 
 from droplab.errors import DroplabError
 from droplab.results import RunResult
-from droplab.verdict import TONES, ArmVerdict, RunMetrics, Verdict, WrittenMetric, judge
+from droplab.verdict import ArmVerdict, RunMetrics, Verdict, WrittenMetric, judge, tone
 
 
 def judged(result: RunResult) -> Verdict | None:
@@ -43,6 +43,7 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
         "epoch": verdict.epoch,
         "baseline": verdict.baseline,
         "unit": verdict.unit,
+        "at_once": verdict.at_once,
         "chosen": verdict.chosen,
         "columns": [
             {"metric": each.name, "label": each.label} for each in _columns(verdict.metrics)
@@ -51,8 +52,8 @@ def verdict_view(verdict: Verdict) -> dict[str, Any]:
             {
                 "arm": arm.name,
                 "rates": verdict.rates_text(arm.name),
-                "word": arm.word,
-                "tone": TONES.get(arm.word, "") if arm.word else "",
+                "words": [{"text": text, "tone": tone(word)} for word, text in arm.said],
+                "helps": arm.helps,
                 "cells": [_cell(metric, arm) for metric in verdict.metrics.epoch.values()],
             }
             for arm in verdict.arms

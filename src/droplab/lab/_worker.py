@@ -57,7 +57,7 @@ def main() -> None:
 def _train(tell: _Output, jobs: queue.Queue[dict[str, Any]]) -> None:
     from droplab.errors import DroplabError
     from droplab.recipe import loads
-    from droplab.study import run
+    from droplab.studies import run
 
     job = jobs.get()
     try:
@@ -117,7 +117,7 @@ class _Output(Output):
 
 def _teller(tell: _Output) -> Any:
     """Return an observer that tells how far the run is; made late, as its class needs torch."""
-    from droplab.study import Observer, named
+    from droplab.studies import Observer, named
 
     class Teller(Observer):
         def __init__(self) -> None:

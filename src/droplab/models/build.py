@@ -90,6 +90,13 @@ def check_module(model: Any, *, where: str) -> nn.Module:
             f"{where}: {lazy[0]!r} has no shape yet, as a lazy layer has none before its first "
             "batch; write the sizes out, or call the model once on a batch where it is made"
         )
+    if own and _is_lightning(model):
+        raise ArgumentError(
+            f"{where}: expected a plain module, got {type(model).__name__}, a LightningModule, "
+            "whose training_step and optimizer would not be used here; let its own Trainer train "
+            "it, by droplab.integrations.lightning.study (docs/integrations.md), or give the "
+            f"network inside it{f', {inner}' if inner else ''}"
+        )
     if own:
         raise ArgumentError(
             f"{where}: {type(model).__name__} has {' and '.join(own)} of its own, which droplab "
@@ -98,6 +105,15 @@ def check_module(model: Any, *, where: str) -> nn.Module:
             "and its optimizer as the recipe's or the sweep's"
         )
     return model
+
+
+def _is_lightning(model: nn.Module) -> bool:
+    """Say whether a class of Lightning's is among the bases, without loading it."""
+    return any(
+        base.__name__ == "LightningModule"
+        and base.__module__.partition(".")[0] in ("lightning", "pytorch_lightning")
+        for base in type(model).__mro__
+    )
 
 
 def _inner(model: Any) -> str:

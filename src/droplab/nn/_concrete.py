@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from droplab import ops
 from droplab.errors import ArgumentError
 from droplab.nn._seeded import SeededLayer
-from droplab.ops._concrete import check_temperature
+from droplab.ops.arguments import check_temperature
 from droplab.probability import check_p
 
 

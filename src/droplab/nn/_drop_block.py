@@ -6,7 +6,7 @@ from torch import Tensor
 
 from droplab import ops
 from droplab.nn._stochastic import StochasticLayer
-from droplab.ops._drop_block import check_block_size
+from droplab.ops.arguments import check_block_size
 
 
 class _DropBlock(StochasticLayer):

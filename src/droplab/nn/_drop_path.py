@@ -6,7 +6,7 @@ from torch import Tensor
 
 from droplab import ops
 from droplab.nn._stochastic import StochasticLayer
-from droplab.ops._drop_path import Mode, check_mode
+from droplab.ops.arguments import Mode, check_mode
 
 
 class DropPath(StochasticLayer):

@@ -10,7 +10,7 @@ from torch import Tensor
 from droplab import ops
 from droplab.nn._seeded import SeededLayer
 from droplab.nn._stochastic import StochasticLayer
-from droplab.ops._gaussian import check_below_one, check_std
+from droplab.ops.arguments import check_below_one, check_std
 
 
 class GaussianDropout(StochasticLayer):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from droplab.errors import DroplabError
+from droplab.errors import ArgumentError, DroplabError
 
 
 class Labelled(nn.Module):
@@ -26,6 +26,13 @@ class Labelled(nn.Module):
         cls.label = cls.__name__
         if "forward" in cls.__dict__:
             cls.forward = _named(cls.__dict__["forward"])
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Refuse to be scripted, before torch.jit.script fails at an annotation."""
+        raise ArgumentError(
+            f"{self.label}: a layer of droplab cannot be scripted; trace the model, or write it "
+            "with droplab export"
+        )
 
 
 def _named(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from droplab import ops
 from droplab.nn._stochastic import StochasticLayer
-from droplab.ops._multi_sample import check_samples
+from droplab.ops.arguments import check_samples
 
 
 class MultiSampleDropout(StochasticLayer):

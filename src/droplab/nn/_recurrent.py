@@ -13,7 +13,7 @@ from droplab.nn._dropout import Dropout
 from droplab.nn._stepped import Hooks, State, SteppedRNN
 from droplab.nn._stochastic import StochasticLayer
 from droplab.nn._zoneout import Zoneout
-from droplab.ops._transforms import is_plain
+from droplab.ops.transforms import is_plain
 from droplab.rng import stream_key
 
 

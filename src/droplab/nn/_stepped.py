@@ -19,7 +19,7 @@ from droplab import ops
 from droplab.errors import ArgumentError
 from droplab.nn._labelled import Labelled
 from droplab.nn._stochastic import StochasticLayer
-from droplab.ops._arguments import check_input
+from droplab.ops.arguments import check_input
 
 State = tuple[Tensor, ...]
 """(h,) of a GRU or (h, c) of an LSTM, each (B, H)."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from droplab.ops._batching import batch_dropout
-from droplab.ops._dispatch import run_dropout
 from droplab.ops._library import dropout_op, keep_mask_op
 from droplab.ops._reference import level_and_scale, scaled
-from droplab.ops._transforms import (
+from droplab.ops.dispatch import run_dropout
+from droplab.ops.transforms import (
     PLAIN_TYPES,
     is_batched_gradient,
     is_plain,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
-from droplab.ops import _arguments as check
 from droplab.ops import _prologue as prologue
+from droplab.ops import arguments as check
 from droplab.ops._noise import uniform
 
 
@@ -60,7 +58,7 @@ def concrete_dropout(
         True
     """
     check.check_input(x, where)
-    check_temperature(temperature, where)
+    check.check_temperature(temperature, where)
     if not isinstance(logit, Tensor) or not logit.is_floating_point() or logit.dim():
         raise ArgumentError(
             f"{where}: logit: expected a float tensor of shape (), got {logit!r}; use "
@@ -74,13 +72,3 @@ def concrete_dropout(
     dropped = torch.sigmoid((logit.to(wide) + torch.logit(u)) / temperature)
     # 1 / (1 - sigmoid(l)) = 1 + exp(l), without the cancellation.
     return (x.to(wide) * (1.0 - dropped) * (1.0 + logit.to(wide).exp())).to(x.dtype)
-
-
-def check_temperature(temperature: float, where: str) -> float:
-    """Return `temperature` if it is a positive number."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ArgumentError(
-            f"{where}: temperature: expected a positive number, got {temperature!r}; "
-            "the paper uses 0.1"
-        )
-    return float(temperature)

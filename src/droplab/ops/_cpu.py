@@ -27,8 +27,8 @@ from numba import (
 )
 from numba.extending import overload
 
-from droplab.ops._layout import BLOCK, ROUNDS, RUN, WORD_BLOCK, WORD_DOMAIN
 from droplab.ops._philox import MULTIPLIERS, WEYL
+from droplab.ops.layout import BLOCK, ROUNDS, RUN, WORD_BLOCK, WORD_DOMAIN
 from droplab.probability import LEVELS
 
 u8, u16, u32, u64, f32 = np.uint8, np.uint16, np.uint32, np.uint64, np.float32

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from droplab.errors import ArgumentError
 from droplab.ops import _cpu_pool
-from droplab.ops._arguments import check_rate_values
 from droplab.ops._cpu import dropout_kernel, small_dropout_kernel, words_kernel
 from droplab.ops._cpu_memory import empty, empty_like
 from droplab.ops._cpu_pool import run_units
-from droplab.ops._layout import BLOCK, WORD_BLOCK
+from droplab.ops.arguments import check_rate_values
+from droplab.ops.layout import BLOCK, WORD_BLOCK
 
 Kernel = Callable[..., int]
 
@@ -85,7 +85,7 @@ def dense_dropout(x: Tensor, key: Tensor, rate: Tensor, rows: int) -> Tensor:
 def bind_dropout(
     x: Tensor, key: Tensor, rate: Tensor, rows: int
 ) -> Callable[[Tensor], Tensor] | None:
-    """Return `dense_dropout` for tensors like `x`, if one thread is enough: see `_dispatch`.
+    """Return `dense_dropout` for tensors like `x`, if one thread is enough: see `dispatch`.
 
     Unlike there, keys and rates may lie apart from one another, or be one for all rows.
     """

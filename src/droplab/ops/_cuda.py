@@ -10,17 +10,17 @@ from __future__ import annotations
 import triton  # pyright: ignore[reportMissingImports]  # an optional dependency
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
-from droplab.ops import _layout
+from droplab.ops import layout
 from droplab.ops._philox import MULTIPLIERS, WEYL
 
 PIECE = 512
 """Counters that one program works on."""
 
-_RUN = tl.constexpr(_layout.RUN)
-_LANES = tl.constexpr(_layout.LANES)
-_WORDS = tl.constexpr(_layout.WORDS)
-_ROUNDS = tl.constexpr(_layout.ROUNDS)
-_DOMAIN = tl.constexpr(_layout.WORD_DOMAIN)
+_RUN = tl.constexpr(layout.RUN)
+_LANES = tl.constexpr(layout.LANES)
+_WORDS = tl.constexpr(layout.WORDS)
+_ROUNDS = tl.constexpr(layout.ROUNDS)
+_DOMAIN = tl.constexpr(layout.WORD_DOMAIN)
 _M0, _M1 = tl.constexpr(MULTIPLIERS[0]), tl.constexpr(MULTIPLIERS[1])
 _W0, _W1 = tl.constexpr(WEYL[0]), tl.constexpr(WEYL[1])
 

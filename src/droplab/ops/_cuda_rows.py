@@ -10,7 +10,7 @@ from torch import Tensor
 from droplab.ops import _cuda
 from droplab.ops._cuda import PIECE
 from droplab.ops._cuda_plan import make_plan
-from droplab.ops._layout import BLOCK, RUN, WORD_BLOCK
+from droplab.ops.layout import BLOCK, RUN, WORD_BLOCK
 
 # Triton's kernels are called by kernel[grid](...), which no annotation of theirs says.
 mask_kernel: Any = _cuda.mask_kernel

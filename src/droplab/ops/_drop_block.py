@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from droplab.errors import ArgumentError
-from droplab.numeric import whole
 from droplab.ops import _prologue as prologue
+from droplab.ops import arguments as check
 from droplab.ops._noise import uniform
 from droplab.ops._reference import scaled
 
@@ -92,17 +92,6 @@ def drop_block2d(
     return _drop_block(x, p, block_size, training, 2, seed, key, where)
 
 
-def check_block_size(block_size: int, where: str) -> int:
-    """Return `block_size` if it is a positive integer."""
-    size = whole(block_size)
-    if size is None or size < 1:
-        raise ArgumentError(
-            f"{where}: block_size must be an integer of at least 1, got {block_size!r}; "
-            "the paper uses 7"
-        )
-    return size
-
-
 def _drop_block(
     x: Tensor,
     p: float | Tensor,
@@ -113,7 +102,7 @@ def _drop_block(
     key: Tensor | None,
     where: str,
 ) -> Tensor:
-    block_size = check_block_size(block_size, where)
+    block_size = check.check_block_size(block_size, where)
     layout, smallest = _LAYOUTS[spatial]
     if x.dim() != spatial + 2:
         raise ArgumentError(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 from torch import Tensor
 
-from droplab.errors import ArgumentError, nearest
+from droplab.errors import ArgumentError
 from droplab.ops import _prologue as prologue
+from droplab.ops import arguments as check
 from droplab.ops._dropout import dropout
 from droplab.ops._noise import keep_mask
-
-Mode = Literal["row", "batch"]
 
 
 def drop_path(
@@ -20,7 +17,7 @@ def drop_path(
     training: bool = True,
     scale_by_keep: bool = True,
     *,
-    mode: Mode = "row",
+    mode: check.Mode = "row",
     seed: int | None = None,
     key: Tensor | None = None,
     where: str = "drop_path",
@@ -62,7 +59,7 @@ def drop_path(
         >>> bool((y[:, 0] == y[:, 1]).all())
         True
     """
-    check_mode(mode, where)
+    check.check_mode(mode, where)
     if x.dim() == 0:
         raise ArgumentError(
             f"{where}: expected samples on the first axis, got shape (); use dropout for a scalar"
@@ -76,12 +73,3 @@ def drop_path(
     key = prologue.resolve_key(seed, key, where)
     keep = keep_mask(tuple(x.shape), p, key=key, noise_shape=shape, device=x.device)
     return prologue.masked(keep, x, x)
-
-
-def check_mode(mode: str, where: str) -> None:
-    """Refuse an unknown mode."""
-    modes = get_args(Mode)
-    if mode not in modes:
-        raise ArgumentError(
-            f"{where}: mode: expected 'row' or 'batch', got {mode!r}{nearest(str(mode), modes)}"
-        )

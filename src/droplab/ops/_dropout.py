@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
-from droplab.ops import _arguments as check
+from droplab.ops import arguments as check
 from droplab.ops._autograd import TransformedDropout, eager_dropout, traced_dropout
-from droplab.ops._dispatch import run_dropout
 from droplab.ops._keys import draw_key, make_key
 from droplab.ops._library import dropout_op
-from droplab.ops._transforms import PLAIN_TYPES, is_compiling, is_plain, transforms_active
+from droplab.ops.dispatch import run_dropout
+from droplab.ops.transforms import PLAIN_TYPES, is_compiling, is_plain, transforms_active
 
 
 def dropout(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from droplab.ops._layout import CALL_LIMIT
+from droplab.ops.layout import CALL_LIMIT
 from droplab.rng import check_seed
 
 # Of the process, not of the thread or context: autograd runs the recomputation of a checkpoint on

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import torch
 from torch import Tensor
 
-from droplab.errors import ArgumentError
-from droplab.numeric import real
-from droplab.ops import _arguments as check
 from droplab.ops import _prologue as prologue
+from droplab.ops import arguments as check
 from droplab.ops._noise import normal
 
 
@@ -57,7 +53,7 @@ def gaussian_dropout(
     """
     if prologue.is_off(p, training, x, where):
         return x
-    check_below_one(p, where)
+    check.check_below_one(p, where)
     key = prologue.resolve_key(seed, key, where)
     rate = prologue.rate_tensor(p, x, where)
     noise = _noise(x, key) * torch.sqrt(rate / (1.0 - rate)) + 1.0
@@ -107,7 +103,7 @@ def gaussian_noise(
     """
     check.check_input(x, where)
     if not isinstance(std, Tensor):
-        check_std(std, where)
+        check.check_std(std, where)
         if std == 0:
             return x
     if not training:
@@ -116,28 +112,6 @@ def gaussian_noise(
     noise = _noise(x, key)
     amount = std.to(noise.dtype) if isinstance(std, Tensor) else std
     return (x.to(noise.dtype) + noise * amount).to(x.dtype)
-
-
-def check_below_one(p: float | Tensor, where: str) -> None:
-    """Refuse the rate at which Gaussian dropout has no finite variance."""
-    if not isinstance(p, Tensor) and p == 1.0:
-        raise ArgumentError(
-            f"{where}: p: expected a rate in [0, 1), got 1, where the variance p / (1 - p) is "
-            "infinite; use Dropout(1.0) for zeros"
-        )
-
-
-def check_std(std: float, where: str) -> float:
-    """Return `std` as a float if it is a usable standard deviation."""
-    number = real(std)
-    if number is None:
-        raise ArgumentError(f"{where}: std: expected a number of at least 0, got {std!r}; try 0.1")
-    if not 0 <= number <= sys.float_info.max:
-        raise ArgumentError(
-            f"{where}: std: expected a number of at least 0, got {std!r}; the square root of the "
-            "variance is meant"
-        )
-    return float(number)
 
 
 def _noise(x: Tensor, key: Tensor) -> Tensor:

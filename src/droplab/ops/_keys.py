@@ -10,9 +10,9 @@ from torch import Tensor
 from droplab.errors import ArgumentError
 from droplab.numeric import whole
 from droplab.ops._frozen import frozen_base
-from droplab.ops._layout import CALL_BITS, CALL_LIMIT
-from droplab.ops._rank import rank
-from droplab.ops._transforms import draw_number, is_plain, under_vmap
+from droplab.ops.layout import CALL_BITS, CALL_LIMIT
+from droplab.ops.rank import rank
+from droplab.ops.transforms import draw_number, is_plain, under_vmap
 from droplab.rng import check_seed, stream_key
 
 # Opaque to the compiler, so that a compiled program draws from torch's generator exactly as eager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import torch
 import torch.utils.data
@@ -12,9 +13,9 @@ from torch import Tensor
 from droplab.errors import ArgumentError
 from droplab.ops._frozen import masks_are_frozen
 from droplab.ops._keys import draw_key, make_key
-from droplab.ops._layout import CALL_BITS
-from droplab.ops._rank import rank
-from droplab.ops._transforms import draw_number, is_compiling, is_plain, under_vmap
+from droplab.ops.layout import CALL_BITS
+from droplab.ops.rank import rank
+from droplab.ops.transforms import draw_number, is_compiling, is_plain, under_vmap
 
 # What differs between two layers is a tensor here, never a number or a string: the compiler makes
 # one program for all blocks of a model only if they are equal in everything but tensors.
@@ -65,6 +66,10 @@ def next_key(stream: Tensor) -> Tensor:
     return _next_key(stream) if is_plain() else torch.ops.droplab.next_key(stream)
 
 
+given_keys: list[Callable[[], Tensor]] = []
+"""What gives keys, the last of them, to layers in code that is exported under vmap."""
+
+
 def draw_layer_key(site: Tensor, rate: Tensor | None = None) -> Tensor:
     """Return a key from torch's default generator; inside `frozen_masks`, the one of this site.
 
@@ -83,8 +88,10 @@ def draw_layer_key(site: Tensor, rate: Tensor | None = None) -> Tensor:
         return draw_key(_name(site) if masks_are_frozen() else "")
     if is_compiling():
         if under_vmap():  # whose randomness flag an operator does not see
-            return make_key()
+            return given_keys[-1]() if given_keys else make_key()
         return torch.ops.droplab.draw_layer_key(site, draw_number(), rate)
+    if given_keys and under_vmap():
+        return given_keys[-1]()
     return make_key(site=_name(site)) if masks_are_frozen() else make_key()
 
 

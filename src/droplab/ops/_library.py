@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from droplab.ops._batching import batch_dropout, per_row
-from droplab.ops._dispatch import run_dropout, run_keep_mask, run_words
+from droplab.ops.dispatch import run_dropout, run_keep_mask, run_words
 
 
 @torch.library.custom_op("droplab::dropout", mutates_args=())

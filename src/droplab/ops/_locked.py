@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from droplab.errors import ArgumentError
-from droplab.ops import _arguments as check
+from droplab.ops import arguments as check
 from droplab.ops._dropout import dropout
 
 

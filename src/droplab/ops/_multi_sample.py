@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from droplab.errors import ArgumentError
-from droplab.numeric import whole
 from droplab.ops import _prologue as prologue
+from droplab.ops import arguments as check
 from droplab.ops._dropout import dropout
 
 
@@ -55,17 +54,7 @@ def multi_sample_dropout(
         >>> multi_sample_dropout(torch.ones(4, 3), samples=5).shape
         torch.Size([5, 4, 3])
     """
-    samples = check_samples(samples, where)
+    samples = check.check_samples(samples, where)
     if prologue.is_off(p, training, x, where):
         return x.unsqueeze(0) if not training else x.expand(samples, *x.shape).clone()
     return dropout(x.expand(samples, *x.shape), p, seed=seed, key=key)
-
-
-def check_samples(samples: int, where: str) -> int:
-    """Return `samples` if it is a positive integer."""
-    count = whole(samples)
-    if count is None or count < 1:
-        raise ArgumentError(
-            f"{where}: samples: expected an integer of at least 1, got {samples!r}; try 8"
-        )
-    return count

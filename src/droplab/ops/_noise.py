@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from droplab.ops import _arguments as check
+from droplab.ops import arguments as check
 from droplab.ops._library import keep_mask_op, words_op
 
 _MANTISSA = {torch.float64: 32, torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
-from droplab.ops import _arguments as check
+from droplab.ops import arguments as check
 from droplab.ops._keys import make_key
-from droplab.ops._transforms import is_plain
+from droplab.ops.transforms import is_plain
 from droplab.probability import LEVELS, check_p
 
 

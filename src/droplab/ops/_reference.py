@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from droplab.ops._layout import BLOCK, LANES, ROUNDS, RUN, WORD_BLOCK, WORD_DOMAIN, WORDS
 from droplab.ops._philox import block_words
+from droplab.ops.layout import BLOCK, LANES, ROUNDS, RUN, WORD_BLOCK, WORD_DOMAIN, WORDS
 from droplab.probability import LEVELS
 
 _BLOCKS_AT_ONCE = 64
@@ -25,12 +25,28 @@ def level_and_scale(rate: Tensor, device: torch.device) -> tuple[Tensor, Tensor]
     """
     level = torch.round(rate * LEVELS)
     usable = (rate >= 0) & (rate <= 1)
-    usable &= ((level == 0) == (rate == 0)) & ((level == LEVELS) == (rate == 1))
+    usable = usable & ((level == 0) == (rate == 0)) & ((level == LEVELS) == (rate == 1))
     scale = torch.where(level == LEVELS, 0.0, LEVELS / (LEVELS - level).clamp(min=1))
     scale = torch.where(usable, scale, torch.nan)
     if device.type == "mps":  # which has no float64
         scale = scale.float()
     return torch.where(usable, level, 0.0).to(torch.int64).to(device), scale.to(device)
+
+
+def blocks_of_lanes(first: int, blocks: int, key: Tensor) -> Tensor:
+    """Return the lanes of some whole blocks, from that with the first counter `first`."""
+    words = block_words(first, blocks * RUN, key, rounds=ROUNDS)
+    halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
+    piece = torch.stack(halves, dim=-2)  # (R, 8, blocks * RUN)
+    piece = piece.unflatten(-1, (blocks, RUN)).transpose(-3, -2)  # (R, blocks, 8, RUN)
+    return piece.flatten(-3)
+
+
+def blocks_of_words(first: int, blocks: int, key: Tensor) -> Tensor:
+    """Return the 32-bit words of some whole blocks, from that with the first counter `first`."""
+    four = block_words(first, blocks * RUN, key, rounds=ROUNDS, domain=WORD_DOMAIN)
+    piece = torch.stack(four, dim=-2).unflatten(-1, (blocks, RUN)).transpose(-3, -2)
+    return piece.flatten(-3)
 
 
 def lanes(n: int, key: Tensor) -> Tensor:
@@ -39,11 +55,7 @@ def lanes(n: int, key: Tensor) -> Tensor:
     per_piece = BLOCK * _BLOCKS_AT_ONCE
     for start in range(0, n, per_piece):
         blocks = min(_BLOCKS_AT_ONCE, -(-(n - start) // BLOCK))
-        words = block_words(start // LANES, blocks * RUN, key, rounds=ROUNDS)
-        halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
-        piece = torch.stack(halves, dim=-2)  # (R, 8, blocks * RUN)
-        piece = piece.unflatten(-1, (blocks, RUN)).transpose(-3, -2)  # (R, blocks, 8, RUN)
-        pieces.append(piece.flatten(-3)[..., : n - start])
+        pieces.append(blocks_of_lanes(start // LANES, blocks, key)[..., : n - start])
     if not pieces:
         return torch.empty((*key.shape[:-1], 0), dtype=torch.int64, device=key.device)
     return torch.cat(pieces, dim=-1)
@@ -55,9 +67,7 @@ def words(n: int, key: Tensor) -> Tensor:
     per_piece = WORD_BLOCK * _BLOCKS_AT_ONCE
     for start in range(0, n, per_piece):
         blocks = min(_BLOCKS_AT_ONCE, -(-(n - start) // WORD_BLOCK))
-        four = block_words(start // WORDS, blocks * RUN, key, rounds=ROUNDS, domain=WORD_DOMAIN)
-        piece = torch.stack(four, dim=-2).unflatten(-1, (blocks, RUN)).transpose(-3, -2)
-        pieces.append(piece.flatten(-3)[..., : n - start])
+        pieces.append(blocks_of_words(start // WORDS, blocks, key)[..., : n - start])
     if not pieces:
         return torch.empty((*key.shape[:-1], 0), dtype=torch.int64, device=key.device)
     return torch.cat(pieces, dim=-1)

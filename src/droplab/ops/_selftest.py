@@ -13,7 +13,7 @@ import torch
 from droplab.errors import ArgumentError
 from droplab.ops import _selftest_checks as checks
 from droplab.ops._backends import backend_name
-from droplab.ops._layout import BLOCK
+from droplab.ops.layout import BLOCK
 from droplab.rng import check_seed
 
 FALSE_ALARMS = 1e-6

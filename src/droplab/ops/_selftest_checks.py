@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from droplab.ops import _rank
+from droplab.ops import rank as ranks
 from droplab.ops._dropout import dropout
 from droplab.ops._keys import make_key
-from droplab.ops._layout import BLOCK, RUN
 from droplab.ops._noise import keep_mask
+from droplab.ops.layout import BLOCK, RUN
 
 Call = Callable[[Tensor, float, Tensor], Tensor]
 """(x, p, key) -> dropout of x, eager or compiled."""
@@ -106,9 +106,9 @@ def _agreement(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def _as_rank(rank: int) -> Iterator[None]:
-    before = _rank._explicit
-    _rank.set_rank(rank)
+    before = ranks._explicit
+    ranks.set_rank(rank)
     try:
         yield
     finally:
-        _rank.set_rank(before)
+        ranks.set_rank(before)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError
-from droplab.ops import _arguments as check
 from droplab.ops import _prologue as prologue
+from droplab.ops import arguments as check
 from droplab.ops._noise import keep_mask
 from droplab.probability import check_p
 

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import ArgumentError, PlacementError, nearest
-from droplab.ops._layout import CALL_BITS, CALL_LIMIT
-from droplab.ops._rank import rank
+from droplab.ops.layout import CALL_BITS, CALL_LIMIT
+from droplab.ops.rank import rank
 from droplab.placement._draws import Draws
-from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook
+from droplab.placement._guard import Guard
+from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook, is_quantised, site_hooks
 from droplab.placement._layers import Kind, spatial_dims
-from droplab.placement._walk import paths, reset_compiler
+from droplab.placement._walk import BRANCH, paths, reset_compiler
 from droplab.rng import check_seed
 
 MAX_STEP = CALL_LIMIT // CALLS_A_STEP - 1
@@ -56,7 +57,7 @@ class Applied:
 
     def __init__(self, model: nn.Module, edits: tuple[Edit, ...], own: Sequence[str] = ()) -> None:
         where = paths(model)
-        self._modules = {edit.name: where[edit.name] for edit in edits}
+        self._modules = {edit.name: where[edit.name.removeprefix(BRANCH)] for edit in edits}
         self._model = model
         self._bank = Bank(
             tuple(self._modules),
@@ -75,9 +76,15 @@ class Applied:
                 edit.kind,
                 time=1 if getattr(module, "batch_first", False) else 0,
                 spatial=spatial_dims(module),
+                quantised=is_quantised(module),
             )
             self._hooks.append(hook)
-            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+            if edit.kind == "path":
+                self._handles.append(module.register_forward_hook(hook))
+            else:
+                self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        self._guard: Guard | None = None
+        self._is_active = True
         self._draws = Draws(self._bank, {path: where[path] for path in own})
         self._handles += self._draws.handles
         reset_compiler()
@@ -117,6 +124,22 @@ class Applied:
         A compiled, unseeded model counts one call between two `set_step` at most.
         """
         return {hook.name: hook.earlier + hook.count for hook in self._hooks}
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """How often each module with a stream of its own has drawn something since `apply`."""
+        counts = zip(self._draws.earlier, self._draws.counts, strict=True)
+        return {path: sum(each) for path, each in zip(self._draws.paths, counts, strict=True)}
+
+    @property
+    def kept(self) -> dict[str, tuple[int, int]]:
+        """Of each site and `Dropout` of a guarded model: how many it has kept, and of how many.
+
+        At calls 0, 1, 2, 4, 8 ... of each, inputs that were 0 already are left out.
+        """
+        found = {hook.name: hook.kept for hook in self._hooks}
+        found |= dict(zip(self._draws.paths, self._draws.kept, strict=True))
+        return {name: (kept.kept, kept.seen) for name, kept in found.items() if kept.seen}
 
     def seed(self, stream_keys: Mapping[str, int] | None) -> None:
         """Draw the masks from named streams, and begin at step 0.
@@ -163,11 +186,43 @@ class Applied:
         if not 0 <= step <= MAX_STEP:
             raise PlacementError(f"set_step: expected a step in [0, {MAX_STEP}], got {step}")
         self._calls.fill_(self._rank_bits + step * CALLS_A_STEP)
+        self.begin_pass()
+
+    def begin_pass(self) -> None:
+        """Count the calls of every site afresh, under the keys that there are."""
         self._draws.begin_step()
         for hook in self._hooks:
             if hook.count:
                 hook.earlier += hook.count
                 hook.count = 0
+
+    def guard(self, seed: int, name: str = "") -> None:
+        """Give every outermost call into the model generators of its own, and masks of its own.
+
+        Its masks need a key for every stream first, from `seed`. From then on the k-th call into a
+        module has the k-th masks, in forward passes; `set_step` is not called. Neither order nor
+        augmentation outside can depend on what drops inside; see docs/studies.md.
+
+        Args:
+            seed: Seed of the trial, in [0, 2**63).
+            name: Distinguishes several models that have the same seed.
+
+        Raises:
+            PlacementError: If the sites are not seeded.
+        """
+        if not self.seeded or not self.active or self._guard is not None:
+            raise PlacementError("guard: expected a plan at work that is seeded, and not guarded")
+        self._guard = Guard(self._model, self._bank, self._hooks, self._draws, seed, name)
+        reset_compiler()
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """Let the draws of modules have their keys inside under `torch.export`, too."""
+        self._draws.traced = True
+        try:
+            yield
+        finally:
+            self._draws.traced = False
 
     @contextmanager
     def substituted(self, p: Tensor, keys: Tensor | None = None) -> Iterator[None]:
@@ -210,15 +265,34 @@ class Applied:
                 "leave the site out, or plan with an example batch to see which layers are called"
             )
 
+    def check_kept(self, rates: Mapping[str, float]) -> None:
+        """Make sure that the sites of a guarded model keep as much as some rates say.
+
+        Args:
+            rates: Site -> probability of dropping, in all calls.
+
+        Raises:
+            PlacementError: If one does not, by more than chance explains.
+        """
+        for hook in self._hooks:
+            p, kept = rates[hook.name], hook.kept
+            if kept.is_far(p):
+                raise PlacementError(
+                    f"{hook.name}: expected {1 - p:.1%} of its input to be kept in this arm, got "
+                    f"{kept.kept / kept.seen:.1%} of {kept.seen} elements; leave the rates of the "
+                    "sites to the arm, which may have a schedule"
+                )
+
     def _cause(self, name: str) -> str:
         module = self._modules[name]
-        if paths(self._model).get(name) is not module:
+        path = name.removeprefix(BRANCH)
+        if paths(self._model).get(path) is not module:
             return "its layer was replaced by another one after apply"
-        if not any(hook in self._hooks for hook in module._forward_pre_hooks.values()):
+        if not any(hook in self._hooks for hook in site_hooks(module)):
             return "its hook was removed"
         if not module.training:
             return "its layer is in eval mode"
-        parent = paths(self._model).get(name.rpartition(".")[0])
+        parent = paths(self._model).get(path.rpartition(".")[0])
         if parent is not None and "MultiheadAttention" in type(parent).__name__:
             return "MultiheadAttention multiplies by its weight directly and never calls it"
         return (
@@ -233,17 +307,20 @@ class Applied:
             PlacementError: If it was reverted before, or if the model has changed since `apply`
                 (everything that is left of the plan is taken out all the same).
         """
-        if not self._handles:
+        if not self._is_active:
             raise PlacementError("revert: expected an applied plan, got one that was reverted")
         changed = [
             f"'{hook.name}': {self._cause(hook.name)}"
             for hook in self._hooks
-            if paths(self._model).get(hook.name) is not self._modules[hook.name]
-            or hook not in self._modules[hook.name]._forward_pre_hooks.values()
+            if paths(self._model).get(hook.name.removeprefix(BRANCH))
+            is not self._modules[hook.name]
+            or hook not in site_hooks(self._modules[hook.name])
         ]
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        if self._guard is not None:
+            self._guard.remove()
+        self._is_active, self._handles = False, []
         reset_compiler()
         if changed:
             raise PlacementError(
@@ -254,8 +331,8 @@ class Applied:
 
     @property
     def active(self) -> bool:
-        """Whether the hooks are in place."""
-        return bool(self._handles)
+        """Whether the plan is at work; one without a site is, too, until it is reverted."""
+        return self._is_active
 
     def __repr__(self) -> str:
         sites = ", ".join(f"{n}={p:g}" for n, p in zip(self.names, self.p.tolist(), strict=True))

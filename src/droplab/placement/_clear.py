@@ -35,11 +35,12 @@ def clear(model: nn.Module) -> tuple[str, ...]:
     """
     found: list[str] = []
     for module in inner(model).modules():
-        for number, hook in list(module._forward_pre_hooks.items()):
-            if isinstance(hook, SiteHook):
-                found.append(hook.name)
-                del module._forward_pre_hooks[number]
-                module._forward_pre_hooks_with_kwargs.pop(number, None)
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for number, hook in list(hooks.items()):
+                if isinstance(hook, SiteHook):
+                    found.append(hook.name)
+                    del hooks[number]
+                    module._forward_pre_hooks_with_kwargs.pop(number, None)
         forget_keys(module)
         restore(module)
     reset_compiler()

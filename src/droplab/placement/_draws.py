@@ -12,8 +12,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
-from droplab.ops import masks_are_frozen
+from droplab.ops import given_keys, masks_are_frozen
 from droplab.placement._hook import CALLS_A_STEP, Bank
+from droplab.placement._kept import Kept
 from droplab.placement._later import in_backward, later_key, recomputed
 from droplab.placement._random import is_random, keyed
 
@@ -34,9 +35,15 @@ class Draws:
         self.paths = tuple(modules)
         self.counts = [0] * len(self.paths)
         """Draws of each module since the last `set_step`."""
+        self.earlier = [0] * len(self.paths)
+        """Those before that."""
+        self.kept = [Kept() for _ in self.paths]
+        """How much each has kept that is a `Dropout`, where calls are guarded."""
         self.running: list[tuple[int, nn.Module]] = []
         """The modules whose `forward` runs, with their numbers, the innermost last."""
         self.mode: _Keyed | None = None
+        self.traced = False
+        """Whether keys are given in code that is being traced as well."""
         self.keys: tuple[Tensor, ...] = ()
         self.bind()
         self.handles: list[RemovableHandle] = []
@@ -61,6 +68,8 @@ class Draws:
 
     def begin_step(self) -> None:
         """Count afresh."""
+        if any(self.counts):
+            self.earlier = [a + b for a, b in zip(self.earlier, self.counts, strict=True)]
         self.counts = [0] * len(self.paths)
 
     def enter(self, index: int, module: nn.Module) -> None:
@@ -68,6 +77,8 @@ class Draws:
         if not self.running:
             self.mode = _Keyed(self)
             self.mode.__enter__()
+            if self.traced:
+                given_keys.append(self.next_key)
         self.running.append((index, module))
 
     def leave(self, index: int) -> None:
@@ -76,6 +87,16 @@ class Draws:
             self.running.pop()
             if not self.running and self.mode is not None:
                 self.mode.__exit__(None, None, None)
+                if self.traced:
+                    given_keys.pop()
+
+    def look(self, index: int, module: nn.Module, args: Any, output: Any) -> None:
+        """Look at how much a `Dropout` has kept that was entered in a guarded model."""
+        if type(module) is not nn.Dropout or module.inplace or self.bank.calls is None:
+            return
+        if args and self.counts[index] and self.running and self.running[-1][0] == index:
+            number = self.earlier[index] + self.counts[index] - 1
+            self.kept[index].look(number, args[0], output)
 
     def next_key(self) -> Tensor:
         """Return the key of the running module's next draw."""
@@ -84,10 +105,16 @@ class Draws:
         if masks_are_frozen():
             self.counts[index] = count or 1
             return key
+        calls = self.bank.calls
         if in_backward():
+            if calls is not None:
+                return calls.repeated(len(self.bank.names) + index, path)
             if count == 1:  # activation checkpointing: the same numbers once more
                 return key
             raise PlacementError(recomputed(path, count))
+        if calls is not None and not calls.depth:
+            calls.stray()
+            count = 0
         if count == CALLS_A_STEP:
             raise PlacementError(
                 f"{path}: expected at most {CALLS_A_STEP} draws between two set_step, got one more"
@@ -139,7 +166,8 @@ class _Enter:
         self.draws, self.index = draws, index
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        if module.training and self.draws.bank.seeded and not torch.compiler.is_compiling():
+        given = self.draws.traced or not torch.compiler.is_compiling()
+        if module.training and self.draws.bank.seeded and given:
             self.draws.enter(self.index, module)
 
 
@@ -150,6 +178,8 @@ class _Leave:
         self.draws, self.index = draws, index
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self.draws.look(self.index, module, args, output)
         self.draws.leave(self.index)
 
 

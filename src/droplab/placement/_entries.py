@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,14 +14,24 @@ import torch
 from torch import nn
 
 from droplab.errors import PlacementError
-from droplab.placement._hook import SiteHook
+from droplab.placement._drawn import Drawn
+from droplab.placement._effect import Drops, effects, holder_of
+from droplab.placement._hook import site_hooks
 from droplab.placement._layers import is_dropout, is_own
-from droplab.placement._override import overridden, override, suspended
+from droplab.placement._override import functions_silenced, overridden, override, suspended
 from droplab.placement._trace import CallRecord, trace
-from droplab.placement._walk import ROOT, inner, unique
+from droplab.placement._walk import ROOT, inner, paths, unique
 
-_RATE_NAMES = ("p", "drop_prob", "drop_rate", "dropout", "rate")
+_RATE_NAMES = ("p", "drop_prob", "drop_rate", "dropout", "rate", "prob", "drop_p")
 """What dropout modules call their rate."""
+
+_KEEP_NAMES = ("keep_prob", "keep_rate", "keep", "survival_prob", "survival_rate", "p_survival")
+"""What they call the probability of keeping."""
+
+_UNCLEAR = ("p", "rate", "prob")
+"""Names that may be those of a probability of dropping or of keeping."""
+
+_KEEP = re.compile(r"(^|_)(keep|kept|survival|survive)(_|$)")
 
 _ATTRIBUTE = re.compile(r"(^|_)(drop|dropout|layerdrop|dropconnect|droppath)(_|$)")
 _NO_RATE = re.compile(r"(idx|index|size|count|num|steps?|schedule|mode|type|seed)(_|$)")
@@ -34,11 +45,15 @@ class Seen:
         functions: Calls whose rate nothing explains, and how many there were of each.
         places: By the name of a rate, paths of the modules whose `forward` drops by it.
         others: Paths of the modules that draw random numbers and have no rate.
+        drops: How the draws of modules are silenced that no name tells.
+        random: Draws that no rate is known for, and how many there were of each.
     """
 
     functions: tuple[tuple[CallRecord, int], ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     others: tuple[str, ...] = ()
+    drops: tuple[Drops, ...] = ()
+    random: tuple[tuple[Drawn, int], ...] = ()
 
 
 _seen: WeakKeyDictionary[nn.Module, Seen] = WeakKeyDictionary()
@@ -57,6 +72,7 @@ class Entry:
         p: The rate.
         calls: How often the rate was used by a function in the example; None without one.
         aliases: Other paths of the same thing.
+        keep: Whether the model has it as a probability of keeping, 1 - p.
     """
 
     name: str
@@ -65,7 +81,8 @@ class Entry:
     p: float
     calls: int | None = None
     aliases: tuple[str, ...] = ()
-    module: nn.Module = field(default_factory=nn.Identity, repr=False, compare=False)
+    keep: bool = False
+    module: Any = field(default_factory=nn.Identity, repr=False, compare=False)
     key: Any = field(default=None, repr=False, compare=False)
 
     def write(self, p: float) -> None:
@@ -76,12 +93,19 @@ class Entry:
             override(self.module, self.key[:2], p, self.key[2])
         else:
             try:
-                setattr(self.module, self.key, p)
+                setattr(self.module, self.key, 1 - p if self.keep else p)
             except AttributeError:
                 raise PlacementError(
                     f"{self.name}: expected a rate that can be set, got the read-only attribute "
                     f"'{self.key}' of {self.owner}; build the module with another rate"
                 ) from None
+
+    def restore(self, value: Any) -> None:
+        """Give back what stood in the model before `write`."""
+        if self.what == "site":
+            self.key.p.fill_(value)
+        elif self.what != "function":
+            setattr(self.module, self.key, value)
 
 
 def entries(model: nn.Module, example: Any = None) -> list[Entry]:
@@ -89,9 +113,9 @@ def entries(model: nn.Module, example: Any = None) -> list[Entry]:
     model = inner(model)
     found = _stored(model)
     if example is not None:
-        counts = _record_calls(model, example, found)
+        found, counts = _record_calls(model, example, found)
         found = [
-            entry if entry.what == "site" else Entry(**{**vars(entry), "calls": counts[entry.name]})
+            entry if entry.what == "site" else replace(entry, calls=counts[entry.name])
             for entry in found
         ]
     return found + _function_entries(model)
@@ -108,35 +132,74 @@ def remember(model: nn.Module, shown: Seen) -> None:
 
 
 def _stored(model: nn.Module) -> list[Entry]:
+    """Return the rates that modules have as attributes, by their names or by what they do."""
     found: list[Entry] = []
+    drops = {each.owner: each for each in seen(model).drops}
+    held: set[tuple[int, str]] = set()
     for module, names in unique(model).items():
         if isinstance(module, torch.jit.ScriptModule):
             continue
         owner = type(module).__name__
         found += [
-            Entry(hook.name, "site", owner, float(hook.p), None, (), module, hook)
-            for hook in module._forward_pre_hooks.values()
-            if isinstance(hook, SiteHook)
+            Entry(hook.name, "site", owner, float(hook.p), module=module, key=hook)
+            for hook in site_hooks(module)
         ]
-        if is_dropout(module):
-            key = next((name for name in _RATE_NAMES if _is_rate(module, name)), None)
-            if key is not None:
-                p = float(getattr(module, key))
-                found.append(
-                    Entry(names[0], "module", owner, p, None, tuple(names[1:]), module, key)
-                )
+        known = drops.get(names[0], Drops(names[0]))
+        keys = [key for key in known.keys if key.rpartition(".")[2]]
+        alone = False
+        if is_dropout(module) and not keys:
+            named = (*_RATE_NAMES, *_KEEP_NAMES)
+            keys = [name for name in named if _is_rate(module, name)][:1]
+            alone = bool(keys)
+        if not alone:
+            keys += [
+                key
+                for key in vars(module)
+                if _ATTRIBUTE.search(key)
+                and not _NO_RATE.search(key)
+                and _is_rate(module, key)
+                and key not in keys
+            ]
+        alone = alone or (len(keys) == 1 and is_dropout(module))
+        for key in keys:
+            holder, name = holder_of(module, key)
+            if (id(holder), name) in held or not _is_rate(holder, name):
                 continue
-        for key in vars(module):
-            if _ATTRIBUTE.search(key) and not _NO_RATE.search(key) and _is_rate(module, key):
-                paths = [key if name == ROOT else f"{name}.{key}" for name in names]
-                p = float(getattr(module, key))
-                found.append(
-                    Entry(paths[0], "attribute", owner, p, None, tuple(paths[1:]), module, key)
+            held.add((id(holder), name))
+            keep = known.keep if key in known.keys else bool(_KEEP.search(name))
+            value = float(getattr(holder, name))
+            called = names if alone else [key if n == ROOT else f"{n}.{key}" for n in names]
+            found.append(
+                Entry(
+                    name=called[0],
+                    what="module" if alone else "attribute",
+                    owner=owner,
+                    p=1 - value if keep else value,
+                    aliases=tuple(called[1:]),
+                    keep=keep,
+                    module=holder,
+                    key=name,
                 )
+            )
     return found
 
 
-def _is_rate(module: nn.Module, name: str) -> bool:
+def is_unclear(module: nn.Module) -> bool:
+    """Whether a module's name says that it drops, and no name whether its rate is one of keeping.
+
+    It is put into eval mode to silence it, for its rate at 0 may drop everything.
+    """
+    if not is_dropout(module) or _is_torchs(module):
+        return False
+    known = (*_RATE_NAMES, *_KEEP_NAMES)
+    return next((n for n in known if _is_rate(module, n)), "p") in _UNCLEAR
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    return is_own(module) or type(module).__module__.startswith("torch.nn.")
+
+
+def _is_rate(module: Any, name: str) -> bool:
     value = getattr(module, name, None)
     if isinstance(value, bool) or not isinstance(value, float | int):
         return False
@@ -157,9 +220,8 @@ def _function_entries(model: nn.Module) -> list[Entry]:
                 type(module).__name__,
                 overridden(module, (call.name, call.index), call.p),
                 count,
-                (),
-                module,
-                (call.name, call.index, call.p),
+                module=module,
+                key=(call.name, call.index, call.p),
             )
         )
     return found
@@ -170,30 +232,37 @@ def _function_name(call: CallRecord) -> str:
     return suffix if call.owner == ROOT else f"{call.owner}.{suffix}"
 
 
-def _record_calls(model: nn.Module, example: Any, stored: list[Entry]) -> Counter[str]:
-    """Run the example, remember the calls whose rate nothing explains, and count the others.
+def _record_calls(
+    model: nn.Module, example: Any, stored: list[Entry]
+) -> tuple[list[Entry], Counter[str]]:
+    """Run the example, remember what it shows, and count what each stored rate was used for.
 
     Every stored rate is moved by a hair to a value of its own, so that a rate that arrives at a
-    function tells where it came from, also after `float(...)`.
+    function tells where it came from, also after `float(...)`. What draws otherwise is tried out.
     """
     marked: dict[float, Entry] = {}
-    taken = {entry.p for entry in stored}
     originals = [
         (entry, getattr(entry.module, entry.key))
         for entry in stored
         if entry.what != "site" and not is_own(entry.module)
     ]
+    taken = {float(value) for _, value in originals}
     with suspended(model):
         try:
-            for entry, _ in originals:
-                value = _beside(entry.p, taken)
+            for entry, original in originals:
+                value = _beside(float(original), taken)
                 taken.add(value)
                 marked[value] = entry
-                entry.write(value)
+                if 1 - value != 1 - float(original):
+                    marked.setdefault(1 - value, entry)
+                _put(entry, value)
             shown = trace(model, example)
         finally:
             for entry, value in originals:
-                setattr(entry.module, entry.key, value)
+                _put(entry, value)
+        drops, lost = _tried_out(model, example, stored, shown.drawn)
+    remember(model, replace(seen(model), drops=drops))
+    stored = _stored(model)
     unexplained = Counter[CallRecord]()
     counts = Counter[str]()
     places: dict[str, dict[str, None]] = {}
@@ -206,24 +275,99 @@ def _record_calls(model: nn.Module, example: Any, stored: list[Entry]) -> Counte
             unexplained[call] += 1
         places.setdefault(name, {})[call.owner] = None
     others: dict[str, None] = {}
-    for owner in shown.draws:  # stochastic depth, for example, drops by a function of its own
-        mine = [entry.name for entry in stored if _path(entry) == owner]
-        counts.update(mine)
+    users = _users(model, stored, drops)
+    keyed = Counter(shown.draws)
+    hand = Counter(drawn.owner for drawn in shown.drawn.elements())
+    for owner in (*keyed, *(o for o in hand if o not in keyed)):
+        mine = users.get(owner, [])
+        counts.update(dict.fromkeys(mine, max(keyed[owner], hand[owner])))
         for name in mine:
             places.setdefault(name, {})[owner] = None
-        if not mine:
+        if not mine and owner in keyed:
             others[owner] = None
     merged: dict[tuple[str, str, int], tuple[CallRecord, int]] = {}
     for call, count in unexplained.items():
         key = (call.owner, call.name, call.index)
-        first, before = merged.get(key, (call, 0))
-        merged[key] = (first, before + count)
-    found = {name: tuple(paths) for name, paths in places.items()}
-    remember(model, Seen(tuple(merged.values()), found, tuple(others)))
-    return counts
+        first, before_count = merged.get(key, (call, 0))
+        merged[key] = (first, before_count + count)
+    found = {name: tuple(where) for name, where in places.items()}
+    explained = {each.owner for each in drops if each.keys or each.idle}
+    explained |= users.keys() - {each.owner for each in drops} - lost
+    loose = tuple((d, n) for d, n in shown.drawn.items() if d.owner not in explained)
+    remember(model, Seen(tuple(merged.values()), found, tuple(others), drops, loose))
+    return stored, counts
 
 
-def _path(entry: Entry) -> str:
+def _put(entry: Entry, value: Any) -> None:
+    try:
+        setattr(entry.module, entry.key, value)
+    except AttributeError:
+        entry.write(entry.p)  # says what is read-only
+
+
+def _users(model: nn.Module, stored: list[Entry], drops: Sequence[Drops]) -> dict[str, list[str]]:
+    """Return by the path of a module the names of the rates by which it draws."""
+    users: dict[str, list[str]] = {}
+    named: dict[tuple[int, str], str] = {}
+    for entry in stored:
+        if entry.what != "site":
+            users.setdefault(path_of(entry), []).append(entry.name)
+            named[id(entry.module), entry.key] = entry.name
+    modules = paths(model)
+    for each in drops:
+        for key in each.keys:
+            holder, name = holder_of(modules[each.owner], key)
+            mine = users.setdefault(each.owner, [])
+            if (id(holder), name) in named and named[id(holder), name] not in mine:
+                mine.append(named[id(holder), name])
+    return users
+
+
+def _tried_out(
+    model: nn.Module, example: Any, stored: list[Entry], drawn: Counter[Drawn]
+) -> tuple[tuple[Drops, ...], set[str]]:
+    """Return how the draws are silenced that no name tells, or only one that may mean either.
+
+    The paths of modules come along that nothing silences.
+    """
+    modules = paths(model)
+    known = {each.owner: each for each in seen(model).drops}
+    mine: dict[str, list[Entry]] = {}
+    for entry in stored:
+        if entry.what != "site":
+            mine.setdefault(path_of(entry), []).append(entry)
+    owners = {
+        each.owner: None
+        for each in drawn
+        if each.owner not in known
+        and all(entry.key in _UNCLEAR or not entry.p for entry in mine.get(each.owner, []))
+        and not _is_torchs(modules[each.owner])
+    }
+    if not owners:
+        return tuple(known.values()), set()
+
+    @contextmanager
+    def silence() -> Iterator[None]:
+        rest = [
+            (entry, entry.p if entry.what == "site" else getattr(entry.module, entry.key))
+            for entry in stored
+            if path_of(entry) not in owners
+        ]
+        try:
+            for entry, _ in rest:
+                entry.write(0.0)
+            with functions_silenced(model):
+                yield
+        finally:
+            for entry, value in rest:
+                entry.restore(value)
+
+    found = effects(model, example, list(owners), silence)
+    named = {path for path in owners if any(entry.p for entry in mine.get(path, []))}
+    return (*known.values(), *found), owners.keys() - {each.owner for each in found} - named
+
+
+def path_of(entry: Entry) -> str:
     """Return the path of the module that has a rate; of a site, none."""
     if entry.what == "site":
         return ""

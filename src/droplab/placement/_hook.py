@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from droplab import ops
 from droplab.errors import PlacementError
+from droplab.placement._kept import Kept
 from droplab.placement._later import in_backward, later_key, recomputed
 from droplab.placement._layers import Kind
 
@@ -20,11 +22,29 @@ CALLS_A_STEP = 1 << 16
 _places = itertools.count(1)
 
 
+class Calls(Protocol):
+    """What gives masks to the calls into a model, in place of `set_step`: a `Guard`."""
+
+    depth: int
+    """How many calls into the model are running, one within the other."""
+
+    def stray(self) -> None:
+        """Give a site that fires outside every call that is guarded masks of its own."""
+        ...
+
+    def repeated(self, row: int, name: str) -> Tensor:
+        """Return the key of a site whose forward pass is computed again in a backward pass."""
+        ...
+
+
 class Bank:
     """Rates and keys of all sites of one `apply`, shared by its hooks.
 
     It knows no model, so that a deep copy or a pickle of a model carries its own bank along.
     """
+
+    calls: Calls | None = None
+    """What gives masks to calls in place of `set_step`; it binds a copy of the bank itself."""
 
     def __init__(self, names: tuple[str, ...], p: Tensor, own: int = 0) -> None:
         self.names = names
@@ -33,12 +53,30 @@ class Bank:
         """A row for each site, then one for each module whose own draws have keys."""
         self.seeded = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "calls"}
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a layer is one that torch has quantised."""
+    return "quantized" in type(module).__module__
+
 
 class SiteHook:
-    """Drops the first input of one layer while that layer is in training mode."""
+    """Drops the first input of one layer while that layer is in training mode.
+
+    Of kind "path", it is a hook after the layer and drops what that returns.
+    """
 
     def __init__(
-        self, bank: Bank, index: int, kind: Kind, *, time: int = 0, spatial: int = 0
+        self,
+        bank: Bank,
+        index: int,
+        kind: Kind,
+        *,
+        time: int = 0,
+        spatial: int = 0,
+        quantised: bool = False,
     ) -> None:
         self.bank = bank
         self.index = index
@@ -48,12 +86,16 @@ class SiteHook:
         """Where the time axis of a batched sequence is."""
         self.spatial = spatial
         """How many spatial axes the layer has."""
+        self.quantised = quantised
+        """Whether the layer was a quantised one when the dropout was placed."""
         self.place = torch.tensor(-next(_places), dtype=torch.int64, device="cpu")
         """What tells this site's frozen mask from those of others; layers count upwards."""
         self.count = 0
         """Calls since the last `set_step`."""
         self.earlier = 0
         """Calls before that."""
+        self.kept = Kept()
+        """How much was kept, where calls are guarded."""
         self.bind()
 
     def bind(self) -> None:
@@ -70,12 +112,29 @@ class SiteHook:
         self.__dict__.update(state)
         self.bind()
 
+    @property
+    def __name__(self) -> str:
+        """Refuse to be scripted: torch.jit.script asks every hook for its name first."""
+        raise _Unscriptable(
+            f"{self.name}: a model with placed dropout cannot be scripted; revert the plan or call "
+            "droplab.placement.clear(model) first, trace it, or use droplab export"
+        )
+
     def __call__(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Return the layer's arguments with the first one dropped; None in eval mode."""
-        if not module.training:
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the layer's arguments with the first one dropped; None in eval mode.
+
+        After a layer `kwargs` is its output, and it is the output that is returned. A layer that
+        took over the hooks of another, as a fused one does, gives none.
+        """
+        # what was quantised since is for inference, and torch makes it in training mode
+        if not module.training or (not self.quantised and is_quantised(module)):
             return None
+        if self.kind == "path":
+            return self._drop_output(kwargs)
+        if kwargs is None:
+            return (self.drop(args[0]), *args[1:]) if args else None
         if args:
             return (self.drop(args[0]), *args[1:]), kwargs
         name = "input" if "input" in kwargs else next(iter(kwargs), None)
@@ -85,12 +144,21 @@ class SiteHook:
             )
         return args, {**kwargs, name: self.drop(kwargs[name])}
 
+    def _drop_output(self, output: Any) -> Any:
+        if isinstance(output, tuple | list):  # as attention has it, with its weights beside
+            first, *others = output
+            return type(output)((self.drop(first), *others))
+        return self.drop(output)
+
     def drop(self, x: Any) -> Any:
         """Return `x` with this site's dropout."""
         key = self._next_key() if self.bank.seeded else self._drawn_key()
         kind = self.kind
         if isinstance(x, PackedSequence):
-            return _drop_packed(x, self.p, key, locked=kind == "locked")
+            packed = _drop_packed(x, self.p, key, locked=kind == "locked")
+            if kind != "locked":
+                self._look(x.data, packed.data)
+            return packed
         if not isinstance(x, Tensor) or not x.is_floating_point():
             what = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise PlacementError(
@@ -98,17 +166,31 @@ class SiteHook:
                 "place dropout at a later layer"
             )
         if kind == "element":
-            return ops.dropout(x, self.p, True, key=key)
+            out = ops.dropout(x, self.p, True, key=key)
+            self._look(x, out)
+            return out
         if kind == "alpha":
             channels = bool(self.spatial)
             return _alpha_dropout(
                 x, self.p, key, channels=channels, batched=x.dim() > self.spatial + 1
             )
-        return ops.dropout(x, self.p, True, key=key, noise_shape=self.noise_shape(x))
+        shape = self.noise_shape(x)
+        out = ops.dropout(x, self.p, True, key=key, noise_shape=shape)
+        self._look(x, out, [axis for axis, size in enumerate(shape) if size != x.shape[axis]])
+        return out
+
+    def _look(self, x: Tensor, out: Tensor, shared: Sequence[int] = ()) -> None:
+        # under a compiler the counts would be guards that fail at every call
+        if not torch.compiler.is_compiling() and self.bank.calls is not None:
+            number = self.earlier + self.count - 1
+            if not number & (number - 1):  # most calls are not looked at, and end here
+                self.kept.look(number, x, out, shared)
 
     def noise_shape(self, x: Tensor) -> tuple[int, ...]:
         """Return the mask's shape, with 1 where elements share it."""
         shape = list(x.shape)
+        if self.kind == "path":
+            return (*shape[:1], *(1 for _ in shape[1:]))
         if self.kind == "channel":
             if self.spatial:  # (B, C, ...) or (C, ...)
                 last = len(shape) - self.spatial
@@ -131,10 +213,16 @@ class SiteHook:
             if ops.masks_are_frozen():
                 self.count = count or 1
                 return self.key
+            calls = self.bank.calls
             if in_backward():
+                if calls is not None:
+                    return calls.repeated(self.index, self.name)
                 if count == 1:  # activation checkpointing: the same mask once more
                     return self.key
                 raise PlacementError(recomputed(self.name, count))
+            if calls is not None and not calls.depth:
+                calls.stray()
+                count = 0
         if count == CALLS_A_STEP:
             raise PlacementError(
                 f"{self.name}: expected at most {CALLS_A_STEP} calls between two set_step, got one "
@@ -142,6 +230,16 @@ class SiteHook:
             )
         self.count = count + 1
         return self.key if count == 0 else later_key(self.key, count, self.name)
+
+
+class _Unscriptable(PlacementError, AttributeError):
+    """Whoever only asks whether a hook has a name is told that it has none."""
+
+
+def site_hooks(module: nn.Module) -> list[SiteHook]:
+    """Return the hooks of sites at one layer, before it and after it."""
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    return [hook for hook in hooks if isinstance(hook, SiteHook)]
 
 
 def _alpha_dropout(

@@ -27,6 +27,11 @@ def later_key(key: Tensor, count: int, name: str) -> Tensor:
     return _raised(key, count)
 
 
+def later_key_in_graphs() -> dict[Any, Any]:
+    """Return what stands for the operator in a graph that runs without droplab."""
+    return {_compiled_later_key._opoverload: lambda key, count, name: _raised(key, count)}
+
+
 def _raised(key: Tensor, count: int) -> Tensor:
     return torch.stack((key[..., 0], key[..., 1] + count), dim=-1)
 

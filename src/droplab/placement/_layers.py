@@ -8,17 +8,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-Kind = Literal["element", "channel", "locked", "alpha"]
+Kind = Literal["element", "channel", "locked", "alpha", "path"]
 """How the elements of a site's input share their masks.
 
 `element`: every element has its own. `channel`: all positions of a channel share one.
 `locked`: all time steps of a sequence share one. `alpha`: elements, or channels before a
-convolution, with the affine correction that keeps SELU's mean and variance.
+convolution, with the affine correction that keeps SELU's mean and variance. `path`: all elements of
+a sample share one, at the end of a residual branch.
 """
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Role = Literal["linear", "conv", "recurrent", "cell"]
+Role = Literal["linear", "conv", "recurrent", "cell", "branch"]
 
 LINEAR_BY_NAME = frozenset({"transformers.pytorch_utils.Conv1D"})
 """Linear layers of other libraries, by full class name, so that nothing has to be imported."""
@@ -36,6 +37,7 @@ _DEFAULT: dict[Role, Kind] = {
     "conv": "channel",
     "recurrent": "locked",
     "cell": "element",
+    "branch": "path",
 }
 
 
@@ -61,7 +63,22 @@ def role_of(cls: type) -> Role | None:
 
 def role(module: nn.Module) -> Role | None:
     """Return what kind of weight layer `module` is, None if its input is not a site."""
-    return role_of(type(module))
+    return role_of(type(module)) or ("linear" if _looks_linear(module) else None)
+
+
+_SIZES = (("in_features", "out_features"), ("in_channels", "out_channels"))
+
+
+def _looks_linear(module: nn.Module) -> bool:
+    """Whether a layer is called a linear one and has the sizes of one: graphs', quantised ones'.
+
+    What holds a weight layer, as an adapter does, only passes its input on to that one.
+    """
+    names = [cls.__name__.lower() for cls in type(module).__mro__[:-1]]
+    if not any(name.endswith("linear") and not name.endswith("bilinear") for name in names):
+        return False
+    sizes = any(all(isinstance(vars(module).get(name), int) for name in pair) for pair in _SIZES)
+    return sizes and not any(role(child) for child in module.children())
 
 
 def default_kind(what: Role, *, after_selu: bool) -> tuple[Kind, str]:
@@ -92,4 +109,8 @@ def is_dropout(module: nn.Module) -> bool:
     """Say whether `module` is a dropout layer of torch or of this package, or named like one."""
     if isinstance(module, nn.modules.dropout._DropoutNd) or is_own(module):
         return True
-    return "Drop" in type(module).__name__ and not module._modules
+    name = type(module).__name__
+    return any(word in name for word in _DROPS) and not module._modules
+
+
+_DROPS = ("Drop", "StochasticDepth", "Stochastic_Depth")

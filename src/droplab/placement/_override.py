@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,18 +15,31 @@ from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
 from droplab.placement._calls import call_name, is_dropout_call, with_rate
-from droplab.placement._walk import reset_compiler
+from droplab.placement._drawn import Drawn, calling_line, drawing_name
+from droplab.placement._walk import reset_compiler, unique
 
 Key = tuple[str, int]
 """A function and how many calls of it came before in the same `forward`."""
 
 
-class _Rates(TorchFunctionMode):
-    """Replaces rates while one `forward` runs."""
+class Told:
+    """What modules draw while nothing of them should drop."""
 
-    def __init__(self, rates: dict[Key, float] | None) -> None:
+    def __init__(self) -> None:
+        self.running: list[_Rates] = []
+        self.drawn: Counter[Drawn] = Counter()
+
+
+class _Rates(TorchFunctionMode):
+    """Replaces rates while one `forward` runs, and tells what it draws where that is asked for."""
+
+    def __init__(
+        self, rates: dict[Key, float] | None, told: Told | None = None, path: str = ""
+    ) -> None:
         super().__init__()
         self.rates = rates
+        self.told = told
+        self.path = path
         self.seen: dict[str, int] = {}
         self.paused = 0
 
@@ -32,6 +47,10 @@ class _Rates(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self.told is not None and not torch.compiler.is_compiling():
+            name = drawing_name(func, kwargs)
+            if name and self.told.running[-1] is self:
+                self.told.drawn[Drawn(self.path, name, calling_line(sys._getframe(1)))] += 1
         if not self.paused and is_dropout_call(func):
             if self.rates is None:
                 args, kwargs = with_rate(func, args, kwargs, 0.0)
@@ -52,9 +71,12 @@ class _Enter:
         self.overrides = overrides
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        mode = _Rates(self.overrides.rates)
+        told = self.overrides.told
+        mode = _Rates(self.overrides.rates, told, self.overrides.path)
         mode.__enter__()
         self.overrides.running.append(mode)
+        if told is not None and not torch.compiler.is_compiling():
+            told.running.append(mode)
 
 
 class _Leave:
@@ -64,7 +86,10 @@ class _Leave:
         self.overrides = overrides
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.overrides.running.pop().__exit__(None, None, None)
+        mode = self.overrides.running.pop()
+        mode.__exit__(None, None, None)
+        if mode.told is not None and mode in mode.told.running:
+            mode.told.running.remove(mode)
 
 
 class _Pause:
@@ -85,10 +110,19 @@ class Overrides:
     Args:
         rates: Rates by function and index; None for 0 at every call inside, also those of modules
             within the module.
+        told: Where its random draws are noted; None for nowhere.
+        path: Its path in the model, for that.
     """
 
-    def __init__(self, rates: dict[Key, float] | None = None) -> None:
+    def __init__(
+        self,
+        rates: dict[Key, float] | None = None,
+        told: Told | None = None,
+        path: str = "",
+    ) -> None:
         self.rates = rates
+        self.told = told
+        self.path = path
         self.running: list[_Rates] = []
         self._handles: list[RemovableHandle] = []
 
@@ -115,6 +149,21 @@ class Overrides:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "running": []}
+
+
+@contextmanager
+def functions_silenced(model: nn.Module, told: Told | None = None) -> Iterator[None]:
+    """Let no function drop inside that a module of the model calls."""
+    silence: list[Overrides] = []
+    try:
+        for module, names in unique(model).items():
+            if not isinstance(module, torch.jit.ScriptModule):
+                silence.append(Overrides(None, told, names[0]))
+                silence[-1].install(module)
+        yield
+    finally:
+        for overrides in silence:
+            overrides.remove()
 
 
 def overridden(module: nn.Module, key: Key, own: float) -> float:

@@ -31,12 +31,12 @@ class OwnDropout:
     order: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, model: nn.Module, example: Any) -> OwnDropout:
+    def of(cls, model: nn.Module, example: Any = None) -> OwnDropout:
         """Return what an example shows of a model.
 
         Args:
             model: The model, without dropout that was added.
-            example: A batch to run once, as in `rates`.
+            example: A batch to run once, as in `rates`; without one, functions are not seen.
 
         Raises:
             PlacementError: If the model does not run on the example.

@@ -99,8 +99,9 @@ class Choice:
 def choose(found: Sequence[Site], rates: Any, bases: Mapping[str, Sequence[type]]) -> list[Choice]:
     """Return the sites that `rates` means, in their own order.
 
-    An exact name wins over patterns. Sites that are left out by default are chosen by an exact
-    name only.
+    An exact name wins over patterns. The model's own input is chosen by an exact name only. A
+    layer that a BatchNorm follows is chosen by a name, a type or a pattern that means fewer than
+    all sites.
 
     Args:
         found: The model's sites.
@@ -142,6 +143,10 @@ def _exact(found: Sequence[Site], rules: Mapping[Any, Any]) -> dict[str, Any]:
     return {site.name: rule for rule in rules for site in found if is_exact(rule, site)}
 
 
+_EVERY = ("*", "**", "re:.*")
+"""Patterns that mean every site, as a number alone does."""
+
+
 def _hits(
     found: Sequence[Site],
     pattern: Any,
@@ -156,12 +161,17 @@ def _hits(
         if named[0].refused:
             raise PlacementError(f"rates: cannot place dropout at '{pattern}': {named[0].refused}")
         return named
-    open_ = [site for site in matching if not site.left_out and not site.refused]
+    narrow = spell(pattern) not in _EVERY
+    open_ = [
+        site
+        for site in matching
+        if not site.refused and (not site.left_out or (narrow and site.shifts))
+    ]
     if not open_:
         reasons = "; ".join(f"'{s.name}': {s.refused or s.left_out}" for s in matching)
         raise PlacementError(
             f"rates: '{spell(pattern)}' means only sites that are left out unless asked for by "
-            f"their exact name ({reasons})"
+            f"name ({reasons})"
         )
     # What an exact name claims is not the pattern's, and a pattern may have nothing else to say.
     return [site for site in open_ if site.name not in exact]

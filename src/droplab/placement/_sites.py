@@ -35,6 +35,9 @@ class Site:
         shape: The shape of its input in the example; None without one.
         dropped_by: The module whose dropout dropped its input already in the example.
         shares: Other sites whose input was the very same tensor in the example.
+        shifts: Whether it is left out for a BatchNorm after the layer, so that a pattern that
+            narrows it down places dropout here all the same.
+        sometimes: Whether the model skips the layer at random, in training or altogether.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Site:
     shape: tuple[int, ...] | None = None
     dropped_by: str = ""
     shares: tuple[str, ...] = ()
+    shifts: bool = False
+    sometimes: bool = False
 
 
 class Sites(tuple[Site, ...]):
@@ -73,7 +78,8 @@ def sites(model: nn.Module, example: Any = None) -> Sites:
             arguments. Without one, what only running can tell is assumed from the structure.
 
     Returns:
-        One `Site` for each linear, convolution and recurrent layer.
+        One `Site` for each linear, convolution and recurrent layer, and with an example one that
+        is refused for each weight by which a module multiplies in its own code.
 
     Raises:
         PlacementError: If the model cannot take hooks, or the example does not run.
@@ -87,11 +93,34 @@ def sites(model: nn.Module, example: Any = None) -> Sites:
     assumed = _assume(model)
     if example is None:
         return Sites(assumed)
-    records = trace(model, example).sites
-    return Sites(_recorded(site, records.get(site.name)) for site in assumed)
+    shown = trace(model, example)
+    recorded = [_recorded(site, shown.sites.get(site.name)) for site in assumed]
+    there = {site.name for site in recorded}
+    loose = [
+        Site(
+            name=name,
+            layer="Parameter",
+            role="linear",
+            kind="element",
+            why="",
+            refused=f"no layer, but a weight of {used}: nothing is called whose input could be "
+            "dropped; use a layer, or drop in the code",
+            assumed=False,
+        )
+        for name, used in shown.weights.items()
+        if name.rpartition(".")[0] not in there
+    ]
+    return Sites((*recorded, *loose))
 
 
 def _shown(found: Sequence[Site]) -> RenderableType:
+    if found and all(site.role == "branch" for site in found):
+        shown = table("branch", "its last layer", "output", "can be dropped")
+        for site in found:
+            shape = " x ".join(map(str, site.shape or ()))
+            refusal = f"no: {site.refused}" if site.refused else "yes"
+            shown.add_row(Text(site.name), site.layer, shape, Text(refusal))
+        return shown
     shown = table("site", "layer", "kind", "input", "placed by default")
     for site in found:
         refusal = site.refused or site.left_out
@@ -100,7 +129,13 @@ def _shown(found: Sequence[Site]) -> RenderableType:
             site.layer,
             site.kind,
             "" if site.shape is None else " x ".join(map(str, site.shape)),
-            Text(f"no: {refusal}" if refusal else "yes"),
+            Text(
+                f"no: {refusal}"
+                if refusal
+                else "yes, skipped at random"
+                if site.sometimes
+                else "yes"
+            ),
         )
     assumed = any(site.assumed for site in found)
     return Group(shown, Text(ASSUMED)) if assumed else shown
@@ -114,6 +149,10 @@ def _recorded(site: Site, record: SiteRecord | None) -> Site:
     refused = site.refused
     if not record.calls and not refused:
         refused = "never called in the example"
+        if record.used_by:
+            refused = f"never called: its weight is used directly, by {record.used_by}"
+    elif record.dtype is not None and not record.dtype.is_floating_point and not refused:
+        refused = f"its input is of {record.dtype}, of which nothing can be dropped"
     left_out = ""
     if record.raw:
         left_out = "the model's own input"
@@ -124,12 +163,14 @@ def _recorded(site: Site, record: SiteRecord | None) -> Site:
         kind=kind,
         why=why,
         left_out=left_out,
+        shifts=record.batch_norm_follows and not record.raw,
         refused=refused,
         assumed=False,
         calls=record.calls,
         shape=record.shape,
         dropped_by=record.dropped_by,
         shares=tuple(sorted(record.shares)),
+        sometimes=record.sometimes,
     )
 
 
@@ -143,19 +184,24 @@ def _assume(model: nn.Module) -> tuple[Site, ...]:
     for module, names in modules.items():
         what = role(module)
         scripted = _scripted_role(module)
-        if what is None and scripted is None:
+        two = isinstance(module, nn.Bilinear)
+        if what is None and scripted is None and not two:
             continue
         at = order[module]
         kind, why = default_kind(what or "linear", after_selu=_after_selu(leaves, at))
         refused = left_out = ""
+        shifts = False
         if scripted:
             refused = "inside a scripted module, whose code is fixed and ignores new hooks"
+        elif two:
+            refused = "has two inputs, of which a site is only one; drop them where they are made"
         elif module in heads:
             refused = "never called: MultiheadAttention multiplies by its weight directly"
         elif module is first_weights:
             left_out = "the model's own input (assumed)"
         elif _followed_by_batch_norm(leaves, at):
             left_out = "a BatchNorm follows the layer (assumed): dropout would shift its variance"
+            shifts = True
         found.append(
             Site(
                 name=names[0],
@@ -164,6 +210,7 @@ def _assume(model: nn.Module) -> tuple[Site, ...]:
                 kind=kind,
                 why=why,
                 left_out=left_out,
+                shifts=shifts,
                 refused=refused,
                 aliases=tuple(names[1:]),
             )

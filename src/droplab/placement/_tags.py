@@ -41,6 +41,7 @@ class Tag:
         activation: The activation that made it, through operations that keep its values.
         dropped_by: The module whose dropout made it, through operations that keep its values.
         layers: Sites whose output it is, with no other weight layer in between.
+        weight: The parameter that it is, or a part or a view of.
     """
 
     raw: bool = False
@@ -48,6 +49,7 @@ class Tag:
     activation: str | None = None
     dropped_by: str = ""
     layers: frozenset[str] = frozenset()
+    weight: str = ""
 
 
 NOTHING = Tag()
@@ -91,4 +93,5 @@ def combine(name: str, inputs: list[Tensor], tags: list[Tag]) -> Tag:
         activation=name if name in ACTIVATIONS else first.activation,
         dropped_by=tags[0].dropped_by if tags and name == "relu" else first.dropped_by,
         layers=frozenset() if weighs else frozenset().union(*(tag.layers for tag in tags)),
+        weight=first.weight,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,11 +22,19 @@ from droplab.placement._calls import (
     is_plain_dropout,
     rate_of,
 )
+from droplab.placement._drawn import (
+    Drawn,
+    Extremes,
+    calling_line,
+    drawing_name,
+    profiled,
+    watched,
+)
 from droplab.placement._layers import role
 from droplab.placement._random import is_draw
 from droplab.placement._tags import NOTHING, Tag, combine, plain_name, tensors
 from droplab.placement._untouched import untouched
-from droplab.placement._walk import inner, unique
+from droplab.placement._walk import ROOT, inner, unique
 
 
 @dataclass
@@ -38,6 +48,11 @@ class SiteRecord:
     batch_norm_follows: bool = False
     dropped_by: str = ""
     shares: set[str] = field(default_factory=set)
+    sometimes: bool = False
+    """Whether the layer is skipped at random."""
+    dtype: torch.dtype | None = None
+    used_by: str = ""
+    """What multiplies by the layer's weight without calling the layer."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +79,19 @@ class Trace:
     sites: dict[str, SiteRecord] = field(default_factory=dict)
     calls: list[CallRecord] = field(default_factory=list)
     draws: list[str] = field(default_factory=list)
-    """Path of the innermost module that was running, for every other random draw."""
+    """Path of the innermost module that was running, for every other draw that can have a key."""
+    drawn: Counter[Drawn] = field(default_factory=Counter[Drawn])
+    """All random draws but those of dropping functions, and how many there were of each."""
+    weights: dict[str, str] = field(default_factory=dict)
+    """Parameters by which a module multiplies in its own code, and where it does."""
 
 
 def trace(model: nn.Module, example: Any) -> Trace:
     """Return what a pass over `example` shows; the model is left as it was.
+
+    The pass begins with the same generators each time, so that what is found does not depend on
+    theirs. A model that draws random numbers may skip layers by them. So it runs again with draws
+    that are all low and all high, and in eval mode if there are layers that did not run yet.
 
     Args:
         model: Any module.
@@ -78,22 +101,106 @@ def trace(model: nn.Module, example: Any) -> Trace:
         PlacementError: If the model does not run on the example.
     """
     model = inner(model)
-    args, kwargs = as_call(example)
-    recorder = _Recorder(unique(model))
+    call = as_call(example)
+    found, unseen = _pass(model, call)
+    if unseen:
+        found.drawn.update(_pass(model, call, profile=True)[0].drawn - found.drawn)
+    if not found.drawn:
+        return found
+    passes = [found]
+    for extremes in (Extremes(high=True), Extremes(high=False), None):
+        try:
+            passes.append(_pass(model, call, extremes=extremes, seed=1)[0])
+        except PlacementError:  # no numbers that this model can do with
+            continue
+    merged = _merged(passes)
+    if any(record.sometimes or not record.calls for record in merged.sites.values()):
+        try:
+            shown = _pass(model, call, training=False)[0]
+        except PlacementError:
+            return merged
+        if _ran(shown) > max(map(_ran, passes)):
+            for name, record in merged.sites.items():
+                if shown.sites[name].calls:
+                    merged.sites[name] = replace(shown.sites[name], sometimes=record.sometimes)
+                    merged.sites[name].sometimes |= not record.calls
+    return merged
+
+
+def _ran(found: Trace) -> int:
+    """Return how many layers ran."""
+    return sum(bool(record.calls) for record in found.sites.values())
+
+
+_Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _pass(
+    model: nn.Module,
+    call: _Call,
+    *,
+    training: bool = True,
+    seed: int = 0,
+    extremes: Extremes | None = None,
+    profile: bool = False,
+) -> tuple[Trace, bool]:
+    """Return what one pass shows, and whether Python drew where nobody saw it."""
+    args, kwargs = call
+    recorder = _Recorder(unique(model), extremes)
+    look = profiled if profile else watched
+    with (
+        example_fails(model, call),
+        untouched(model, training=training, seed=seed),
+        recorder.hooked(),
+        recorder,
+        look(recorder.drew),
+    ):
+        if extremes is not None:
+            extremes.begin()
+        before = random.getstate()
+        for tensor in tensors(call):
+            recorder.tags[tensor] = Tag(raw=True)
+        model(*args, **kwargs)
+        moved = random.getstate() != before
+    told = any(drawn.function.startswith("random.") for drawn in recorder.result.drawn)
+    return recorder.result, moved and not told
+
+
+def _merged(passes: list[Trace]) -> Trace:
+    """Return what several passes show: of each site the one in which most layers ran."""
+    passes = sorted(passes, key=_ran, reverse=True)
+    result = Trace()
+    for name in passes[0].sites:
+        records = [each.sites[name] for each in passes]
+        ran = [record for record in records if record.calls]
+        best = ran[0] if ran else records[0]
+        result.sites[name] = replace(best, sometimes=0 < len(ran) < len(records))
+        result.sites[name].batch_norm_follows = any(r.batch_norm_follows for r in records)
+    for each in passes:
+        result.calls += (Counter(each.calls) - Counter(result.calls)).elements()
+        result.draws += (Counter(each.draws) - Counter(result.draws)).elements()
+        result.drawn |= each.drawn
+        result.weights = each.weights | result.weights
+    return result
+
+
+@contextmanager
+def example_fails(model: nn.Module, arguments: Any) -> Iterator[None]:
+    """Say that a model does not run on an example, whatever it raises inside.
+
+    Raises:
+        PlacementError: In place of any error.
+    """
     try:
-        with untouched(model), recorder.hooked(), recorder:
-            for tensor in tensors((args, kwargs)):
-                recorder.tags[tensor] = Tag(raw=True)
-            model(*args, **kwargs)
+        yield
     except PlacementError:
         raise
     except Exception as error:
-        shapes = ", ".join(str(tuple(t.shape)) for t in tensors((args, kwargs)))
+        shapes = ", ".join(str(tuple(t.shape)) for t in tensors(arguments))
         raise PlacementError(
             f"example: expected a batch that the model runs on, got shape {shapes or 'none'}, with "
             f"which {type(model).__name__} fails: {type(error).__name__}: {cut(str(error))}"
         ) from error
-    return recorder.result
 
 
 def as_call(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -111,20 +218,40 @@ def cut(message: str, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
+_MULTIPLY = frozenset(
+    {
+        *("linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm"),
+        *("einsum", "tensordot", "bilinear", "conv1d", "conv2d", "conv3d", "grouped_mm"),
+        *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    }
+)
+
+
 class _Recorder(TorchFunctionMode):
-    def __init__(self, modules: Mapping[nn.Module, list[str]]) -> None:
+    def __init__(
+        self, modules: Mapping[nn.Module, list[str]], extremes: Extremes | None = None
+    ) -> None:
         super().__init__()
         self.modules = modules
+        self.extremes = extremes
         self.result = Trace()
         self.tags = WeakTensorKeyDictionary()
         self.readers = WeakTensorKeyDictionary()
         self.stack: list[tuple[str, Counter[str]]] = []
+        self.weights = {
+            id(parameter): f"{names[0]}.{key}".removeprefix("..")
+            for module, names in modules.items()
+            for key, parameter in module._parameters.items()
+            if parameter is not None
+        }
         for module, names in modules.items():
             if role(module) is not None:
                 self.result.sites[names[0]] = SiteRecord()
 
     def tag(self, x: Tensor) -> Tag:
         """Return what is known of a tensor."""
+        if isinstance(x, nn.Parameter):
+            return Tag(weight=self.weights.get(id(x), ""))
         return cast("Tag", self.tags.get(x, NOTHING))
 
     @contextmanager
@@ -158,12 +285,17 @@ class _Recorder(TorchFunctionMode):
 
         return enter, leave
 
+    def drew(self, function: str, where: str) -> None:
+        """Note a draw of the module that is running."""
+        if self.stack:
+            self.result.drawn[Drawn(self.stack[-1][0], function, where)] += 1
+
     def _read(self, name: str, record: SiteRecord, x: Tensor | None) -> None:
         record.calls += 1
         if x is None:
             return
         tag = self.tag(x)
-        record.shape = tuple(x.shape)
+        record.shape, record.dtype = tuple(x.shape), x.dtype
         record.raw |= tag.raw
         record.activation = tag.activation
         record.dropped_by = tag.dropped_by
@@ -173,6 +305,21 @@ class _Recorder(TorchFunctionMode):
             self.result.sites[other].shares.add(name)
         readers.add(name)
 
+    def _weigh(self, name: str, tags: list[Tag]) -> None:
+        """Note that code multiplies by a parameter, unless a layer that is a site does."""
+        owner = self.stack[-1][0]
+        if owner in self.result.sites or "parametrizations" in owner.split("."):
+            return
+        for tag in tags:
+            if not tag.weight:
+                continue
+            used = f"{name.strip('_')} in '{owner}', {calling_line(sys._getframe(2))}"
+            layer = self.result.sites.get(tag.weight.rpartition(".")[0] or ROOT)
+            if layer is None:
+                self.result.weights.setdefault(tag.weight, used)
+            else:
+                layer.used_by = used
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -180,6 +327,8 @@ class _Recorder(TorchFunctionMode):
         inputs = list(tensors((args, kwargs)))
         tags = [self.tag(t) for t in inputs]
         name = plain_name(func)
+        if name in _MULTIPLY and self.stack:
+            self._weigh(name, tags)
         if "batch_norm" in name and tags:
             for layer in tags[0].layers:
                 self.result.sites[layer].batch_norm_follows = True
@@ -191,7 +340,13 @@ class _Recorder(TorchFunctionMode):
             seen[called] += 1
         elif is_draw(func, kwargs) and self.stack:
             self.result.draws.append(self.stack[-1][0])
-        output = func(*args, **kwargs)
+        drawing = drawing_name(func, kwargs)
+        if drawing:
+            self.drew(drawing, calling_line(sys._getframe(1)))
+        if drawing and self.extremes is not None:
+            output = self.extremes(func, args, kwargs)
+        else:
+            output = func(*args, **kwargs)
         tag = combine(name, inputs, tags)
         if is_plain_dropout(func) and self.stack and rate_of(func, args, kwargs):
             tag = replace(tag, dropped_by=self.stack[-1][0])

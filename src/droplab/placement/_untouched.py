@@ -11,14 +11,15 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from droplab.placement._hook import SiteHook
+from droplab.placement._hook import site_hooks
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module, *, training: bool = True, seed: int = 0) -> Iterator[None]:
     """Run `model` in training mode inside; give back flags, buffers and generators after.
 
-    Training mode, because dropout inside `forward` often shows itself only there.
+    Training mode, because dropout inside `forward` often shows itself only there. The generators
+    begin with `seed`, so that nothing inside depends on the state that they had.
     """
     flags = [(module, module.training) for module in model.modules()]
     buffers = [
@@ -27,12 +28,7 @@ def untouched(model: nn.Module) -> Iterator[None]:
         if not isinstance(module, torch.jit.ScriptModule)
         for name, buffer in module._buffers.items()
     ]
-    hooks = [
-        hook
-        for module in model.modules()
-        for hook in module._forward_pre_hooks.values()
-        if isinstance(hook, SiteHook)
-    ]
+    hooks = [hook for module in model.modules() for hook in site_hooks(module)]
     layerdrop = [
         (module, name, value)
         for module in model.modules()
@@ -42,14 +38,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
     counts = [(hook, hook.count, hook.earlier) for hook in hooks]
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_generators(model))
+        stack.enter_context(_generators(model, seed))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             for module, _ in flags:
-                module.training = True
+                module.training = training
             for module, name, _ in layerdrop:
                 setattr(module, name, 0.0)  # or whole layers would be skipped at random
             yield
@@ -67,13 +63,19 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _generators(model: nn.Module) -> Iterator[None]:
+def _generators(model: nn.Module, seed: int) -> Iterator[None]:
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
     python = random.getstate()
     numpy = sys.modules.get("numpy")
     legacy = numpy.random.get_state() if numpy else None
     try:
         with torch.random.fork_rng(devices):
+            torch.default_generator.manual_seed(seed)
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(seed)
+            random.seed(seed)
+            if numpy:
+                numpy.random.seed(seed)
             yield
     finally:
         random.setstate(python)

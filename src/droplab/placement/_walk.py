@@ -12,7 +12,15 @@ from droplab.errors import PlacementError
 ROOT = "."
 """The name of the site when the model itself is a weight layer."""
 
+BRANCH = "path/"
+"""What the name of a residual branch begins with; the path of the layer that ends it follows."""
+
 _COMPILED = "_orig_mod"
+
+
+def is_branch(name: str) -> bool:
+    """Say whether a site's name is that of a residual branch."""
+    return name.startswith(BRANCH)
 
 
 def inner(model: nn.Module) -> nn.Module:

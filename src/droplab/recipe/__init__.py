@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from droplab.recipe._differences import Differing, differences
+from droplab.recipe._document import own_loop
+from droplab.recipe._loop import LoopSpec
 from droplab.recipe._losses import LOSSES
 from droplab.recipe._metrics import FURTHER, METRICS, TASKS, TEST_METRICS, Measure, Metric
 from droplab.recipe._override import override
 from droplab.recipe._problems import explain
 from droplab.recipe._schedules import SCHEDULES
+from droplab.recipe._stopping import BLOCKS, Stopping, stopped_epoch
 from droplab.recipe._text import builtin_names, dumps, load, loads
-from droplab.recipe.recipe import DEFAULT_SEEDS, SCORE_TRAIN, Recipe
-from droplab.recipe.specs import FORMATS, TABLE_KEYS, Arm, DataSpec, ModelSpec, ScheduleSpec
+from droplab.recipe._values import TaskName
+from droplab.recipe.data import FORMATS, TABLE_KEYS, DataSpec
+from droplab.recipe.recipe import DEFAULT_SEEDS, MARGIN, SCORE_TRAIN, Recipe
+from droplab.recipe.specs import Arm, ModelSpec, ScheduleSpec
 from droplab.recipe.target import Condition, Target
-from droplab.recipe.training import LossSpec, MetricSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe.training import (
+    NORMS_AND_BIASES,
+    GroupSpec,
+    LossSpec,
+    MetricSpec,
+    OptimizerSpec,
+    SchedulerSpec,
+    StoppingSpec,
+)
 
 __all__ = [
+    "BLOCKS",
     "DEFAULT_SEEDS",
     "FORMATS",
     "FURTHER",
     "LOSSES",
+    "MARGIN",
     "METRICS",
+    "NORMS_AND_BIASES",
     "SCHEDULES",
     "SCORE_TRAIN",
     "TABLE_KEYS",
@@ -27,6 +44,9 @@ __all__ = [
     "Arm",
     "Condition",
     "DataSpec",
+    "Differing",
+    "GroupSpec",
+    "LoopSpec",
     "LossSpec",
     "Measure",
     "Metric",
@@ -36,11 +56,17 @@ __all__ = [
     "Recipe",
     "ScheduleSpec",
     "SchedulerSpec",
+    "Stopping",
+    "StoppingSpec",
     "Target",
+    "TaskName",
     "builtin_names",
+    "differences",
     "dumps",
     "explain",
     "load",
     "loads",
     "override",
+    "own_loop",
+    "stopped_epoch",
 ]

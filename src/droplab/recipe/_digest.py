@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any, cast
 
-_WORDS = frozenset({"name", "title", "story", "hints"})
+WORDS = frozenset({"name", "title", "story", "hints"})
 """Fields of the recipe itself that people read and no number depends on."""
 
 
@@ -16,9 +16,14 @@ def digest(recipe: Any) -> str:
     fields = {
         field.name: getattr(recipe, field.name)
         for field in dataclasses.fields(recipe)
-        if field.name not in _WORDS
+        if field.name not in WORDS
     }
     canonical = _canonical(fields)
+    if recipe.loop is not None:  # where it stands, and how long it trains, are up to the loop
+        del canonical["loop"]["train"]
+        for stand_in in ("data", "model", "optimizer", "batch_size", "epochs"):
+            del canonical[stand_in]
+        canonical["data"] = {}
     # left out, it has counted as "test" ever since it could be nothing else
     canonical["data"].setdefault("validation", "test")
     for arm in canonical["arms"]:
@@ -26,6 +31,12 @@ def digest(recipe: Any) -> str:
             del arm["existing"]
     if recipe.task == "classification":  # all there was, and what runs of that time mean
         del canonical["task"]
+    if recipe.stopping == type(recipe.stopping)():  # the best epoch of all, as ever
+        del canonical["stopping"]
+    if recipe.looks == 1:  # all there was
+        del canonical["looks"]
+    if not recipe.data.resample:
+        canonical["data"].pop("resample", None)
     if recipe.scheduler is not None:
         # by the step or not; every epoch was all there was
         canonical["scheduler"].pop("every", None)

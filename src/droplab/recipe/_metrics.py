@@ -68,6 +68,12 @@ class Measure:
         """The metric on the test split."""
         return Metric(self.name, f"test {self.label}", self.higher_is_better, self.unit, "test")
 
+    @property
+    def stopping(self) -> Metric:
+        """The metric on the fold of training examples by which early stopping chooses."""
+        label = f"{self.label} on the fold for stopping"
+        return Metric(f"stop_{self.name}", label, self.higher_is_better, self.unit, "train")
+
     def training(self, *, running: bool = False) -> Metric:
         """Return the metric on training examples: in eval mode, or `running`, as they were seen."""
         name, label = f"train_{self.name}", f"training {self.label}"
@@ -105,10 +111,16 @@ NLL = Measure("nll", "negative log likelihood", higher_is_better=False, unit="")
 
 FURTHER: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
     {
-        "classification": (BALANCED_ACCURACY, MACRO_F1, BRIER, NLL),
+        "classification": (
+            BALANCED_ACCURACY,
+            MACRO_F1,
+            BRIER,
+            NLL,
+            replace(AUROC, label="macro AUROC"),
+        ),
         "binary": (BALANCED_ACCURACY, MACRO_F1, BRIER, NLL),
         "multilabel": (BRIER, NLL),
-        "regression": (),
+        "regression": (replace(NLL, label="Gaussian negative log likelihood"),),
         "tokens": (NLL,),
     }
 )

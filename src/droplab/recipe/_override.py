@@ -8,8 +8,8 @@ from typing import Any, cast
 from droplab.documents import DocumentError, parse_toml
 from droplab.errors import RecipeError, nearest, quote
 from droplab.recipe._document import from_document, to_document
+from droplab.recipe.data import TABLE_KEYS
 from droplab.recipe.recipe import Recipe
-from droplab.recipe.specs import TABLE_KEYS
 
 _SOURCES = ("name", "path", "function")
 _VALIDATED = ("validation", "folds")

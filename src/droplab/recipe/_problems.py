@@ -17,15 +17,18 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "Recipe": (
         *("name", "title", "story", "hints", "data", "model", "optimizer", "epochs", "batch_size"),
         *("seeds", "arms", "target", "primary", "clip", "scheduler", "score_train", "task", "loss"),
-        "also_measure",
+        *("also_measure", "stopping", "accumulate", "precision", "margin", "margin_size", "looks"),
     ),
     "DataSpec": (
         *("name", "path", "function", "arguments", "format", "train", "validation", "in_memory"),
+        *("folds", "stratify", "resample"),
     ),
     "ModelSpec": ("path", "arguments"),
-    "OptimizerSpec": ("name", "arguments"),
+    "OptimizerSpec": ("name", "arguments", "groups"),
+    "GroupSpec": ("match", "arguments"),
     "SchedulerSpec": ("name", "arguments", "every"),
     "LossSpec": ("name", "arguments"),
+    "StoppingSpec": ("patience", "min_gain"),
     "MetricSpec": ("name", "path", "better", "label", "unit"),
     "Arm": ("name", "rates", "kind", "existing", "schedule"),
     "ScheduleSpec": ("name", "arguments"),
@@ -36,8 +39,10 @@ _CLASSES = {
     "data": "DataSpec",
     "model": "ModelSpec",
     "optimizer": "OptimizerSpec",
+    "groups": "GroupSpec",
     "scheduler": "SchedulerSpec",
     "loss": "LossSpec",
+    "stopping": "StoppingSpec",
     "arms": "Arm",
     "also_measure": "MetricSpec",
     "schedule": "ScheduleSpec",
@@ -54,7 +59,7 @@ _EXPECTED = {
 }
 """Kinds of pydantic's errors that are told by what would have been right."""
 
-_FLAT = ("model", "optimizer", "scheduler", "loss", "schedule")
+_FLAT = ("model", "optimizer", "scheduler", "loss", "schedule", "groups")
 """Tables whose arguments stand beside their own key."""
 
 
@@ -155,11 +160,17 @@ def _place(loc: Sequence[int | str], document: Mapping[str, Any]) -> str:
         if isinstance(step, int):
             name = _step(value, "name") if loc[i - 1] == "arms" else None
             text += f".{_part(name)}" if isinstance(name, str) else f"[{step}]"
-        elif step == "arguments" and i and loc[i - 1] in _FLAT:
+        elif step == "arguments" and _stands_beside(loc[:i]):
             continue
         elif step not in ("[key]", "conditions"):
             text += f".{_part(step)}"
     return text.removeprefix(".")
+
+
+def _stands_beside(table: Sequence[int | str]) -> bool:
+    """Whether the arguments of a table, or of one in a list, stand beside its own key."""
+    names = [step for step in table[-2:] if not isinstance(step, int)]
+    return bool(names) and names[-1] in _FLAT
 
 
 def _part(step: str) -> str:

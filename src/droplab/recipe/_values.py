@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from droplab.errors import ArgumentError, nearest, quote
-from droplab.limits import COUNT, INTEGER
+from droplab.limits import COUNT, INTEGER, SEEDS
 from droplab.numeric import real, whole
 from droplab.probability import check_p
 from droplab.recipe._metrics import TASKS
@@ -38,6 +38,28 @@ def _count(value: Any) -> int:
     return count
 
 
+def _folds(value: Any) -> Any:
+    if value is None:
+        return value
+    number = whole(value)
+    if number is None or not 2 <= number <= SEEDS:
+        raise ValueError(
+            f"expected how many folds, a whole number from 2 to {SEEDS}, got {quote(value)}; 10 is "
+            "usual"
+        )
+    return number
+
+
+def _looks(value: Any) -> int:
+    count = whole(value)
+    if count not in (1, 2):
+        raise ValueError(
+            "expected how often the verdict is looked at, 1, or 2 for a second time after more "
+            f"seeds, got {quote(value)}"
+        )
+    return count
+
+
 def _scored(value: Any) -> Any:
     if value is None or value == "all":
         return value
@@ -53,6 +75,24 @@ def _task(value: Any) -> Any:
     if value is not None and (not isinstance(value, str) or value not in TASKS):
         raise ValueError(f"expected a task, got {quote(value)}{nearest(str(value), TASKS)}")
     return value
+
+
+def _accumulated(value: Any) -> int | None:
+    count = None if value is None else _count(value)
+    return None if count == 1 else count  # one mini-batch a step is a step as it is without
+
+
+def _precision(value: Any) -> Any:
+    if value in (None, "bfloat16"):
+        return value
+    if value == "float32":
+        return None
+    if value == "float16":
+        raise ValueError(
+            "expected 'bfloat16', got 'float16', whose gradients vanish unless losses are scaled, "
+            "which is not done here"
+        )
+    raise ValueError(f"expected 'bfloat16', got {quote(value)}; leave it out for float32")
 
 
 def _label(value: Any) -> str:
@@ -92,6 +132,20 @@ def _number(value: Any) -> float:
         raise ValueError(f"expected a number, got {quote(value)}")
     if isinstance(number, int) and not -INTEGER <= number < INTEGER:
         raise ValueError(f"expected a whole number below 2**63, got {quote(value)}")
+    return number
+
+
+def _share(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number < 1:
+        raise ValueError(f"expected a share between 0 and 1, such as 0.05, got {quote(value)}")
+    return number
+
+
+def _size(value: Any) -> float:
+    number = _number(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"expected a number above 0, got {quote(value)}")
     return number
 
 
@@ -142,14 +196,20 @@ def _list(value: Any) -> Any:
 
 AsTuple = BeforeValidator(_list)
 Count = Annotated[int, PlainValidator(_count)]
+Accumulated = Annotated[int | None, PlainValidator(_accumulated)]
+Precision = Annotated[Literal["bfloat16"] | None, PlainValidator(_precision)]
+Folds = Annotated[int | None, PlainValidator(_folds)]
+Looks = Annotated[int, PlainValidator(_looks)]
 Scored = Annotated[int | Literal["all"] | None, PlainValidator(_scored)]
-Task = Literal["classification", "binary", "multilabel", "regression", "tokens"]
-OneTask = Annotated[Task | None, PlainValidator(_task)]
+TaskName = Literal["classification", "binary", "multilabel", "regression", "tokens"]
+OneTask = Annotated[TaskName | None, PlainValidator(_task)]
 Label = Annotated[str, PlainValidator(_label)]
 Text = Annotated[str, PlainValidator(_text)]
 Filled = Annotated[str, PlainValidator(_filled)]
 Number = Annotated[float, PlainValidator(_number)]
 Norm = Annotated[float, PlainValidator(_norm)]
+Share = Annotated[float, PlainValidator(_share)]
+Size = Annotated[float, PlainValidator(_size)]
 Seed = Annotated[int, PlainValidator(_seed)]
 Argument = Annotated[Any, PlainValidator(_argument)]
 Arguments = Annotated[dict[Filled, Argument], BeforeValidator(_table)]

@@ -12,18 +12,44 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, SEEDS, USUAL_SEEDS
 from droplab.recipe._digest import digest
+from droplab.recipe._loop import LoopSpec
 from droplab.recipe._metrics import FURTHER, TASKS, Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
-from droplab.recipe._values import AsTuple, Count, Label, Norm, OneTask, Scored, Seed, Text
-from droplab.recipe.specs import Arm, DataSpec, ModelSpec
-from droplab.recipe.target import MetricName, Target, nearest_metric
-from droplab.recipe.training import LossSpec, MetricSpec, OptimizerSpec, SchedulerSpec
+from droplab.recipe._values import (
+    Accumulated,
+    AsTuple,
+    Count,
+    Filled,
+    Label,
+    Looks,
+    Norm,
+    OneTask,
+    Precision,
+    Scored,
+    Seed,
+    Share,
+    Size,
+    Text,
+)
+from droplab.recipe.data import DataSpec
+from droplab.recipe.specs import Arm, ModelSpec
+from droplab.recipe.target import Target, nearest_metric
+from droplab.recipe.training import (
+    LossSpec,
+    MetricSpec,
+    OptimizerSpec,
+    SchedulerSpec,
+    StoppingSpec,
+)
 
 DEFAULT_SEEDS = tuple(range(USUAL_SEEDS))
 """Eight seeds: enough for an exact sign-flip test to speak at 5 %, and cheap."""
 
 SCORE_TRAIN = 10_000
 """Training examples that are scored after each epoch, if a recipe does not say how many."""
+
+MARGIN = 0.05
+"""The smallest improvement of interest, as a share of the baseline's distance from perfect."""
 
 
 def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -40,13 +66,13 @@ def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-def _check_repeats(seeds: tuple[int, ...], folds: int) -> None:
+def _check_repeats(seeds: tuple[int, ...], folds: int, name: str) -> None:
     """Check that every repeat has all of its folds, one repeat after the other."""
     parts = [seeds[at : at + folds] for at in range(0, len(seeds), folds)]
     for part in parts:
         if len(part) < folds or len({seed // folds for seed in part}) > 1:
             raise ValueError(
-                f"seeds: expected whole repeats of data.folds = {folds}, the seeds 0 to "
+                f"seeds: expected whole repeats of {name} = {folds}, the seeds 0 to "
                 f"{folds - 1}, then {folds} to {2 * folds - 1} and so on (seed s is fold "
                 f"s mod {folds} of repeat s div {folds}), got {len(seeds)} seeds, of which "
                 f"{_some(part)} are no whole repeat; leave seeds out for one repeat"
@@ -80,14 +106,18 @@ def _arms(arms: tuple[Arm, ...]) -> tuple[Arm, ...]:
     twice = [name for name, count in Counter(arm.name for arm in arms).items() if count > 1]
     if twice:
         raise ValueError(f"expected different names, got {_quoted(twice)} more than once")
+    return arms
+
+
+def _check_baseline(arms: tuple[Arm, ...]) -> None:
     baselines = [arm.name for arm in _baselines(arms)]
     if len(baselines) != 1:
         raise ValueError(
-            "expected exactly one baseline, an arm without rates, to compare the others with, got "
+            "arms: expected exactly one baseline, an arm without rates, to compare the others "
+            "with, got "
             + (f"{len(baselines)} ({_quoted(baselines)})" if baselines else "none")
             + ("; keep one of them" if baselines else "; add one with nothing but a name")
         )
-    return arms
 
 
 def _further(value: Any) -> Any:
@@ -124,18 +154,29 @@ class Recipe:
         clip: Largest norm of a model's gradient, above which it is scaled down; None: none.
         scheduler: How the learning rate changes from epoch to epoch; None: it does not.
         epochs: Passes over the training examples.
-        batch_size: Examples a step.
+        batch_size: Examples that go through the model together.
+        accumulate: How many such mini-batches a step of the optimizer has; None: one.
+        precision: "bfloat16" to compute the model's forward so, by torch's autocast; weights, loss
+            and optimizer stay float32. None: all in float32.
         seeds: One run an arm for each of them. Left out: `DEFAULT_SEEDS`, or with `data.folds` one
             repeat. With folds a seed is a unit, one fold of one repeat, and repeats are whole.
         arms: Where dropout goes, one baseline among them.
         target: What an arm has to reach, or None.
         primary: The metric that decides, one of `metrics`.
+        margin: The smallest improvement of interest, as a share of the baseline's distance from
+            perfect (from 0 for a loss or an error, from 1 for a score); None: `MARGIN`.
+        margin_size: The same in the unit of `primary`, where a share of it means nothing (a loss
+            that can be negative); None: `margin` counts.
         score_train: How many training examples are scored in eval mode after each epoch, always
             the same ones, or "all"; after the last epoch it is all. None: at most `SCORE_TRAIN`.
         task: What is learned: one of `TASKS`. None: the targets tell when they are read, if they
             leave no doubt; until then it counts as classification.
         loss: What is made small; None: the usual loss of the task.
         also_measure: Metrics beside those of the task: names of `FURTHER`, or one's own.
+        stopping: Which epoch early stopping keeps; unless it says otherwise, the best of all.
+        loop: Somebody's own loop, in place of data, model, optimizer and batch size; see
+            `own_loop`. `droplab.run` cannot train such a recipe.
+        looks: How often the verdict is looked at: 2 where more seeds may follow the first ones.
 
     Raises:
         RecipeError: If a value is impossible, naming every problem at once.
@@ -163,13 +204,28 @@ class Recipe:
     seeds: Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)] = ()
     arms: Annotated[tuple[Arm, ...], AsTuple, AfterValidator(_arms)]
     target: Target | None = None
-    primary: MetricName = "val_loss"
+    primary: Filled = "val_loss"
+    margin: Share | None = None
+    margin_size: Size | None = None
     clip: Norm | None = None
     scheduler: SchedulerSpec | None = None
     score_train: Scored = None
     task: OneTask = None
     loss: LossSpec | None = None
     also_measure: Annotated[tuple[MetricSpec, ...] | None, BeforeValidator(_further)] = None
+    stopping: StoppingSpec = StoppingSpec()
+    accumulate: Accumulated = None
+    precision: Precision = None
+    loop: LoopSpec | None = None
+    looks: Looks = 1
+
+    @model_validator(mode="after")
+    def _check_arms(self) -> Recipe:
+        if self.loop is not None and self.loop.baseline is not None:
+            self.arm(self.loop.baseline)
+        else:
+            _check_baseline(self.arms)
+        return self
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Recipe:
@@ -178,20 +234,44 @@ class Recipe:
             own = DEFAULT_SEEDS if folds is None else tuple(range(folds))
             object.__setattr__(self, "seeds", own)
         if folds is not None:
-            _check_repeats(self.seeds, folds)
+            _check_repeats(self.seeds, folds, "data.folds" if self.loop is None else "folds")
+        return self
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> Recipe:
+        if self.margin is not None and self.margin_size is not None:
+            raise ValueError("margin: expected margin or margin_size, got both; keep one")
         return self
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Recipe:
-        self._check_further()
+        if self.loop is None:
+            self._check_further()
         conditions = self.target.conditions if self.target else ()
         named = [("primary", self.primary), *(("target", each.metric) for each in conditions)]
         for place, name in named:
             if name not in self.metrics:
+                if self.loop is not None:
+                    raise ValueError(
+                        f"{place}: expected one of the metrics that are declared, got "
+                        f"{quote(name)}{nearest(name, self.metrics)}"
+                    )
                 raise ValueError(_not_of_this_task(place, name, self.task, self.metrics))
         for condition in conditions:
             if self.metrics[condition.metric].fraction:
                 condition.check_fraction()
+        if self.data.stop_on_fold and (
+            self._decides is None or (self.primary, self.task) == ("val_nll", "regression")
+        ):
+            raise ValueError(
+                f"data.stop_on_fold: expected a primary metric of the examples of one fold, got "
+                f"{quote(self.primary)}, which training examples have a part in; leave it out"
+            )
+        if self.metrics[self.primary].fraction and self.stopping.min_gain >= 1:
+            raise ValueError(
+                f"stopping.min_gain: expected a fraction below 1, as {self.primary} is one, got "
+                f"{quote(self.stopping.min_gain)}; a percentage point is 0.01"
+            )
         if self.loss is not None and (self.task or "classification") not in self.loss.tasks:
             own = self.loss.tasks
             hint = f"; it is a loss of {' and '.join(own)}"
@@ -228,7 +308,14 @@ class Recipe:
         It is the one that leaves the model as it is; or, without such an arm, the one that has
         only zeros, `existing` among them.
         """
+        if self.loop is not None and self.loop.baseline is not None:
+            return self.arm(self.loop.baseline)
         return _baselines(self.arms)[0]
+
+    @property
+    def step_size(self) -> int:
+        """Examples that a step of the optimizer is made of, save the last one of an epoch."""
+        return self.batch_size * (self.accumulate or 1)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -248,13 +335,35 @@ class Recipe:
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
-        """What is measured after every epoch, by name."""
-        return metrics_of(self.measures)
+        """What is measured after every epoch, by name; of an own loop, what decides comes first."""
+        if self.loop is not None:
+            return self.loop.measured(self.primary)
+        metrics = metrics_of(self.measures)
+        held = self._decides if self.data.stop_on_fold else None
+        return metrics if held is None else {**metrics, held.stopping.name: held.stopping}
+
+    @property
+    def _decides(self) -> Measure | None:
+        """What the primary metric is on the validation examples alone; None of any other."""
+        return next((m for m in self.measures if m.validation.name == self.primary), None)
+
+    @property
+    def stops_by(self) -> str:
+        """The metric by which early stopping chooses an epoch: the primary one, of its own fold."""
+        held = self._decides if self.data.stop_on_fold else None
+        return self.primary if held is None else held.stopping.name
 
     @property
     def test_metrics(self) -> Mapping[str, Metric]:
-        """What is measured once, on the test split, by name."""
+        """What is measured once, on the test split, by name; of an own loop, nothing."""
+        if self.loop is not None:
+            return {}
         return test_metrics_of(self.measures)
+
+    @property
+    def level(self) -> float:
+        """Coverage of a verdict's intervals: all looks together may be wrong in 5 % of runs."""
+        return 1 - 0.05 / self.looks
 
     @property
     def digest(self) -> str:

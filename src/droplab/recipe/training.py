@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import PlainValidator, model_validator
+from pydantic import BeforeValidator, PlainValidator, model_validator
 
 from droplab.errors import quote
+from droplab.limits import COUNT
+from droplab.numeric import real, whole
 from droplab.recipe._losses import LOSSES, check_loss
 from droplab.recipe._metrics import TASKS, Measure
 from droplab.recipe._spec import spec
 from droplab.recipe._values import Arguments, Filled, Label, check_import_path
+
+NORMS_AND_BIASES = "norms and biases"
+"""What a group is called that has them all, whatever their names are."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
@@ -44,11 +50,91 @@ def _every(value: Any) -> Any:
     return value
 
 
+def _patience(value: Any) -> Any:
+    number = whole(value)
+    if number is None or not 0 <= number <= COUNT:
+        raise ValueError(
+            f"expected after how many epochs without a gain to stop, a whole number from 0 to "
+            f"{COUNT}, got {quote(value)}; 0 looks at all epochs"
+        )
+    return number
+
+
+def _min_gain(value: Any) -> Any:
+    number = real(value)
+    if number is None or not 0 <= number < math.inf:
+        raise ValueError(
+            f"expected by how much an epoch must be better to count, 0 or more, got {quote(value)}"
+        )
+    return float(number)
+
+
+def _match(value: Any) -> Any:
+    given: Any = value
+    patterns = cast("list[Any]", value) if isinstance(value, (list, tuple)) else [value]
+    if not patterns or not all(isinstance(each, str) and each.strip() for each in patterns):
+        raise ValueError(
+            "expected a pattern over the names of parameters, such as '*.bias', a list of them, or "
+            f"'{NORMS_AND_BIASES}', got {quote(given)}"
+        )
+    return tuple(patterns)
+
+
+@spec
+class GroupSpec:
+    """Parameters for which an optimizer has arguments of their own.
+
+    In TOML they stand in `[[optimizer.groups]]`: `match = "*.bias"`, `weight_decay = 0.0`.
+
+    Args:
+        match: Patterns over the names of the model's parameters, such as "*.bias"; or
+            `NORMS_AND_BIASES`, every parameter of at most one dimension (biases, and the scales of
+            norms) and all those of normalisation layers.
+        arguments: Keyword arguments of the optimizer that are others for these.
+
+    Raises:
+        RecipeError: If there is no pattern, or no argument.
+
+    Example:
+        >>> GroupSpec("*.bias", {"weight_decay": 0.0}).match
+        ('*.bias',)
+    """
+
+    match: Annotated[tuple[str, ...], PlainValidator(_match)]
+    arguments: Arguments = field(default_factory=dict[str, Any])
+
+    @model_validator(mode="after")
+    def _check(self) -> GroupSpec:
+        if not self.arguments:
+            raise ValueError(
+                "expected an argument that is another one for this group, such as lr or "
+                "weight_decay, got none"
+            )
+        return self
+
+    def __str__(self) -> str:
+        """Write the patterns for people."""
+        return ", ".join(f"'{each}'" for each in self.match)
+
+
+def _groups(value: Any) -> Any:
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise ValueError(
+            f"expected a list of tables, got {quote(value)}; write each as [[optimizer.groups]]"
+        )
+    return cast("Any", value) or None  # an empty list is as good as none
+
+
 @spec
 class OptimizerSpec:
     """Which optimizer of `torch.optim`, by name, and its arguments.
 
     In TOML the arguments stand beside the name: `name = "Adam"`, `lr = 0.001`.
+
+    Args:
+        name: Its class name.
+        arguments: Its keyword arguments.
+        groups: Parameters for which some of them are others; no two may share one.
 
     Example:
         >>> OptimizerSpec("SGD", {"lr": 0.1, "momentum": 0.9}).name
@@ -57,6 +143,7 @@ class OptimizerSpec:
 
     name: Filled
     arguments: Arguments = field(default_factory=dict[str, Any])
+    groups: Annotated[tuple[GroupSpec, ...] | None, BeforeValidator(_groups)] = None
 
 
 @spec
@@ -171,3 +258,35 @@ class MetricSpec:
         """What is measured, as data, of one's own."""
         label = self.label or self.name.replace("_", " ")
         return Measure(self.name, label, self.better == "higher", self.unit)
+
+
+@spec
+class StoppingSpec:
+    """Which epoch early stopping keeps, by the metric that decides: see `stopped_epoch`.
+
+    All epochs are trained, whatever it says: what is asked is where stopping would have ended.
+
+    Args:
+        patience: How many epochs may pass without a gain; 0: all epochs are looked at.
+        min_gain: With patience, how much better than at the last gain an epoch must be, in the
+            metric's own unit: 0.01 of an accuracy is a percentage point.
+
+    Raises:
+        RecipeError: If a value is impossible, or `min_gain` stands without `patience`.
+
+    Example:
+        >>> StoppingSpec(patience=5, min_gain=0.001).patience
+        5
+    """
+
+    patience: Annotated[int, PlainValidator(_patience)] = 0
+    min_gain: Annotated[float, PlainValidator(_min_gain)] = 0.0
+
+    @model_validator(mode="after")
+    def _check(self) -> StoppingSpec:
+        if self.min_gain and not self.patience:
+            raise ValueError(
+                f"expected min_gain only with patience above 0, got {quote(self.min_gain)} "
+                "without: where all epochs are looked at, the best one is kept whatever its gain"
+            )
+        return self

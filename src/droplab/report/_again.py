@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droplab.recipe import builtin_names
-from droplab.results import RunResult
+from droplab.results import ELSEWHERE, RunResult
 
 PLAN = "plan.json"
 """The file in a run's folder that holds its execution plan."""
@@ -20,11 +20,16 @@ def command_of(result: RunResult) -> tuple[str, str]:
     follows it: on a machine of the same kind, the run then comes out to the same bits.
     """
     stored = result.notes.get("command", "")
+    if ELSEWHERE in result.notes:
+        return stored or "droplab.load_rows(...)", "the same verdict from the same rows"
     if stored == "droplab.sweep(...)":
         return (
             stored,
             f"from Python, with the model, data and optimizer of the caller and {_RECIPE}",
         )
+    if result.recipe.loop is not None:
+        place = result.recipe.loop.train
+        return stored, f"with the training loop {place}, in the version that it had then"
     line, note = stored or _FROM_FILE, ""
     if not stored:
         note = f"with {_RECIPE}"

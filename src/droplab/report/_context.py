@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from droplab.report._figures import Source
-from droplab.report._theme import LIGHT
-from droplab.results import scored_at
+from droplab.report._theme import colour_class
+from droplab.results import ARM_COLUMN, ELSEWHERE, scored_at
 from droplab.verdict import (
-    TONES,
+    NO_WORD,
+    RECALL,
     Difference,
     RunMetrics,
     Summary,
+    Verdict,
     WrittenMetric,
     condition_text,
     reached_text,
     units_text,
 )
-
-NO_VERDICT = ("unstable", "too few seeds")
+from droplab.verdict import (
+    tone as tone_of,
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,9 @@ class Tile:
     unit: str
 
 
-def colour(source: Source, arm: str) -> int:
-    """Return the number of an arm's colour."""
-    place = source.place(arm)
-    return 0 if place == 0 else (place - 1) % (len(LIGHT) - 1) + 1
+def colour(source: Source, arm: str) -> str:
+    """Return the name of an arm's colour: its number, or a step of the scale of rates."""
+    return colour_class(source.place(arm)).removeprefix("c")
 
 
 def tone(found: Difference | None) -> str:
@@ -59,18 +61,49 @@ def _shown(metrics: RunMetrics) -> list[tuple[str, WrittenMetric]]:
     compared = [(metric.label, metric) for metric in metrics.compared]
     score = metrics.score.label.removeprefix("validation ")
     modes = zip(("eval mode", "running"), metrics.score_on_training, strict=False)
-    training = [(f"training {score}, {mode}", metric) for mode, metric in modes]
+    named = score == metrics.score.label  # by somebody else, who has other words for the splits
+    training = [(m.label if named else f"training {score}, {mode}", m) for mode, m in modes]
     place = [metric for _, metric in compared].index(metrics.score) + 1
     return [*compared[:place], *training, *compared[place:]]
 
 
 def gap_note(metrics: RunMetrics) -> str:
-    """Say what the gap is the difference of."""
+    """Say what the gap is the difference of; "" where none is measured."""
+    if "gap" not in metrics.epoch:
+        return ""
     score = metrics.score.label.removeprefix("validation ")
     less = (
         ("training", "validation") if metrics.score.higher_is_better else ("validation", "training")
     )
     return f"The gap is {less[0]} less {less[1]} {score}, both in eval mode."
+
+
+def stopping_note(verdict: Verdict) -> str:
+    """Say at which epochs arms are judged, and what a ring on a curve is."""
+    after = "Arms are judged after the last epoch: the best epoch would select on what it reports."
+    if "stopped" not in verdict.questions:
+        return after
+    return (
+        f"{after} Where they are stopped early, one half of the validation examples chooses the "
+        "epoch and the other half measures it, and the other way round. A ring is the mean epoch "
+        "at which all validation examples stop an arm."
+    )
+
+
+def pairing(source: Source) -> str:
+    """Say what the arms of a pair have in common."""
+    unit = source.verdict.unit
+    if ELSEWHERE in source.result.notes:
+        column = source.result.notes.get(ARM_COLUMN, "arm")
+        return (
+            f"Arms are paired by the {unit} that their rows name. Whether anything but '{column}' "
+            "changed within a pair, the rows do not tell."
+        )
+    examples = "the same examples, " if unit == "fold" else ""
+    return (
+        f"Arms are paired by {unit}: {examples}the same initial weights, the same order of "
+        "batches, and nothing changed but dropout."
+    )
 
 
 def _compared(source: Source) -> list[WrittenMetric]:
@@ -113,7 +146,7 @@ def means(source: Source) -> dict[str, Any]:
     score = verdict.metrics.training(verdict.metrics.score)
     scored = f"; {score.label} in eval mode and gap {part}" if part and score else ""
     return {
-        "caption": f"After epoch {verdict.epoch}, {units}{spread}{scored}",
+        "caption": f"{verdict.when.capitalize()}, {units}{spread}{scored}",
         "heads": [head for head, _ in shown],
         "rows": [
             {
@@ -135,7 +168,10 @@ def plan(source: Source) -> dict[str, Any]:
     own = list(dict.fromkeys(name for arm in arms for name in arm.existing))
     scheduled = any(arm.schedule for arm in arms)
     caption = "Probability of dropping at each site (the input of that layer)"
-    if own:
+    if ELSEWHERE in source.result.notes:
+        told = "Rates of dropout, as the rows have them"
+        caption = told if sites or own else "The rows have names of arms, and no rates"
+    elif own:
         caption += "; own: the rate of dropout that the model has, as built where none is given"
     return {
         "caption": caption,
@@ -192,9 +228,9 @@ def differences(source: Source) -> dict[str, Any]:
                 "colour": colour(source, arm.name),
                 "chosen": arm.name == verdict.chosen,
                 "cells": cells,
-                "p": "–" if arm.word in NO_VERDICT else "< 0.0001" if p < 1e-4 else f"{p:.2g}",
+                "p": "–" if arm.word in NO_WORD else "< 0.0001" if p < 1e-4 else f"{p:.2g}",
                 "word": arm.word,
-                "tone": TONES.get(arm.word, "") if arm.word else "",
+                "words": [{"text": text, "tone": tone_of(word)} for word, text in arm.said],
             }
         )
     if all(row["word"] != "unstable" and _is_empty(row["cells"]) for row in rows):
@@ -202,11 +238,45 @@ def differences(source: Source) -> dict[str, Any]:
     return {
         "caption": (
             f"Difference to '{verdict.baseline}', paired by {verdict.unit}, with the "
-            f"{100 * verdict.level:g} % interval over all arms at once"
+            f"{100 * verdict.level:g} % interval {verdict.at_once}"
             + (f"; {_listed(fractions)} in points" if fractions else "")
         ),
         "heads": [metric.label for metric in metrics],
         "primary": metrics[0].label,
+        "rows": rows,
+    }
+
+
+def recalls(source: Source) -> dict[str, Any] | None:
+    """Return the table of the recall of each class, of the baseline and the chosen arm."""
+    verdict = source.verdict
+    name = verdict.chosen
+    found = [each for each in verdict.recalls if each.difference.arm == name]
+    if name is None or not found:
+        return None
+    rows: list[dict[str, Any]] = []
+    for each in found:
+        mine = each.difference
+        if not mine.n:
+            continue
+        rows.append(
+            {
+                "name": each.label,
+                "examples": f"{each.examples:.0f}",
+                "before": RECALL.text(mine.before),
+                "after": RECALL.text(mine.after),
+                "mean": RECALL.difference(mine.mean, unit=False),
+                "interval": bare_interval(RECALL, mine),
+                "tone": tone(mine),
+            }
+        )
+    over = "classes" if len(verdict.arms) == 2 else "classes and arms"
+    return {
+        "heads": ["examples", verdict.baseline, name, "difference"],
+        "caption": (
+            f"{verdict.when.capitalize()}, mean over {verdict.unit}s; difference in points, with "
+            f"the {100 * verdict.level:g} % interval over all {over} at once"
+        ),
         "rows": rows,
     }
 

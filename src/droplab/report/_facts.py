@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
 from droplab.recipe import Arm, Recipe, dumps
-from droplab.results import RunResult, plan_sentence, scored_note
-from droplab.verdict import Verdict, validated_on
+from droplab.results import ELSEWHERE, RunResult, plan_sentence, scored_note
+from droplab.verdict import Verdict, control, validated_on
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,13 @@ class Fact:
 def unchanged(result: RunResult) -> list[Fact]:
     """Return what all arms have in common, each with a digest of what it was."""
     recipe = result.recipe
+    if ELSEWHERE in result.notes:
+        return [
+            Fact("rows from", result.notes[ELSEWHERE]),
+            Fact("seeds", ", ".join(map(str, recipe.seeds)), _digest(recipe.seeds)),
+        ]
+    if recipe.loop is not None:
+        return _own_loop(result)
     data, model = _note(result, "data"), _note(result, "model")
     parameters = model.get("parameters")
     size = f", {_count(parameters)} parameters" if parameters else ""
@@ -44,14 +51,14 @@ def unchanged(result: RunResult) -> list[Fact]:
         ),
         Fact(
             "optimizer",
-            _call(recipe.optimizer.name, recipe.optimizer.arguments),
+            _call(recipe.optimizer.name, recipe.optimizer.arguments) + _of_groups(recipe),
             _digest(recipe.optimizer),
         ),
         *_optional(recipe),
         Fact(
             "length",
-            f"{recipe.epochs} epochs of mini-batches of {recipe.batch_size}",
-            _digest(recipe.epochs, recipe.batch_size),
+            f"{recipe.epochs} epochs of mini-batches of {recipe.batch_size}{_gathered(recipe)}",
+            _digest(recipe.epochs, recipe.batch_size, *filter(None, [recipe.accumulate])),
         ),
         Fact("training figures", scored_note(result.plan).rstrip(".")),
         *_folds(recipe, data),
@@ -75,9 +82,58 @@ def unchanged(result: RunResult) -> list[Fact]:
     return [fact for fact in facts if fact.value or fact.digest]
 
 
+def _own_loop(result: RunResult) -> list[Fact]:
+    """Return what is known of trials that somebody's own loop has trained."""
+    recipe, model = result.recipe, _note(result, "model")
+    loop = recipe.loop
+    assert loop is not None
+    parameters, optimizers = model.get("parameters"), model.get("optimizers")
+    seen = control(recipe, result.members, result.notes, recipe.epochs)
+    folds = loop.folds
+    facts = [
+        Fact("training loop", loop.train),
+        Fact("seen to be the same in all arms of a seed", seen.same),
+        Fact("model", f"{_count(parameters)} parameters" if parameters else ""),
+        Fact("optimizer", ", ".join(map(str, optimizers)) if optimizers else ""),
+        Fact("length", f"{recipe.epochs} epochs", _digest(recipe.epochs)),
+        Fact("dropout that fired, with the first seed", _fired(result)),
+        Fact("folds", f"{folds}, as the loop has made them: {_which(folds)}" if folds else ""),
+        Fact("seeds", ", ".join(map(str, recipe.seeds)), _digest(recipe.seeds)),
+        Fact("digest", "of arms, seeds and metrics", f"sha256:{recipe.digest}"),
+    ]
+    return [fact for fact in facts if fact.value]
+
+
+def _fired(result: RunResult) -> str:
+    """Say how often each dropout has fired in the first trial of each arm."""
+    said: list[str] = []
+    for arm in result.recipe.arms:
+        seen = _note(result, f"trial/{arm.name}/{result.recipe.seeds[0]}")
+        tables = (seen.get(key) for key in ("fired", "drawn"))
+        counts = [cast("Mapping[str, Any]", each) for each in tables if isinstance(each, Mapping)]
+        places = [
+            f"{name} {count}{_kept(seen, name)}" for each in counts for name, count in each.items()
+        ]
+        if places:
+            more = f" and {len(places) - 6} more" if len(places) > 6 else ""
+            said.append(f"{arm.name}: {', '.join(places[:6])}{more}")
+    return "; ".join(said)
+
+
 def _bits(plan: Mapping[str, Any]) -> dict[str, Any]:
     """What the bits of a run depend on: not what its plan was chosen from."""
     return {name: value for name, value in plan.items() if name not in ("tried", "others")}
+
+
+def _kept(seen: Mapping[str, Any], name: str) -> str:
+    """Say what part of its input a dropout has kept, if it was measured."""
+    table: Any = seen.get("kept")
+    found: Any = cast("Mapping[str, Any]", table).get(name) if isinstance(table, Mapping) else None
+    match found:
+        case [int(kept), int(of)] if of:
+            return f" (kept {100 * kept / of:.1f} %)"
+        case _:
+            return ""
 
 
 def _folds(recipe: Recipe, data: Mapping[str, Any]) -> list[Fact]:
@@ -85,11 +141,12 @@ def _folds(recipe: Recipe, data: Mapping[str, Any]) -> list[Fact]:
     if folds is None:
         return []
     of = f" of {_count(count)} examples" if isinstance(count, int) else ""
-    text = (
-        f"{folds}{of}, drawn anew for every repeat: seed s is fold s mod {folds} of repeat "
-        f"s div {folds}"
-    )
+    text = f"{folds}{of}, drawn anew for every repeat: {_which(folds)}"
     return [Fact("folds", text, _digest(folds))]
+
+
+def _which(folds: int) -> str:
+    return f"seed s is fold s mod {folds} of repeat s div {folds}"
 
 
 def _optional(recipe: Recipe) -> list[Fact]:
@@ -100,7 +157,18 @@ def _optional(recipe: Recipe) -> list[Fact]:
         facts.append(Fact("learning rate", said, _digest(scheduler)))
     if recipe.clip is not None:
         facts.append(Fact("gradients", f"clipped to a norm of {recipe.clip:g}"))
+    if recipe.precision is not None:
+        facts.append(Fact("precision", f"forward in {recipe.precision}, by autocast"))
     return facts
+
+
+def _of_groups(recipe: Recipe) -> str:
+    groups = recipe.optimizer.groups or ()
+    return "".join(f"; {each}: {_listed(each.arguments)}" for each in groups)
+
+
+def _gathered(recipe: Recipe) -> str:
+    return f", {recipe.accumulate} of them a step" if recipe.accumulate else ""
 
 
 def _digest(*parts: Any) -> str:
@@ -134,7 +202,7 @@ def _data(recipe: Recipe, data: Mapping[str, Any]) -> str:
             )
             if data.get(name)
         )
-        first = ", with the first seed" if recipe.data.folds is not None else ""
+        first = ", with the first seed" if recipe.data.of_seed else ""
         text += f" ({sizes} examples{first})"
     return text
 
@@ -143,6 +211,8 @@ def _validation(recipe: Recipe, data: Mapping[str, Any]) -> str:
     count = data.get("validation", recipe.data.validation)
     if recipe.data.folds is not None:
         return "one fold of the training examples for each seed, which it is not trained on"
+    if recipe.data.resample:
+        return f"{_count(count)} training examples, drawn anew with each seed"
     where = validated_on(recipe, data)
     if where == "test":
         return "the test split" + (f", {_count(count)} examples" if isinstance(count, int) else "")
@@ -157,10 +227,14 @@ def _count(number: object) -> str:
 
 
 def _call(name: str, arguments: Mapping[str, Any]) -> str:
+    return f"{name}({_listed(arguments)})"
+
+
+def _listed(arguments: Mapping[str, Any]) -> str:
     def write(value: Any) -> str:
         return str(list(value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
-    return f"{name}({', '.join(f'{key}={write(value)}' for key, value in arguments.items())})"
+    return ", ".join(f"{key}={write(value)}" for key, value in arguments.items())
 
 
 def machine(result: RunResult, verdict: Verdict) -> list[tuple[str, str]]:

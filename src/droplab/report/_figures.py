@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from markupsafe import Markup
@@ -16,12 +17,17 @@ from droplab.report._forest import ROW, ForestRow, draw_forest
 from droplab.report._frame import Ids
 from droplab.report._grid import draw_grid, grid_of
 from droplab.report._lines import Curves, Series, Shade, draw_curves, value_range
-from droplab.report._rates import draw_rates, rate_points
+from droplab.report._rates import draw_rates, rate_points, rates_of
+from droplab.report._reliability import Reliability, draw_reliability
+from droplab.report._theme import step
 from droplab.results import RunResult
-from droplab.verdict import Table, Verdict, WrittenMetric, as_placed
+from droplab.verdict import Table, Verdict, WrittenMetric, as_placed, stopped_name
 
 Floats = NDArray[np.float64]
-MOST_NAMED = 6
+MOST_BANDS = 6
+FEWEST_ORDERED = 4
+"""With so many rates or more their colours are steps of one scale."""
+MOST_NAMED = 10
 """With more arms than this only the baseline, the chosen arm and the last best ones are named."""
 
 
@@ -34,6 +40,7 @@ class Figures:
     gaps: tuple[Markup, ...]
     differences: tuple[Markup, ...]
     rates: tuple[Markup, ...]
+    reliability: tuple[Markup, ...]
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,17 @@ class Source:
         """The recipe, with sites in place of the patterns that its arms name."""
         return as_placed(self.result.recipe, self.result.notes)
 
+    @cached_property
+    def _ordered(self) -> list[str]:
+        """The arms other than the baseline by their rates, where these are enough for a scale."""
+        rates = rates_of(self.recipe) or {}
+        others = [name for name in rates if name != self.verdict.baseline]
+        return others if len(others) >= FEWEST_ORDERED else []
+
     def place(self, arm: str) -> int:
         """Return the place of an arm's colour: 0 for the baseline."""
+        if arm in self._ordered:
+            return step(self._ordered.index(arm), len(self._ordered))
         others = [name for name in self.table.arms if name != self.verdict.baseline]
         return 0 if arm == self.verdict.baseline else 1 + others.index(arm)
 
@@ -96,6 +112,8 @@ def draw(source: Source, ids: Ids) -> Figures:
     primary = known.named(verdict.primary)
     compared = [a.name for a in verdict.arms if a.differences]
     metrics = list(dict.fromkeys([primary, known.partner(primary)]))
+    early = known.epoch.get(stopped_name(primary.name))
+    asked = [primary, *([early] if early else []), *metrics[1:]]
     first = list(dict.fromkeys([known.loss, known.score]))
     points = [
         (metric, rate_points(source.recipe, verdict, metric, _last(source, metric)))
@@ -107,16 +125,45 @@ def draw(source: Source, ids: Ids) -> Figures:
     return Figures(
         curves=tuple(all_arms(source, ids, m) for m in first),
         against=tuple(_against(source, ids)),
-        gaps=tuple(all_arms(source, ids, m) for m in known.compared if m not in first),
-        differences=tuple(forest(source, ids, m) for m in metrics) if compared else (),
+        gaps=tuple(
+            all_arms(source, ids, m)
+            for m in known.compared
+            if m not in first and m.name in source.result.metrics
+        ),
+        differences=tuple(forest(source, ids, m) for m in asked) if compared else (),
         rates=(
             *(draw_rates(ids, m, found, verdict.without) for m, found in points if found),
             *grids,
         ),
+        reliability=tuple(_reliability(source, ids)),
     )
 
 
+def _reliability(source: Source, ids: Ids) -> list[Markup]:
+    """Return the reliability diagram of the baseline and the chosen arm, if answers were counted.
+
+    It is that of the last epoch, over the replicas that are judged.
+    """
+    verdict = source.verdict
+    if not source.table.at_end:
+        return []
+    arms: list[Reliability] = []
+    for name in filter(None, (verdict.baseline, verdict.chosen)):
+        seeds = verdict.arm(name).seeds
+        rows = [r for r in source.result.answers if r.arm == name and r.seed in seeds]
+        found = Reliability.of(name, source.place(name), rows)
+        arms += [found] if found else []
+    return [draw_reliability(ids, arms)] if arms else []
+
+
 def _last(source: Source, metric: WrittenMetric) -> dict[str, Sequence[float]]:
+    if metric.name not in source.result.metrics:  # where replicas are stopped early
+        early = {arm.name: arm.stopped for arm in source.verdict.arms}
+        seeds = source.table.seeds
+        return {
+            name: [found.values.get(seed, math.nan) if found else math.nan for seed in seeds]
+            for name, found in early.items()
+        }
     values = source.table.judged(metric.name)
     return {name: row.tolist() for name, row in zip(source.table.arms, values, strict=True)}
 
@@ -125,12 +172,16 @@ def all_arms(source: Source, ids: Ids, metric: WrittenMetric) -> Markup:
     """Return the curves of every arm in one metric."""
     named = source.named()
     several = len(source.table.seeds) > 1
+    banded = named
+    if len(named) > MOST_BANDS:  # more would hide one another
+        banded = named & {source.verdict.baseline, source.verdict.chosen}
+    last = _last(source, metric) if several else {}
     arms = [n for n in source.table.arms if n not in named]
     arms += [n for n in source.table.arms if n in named]
     series: list[Series] = []
     for arm in arms:
         mean, low, high = source.curve(arm, metric.name)
-        band = several and arm in named
+        band = several and arm in banded
         series.append(
             Series(
                 name=arm,
@@ -139,14 +190,24 @@ def all_arms(source: Source, ids: Ids, metric: WrittenMetric) -> Markup:
                 low=low.tolist() if band else (),
                 high=high.tolist() if band else (),
                 faint=arm not in named,
+                ring=_ring(source, arm) if arm in named else None,
+                seeds=last.get(arm, ()) if band else (),
             )
         )
     over = f"mean over {source.verdict.unit}s"
-    note = f"{over}, band: one standard deviation" if several else ""
+    note = f"{over}, band: one standard deviation, dots: {source.verdict.unit}s" if several else ""
     if len(named) < len(arms):
         note = f"{over}; {len(arms) - len(named)} further arms in the background"
     label = metric.title + (f", {metric.unit}" if metric.unit else "")
     return draw_curves(ids, Curves(label, series, percent=metric.fraction, note=note))
+
+
+def _ring(source: Source, arm: str) -> float | None:
+    """Return the mean epoch at which early stopping ends an arm; None where that is not known."""
+    early = source.verdict.arm(arm).stopped
+    if early is None or not early.epochs:
+        return None
+    return sum(early.epochs.values()) / len(early.epochs)
 
 
 def _against(source: Source, ids: Ids) -> list[Markup]:
@@ -179,6 +240,8 @@ def _against(source: Source, ids: Ids) -> list[Markup]:
                         percent=percent,
                         note=source.verdict.without
                         if arm == source.verdict.baseline
+                        else source.verdict.rates_text(arm)
+                        if source.verdict.column
                         else "with dropout",
                         y_range=y_range,
                         shade=Shade(0, 1, source.place(arm)) if len(series) > 1 else None,
@@ -198,7 +261,13 @@ def _train_and_validation(source: Source, arm: str, metric: WrittenMetric) -> li
         ("running", metrics.training(metric, running=True), "1.5 3.5"),
     )
     return [
-        Series(name, source.place(arm), source.curve(arm, each.name)[0].tolist(), pattern=pattern)
+        Series(
+            name,
+            source.place(arm),
+            source.curve(arm, each.name)[0].tolist(),
+            pattern=pattern,
+            ring=_ring(source, arm),
+        )
         for name, each, pattern in drawn
         if each
     ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from droplab.report._frame import Frame, Ids, chart
@@ -30,6 +31,8 @@ class Series:
         high: Upper edge of the band.
         pattern: Dash pattern; None for the one of its colour.
         faint: Whether it stays in the background, without a name.
+        ring: An epoch, from 1, to mark on it; None for none.
+        seeds: What each seed has at the last epoch, a dot each.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Series:
     high: Sequence[float] = ()
     pattern: str | None = None
     faint: bool = False
+    ring: float | None = None
+    seeds: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,18 @@ class Curves:
 
 
 def value_range(series: Sequence[Series]) -> tuple[float, float]:
-    """Return the range that shows these curves and their bands.
+    """Return the range that shows these curves, their bands and dots.
 
     The first epochs often span many times what comes after, and what matters would be a flat line.
     Then the range is that of the later epochs, with some air, and the first ones are cut off.
     """
-    full = bounds(v for s in series for v in (*s.mean, *s.low, *s.high))
+    full = bounds(v for s in series for v in (*s.mean, *s.low, *s.high, *s.seeds))
     later = bounds(
         (
             value
             for s in series
             for curve in (s.mean, s.low, s.high)
-            for value in curve[math.ceil(SETTLING * len(curve)) :]
+            for value in (*curve[math.ceil(SETTLING * len(curve)) :], *s.seeds)
         ),
         pad=0.12,
     )
@@ -143,6 +148,8 @@ def draw_curves(ids: Ids, curves: Curves) -> Markup:
                 stroke_dasharray=dash(s.place) if s.pattern is None else s.pattern or None,
             )
         )
+    parts += [_ring(frame, s, s.ring) for s in curves.series if s.ring is not None]
+    parts += [_dots(frame, s) for s in curves.series]
     names = _names(frame, [s for s in curves.series if not s.faint])
     note = curves.note
     if is_cut(curves, y_range):
@@ -168,6 +175,14 @@ def _area(frame: Frame, upper: Sequence[float], lower: Sequence[float], style: s
     return element("path", d=polyline([*there, *back]) + "Z", class_=style)
 
 
+def _dots(frame: Frame, series: Series) -> Markup:
+    x, style = frame.x(float(len(series.mean))), f"dot {colour_class(series.place)}"
+    there = (v for v in series.seeds if math.isfinite(v))
+    return Markup("").join(
+        element("circle", cx=x, cy=frame.y(v), r=1.8, class_=style) for v in there
+    )
+
+
 def _mark(frame: Frame, epoch: int, words: str) -> Markup:
     x = frame.x(float(epoch))
     right_half = x > (frame.left + frame.right) / 2
@@ -189,6 +204,14 @@ def _mark(frame: Frame, epoch: int, words: str) -> Markup:
             ),
         ]
     )
+
+
+def _ring(frame: Frame, series: Series, epoch: float) -> Markup:
+    at = np.interp(epoch, np.arange(1, len(series.mean) + 1), series.mean)
+    if not math.isfinite(at):
+        return Markup("")
+    style = f"ring {colour_class(series.place)}"
+    return element("circle", cx=frame.x(epoch), cy=frame.y(float(at)), r=4.5, class_=style)
 
 
 def _names(frame: Frame, series: Sequence[Series]) -> Markup:

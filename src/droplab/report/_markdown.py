@@ -11,7 +11,7 @@ from droplab.report import _context as context
 from droplab.report import _facts as facts
 from droplab.report._figures import Source
 from droplab.report._solution import patch
-from droplab.results import RunResult
+from droplab.results import ELSEWHERE, RunResult
 from droplab.verdict import Verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|#~$])")
@@ -47,7 +47,7 @@ def render_markdown(result: RunResult, verdict: Verdict) -> str:
         parts += ["### The best arm as a change of source", escaped(change.note)]
     if change.diff:
         parts.append(_fenced(change.diff, "diff"))
-    if note:
+    if note and ELSEWHERE not in result.notes:
         parts += ["### Recipe", _fenced(facts.recipe_text(result.recipe), "toml")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -73,7 +73,7 @@ def _differences(source: Source) -> list[str]:
             _name(row),
             *(_two(cell["mean"], cell["interval"]) for cell in row["cells"]),
             row["p"],
-            row["word"],
+            "; ".join(word["text"] for word in row["words"]),
         ]
         for row in found["rows"]
     ]

@@ -23,6 +23,7 @@ from droplab.verdict import Verdict, units_text
 PICTURE_WIDTH = 1000
 ZOOM = 2.0
 LINE = 110
+LARGEST = 32.0
 # The font at hand everywhere has Latin letters only; these have plain spellings.
 _PLAIN = str.maketrans(
     {"−": "-", "–": "-", "≥": "&gt;=", "≤": "&lt;=", "→": "to", "∞": "inf", "×": "x", "\u00a0": " "}
@@ -35,6 +36,7 @@ def figure_svg(result: RunResult, verdict: Verdict) -> str:
     primary = verdict.metrics.named(verdict.primary)
     short, long = split_headline(verdict.headline)
     lines = _balanced(long)
+    size = min(LARGEST, 1.9 * (PICTURE_WIDTH - 80) / max(len(short), 1))
     charts = [all_arms(source, ids, primary)]
     compared = sum(bool(arm.differences) for arm in verdict.arms)
     if compared:
@@ -61,7 +63,7 @@ def figure_svg(result: RunResult, verdict: Verdict) -> str:
     ]
     rules = (
         theme.chart_rules(literal=True)
-        + f".headline{{font-size:32px;font-weight:700;fill:{theme.GROUND_LIGHT['ink']}}}"
+        + f".headline{{font-size:{size:.0f}px;font-weight:700;fill:{theme.GROUND_LIGHT['ink']}}}"
         + f".sentence{{font-size:16px;fill:{theme.GROUND_LIGHT['ink']}}}"
     )
     return element(

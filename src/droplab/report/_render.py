@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 from typing import Any
 
@@ -11,11 +12,20 @@ from markupsafe import Markup
 from droplab.report import _again as again
 from droplab.report import _context as context
 from droplab.report import _facts as facts
+from droplab.report import _numbers as numbers
 from droplab.report import _theme as theme
+from droplab.report._compare import SideBySide
 from droplab.report._figures import Source, draw
 from droplab.report._frame import Ids
 from droplab.report._solution import patch
-from droplab.results import RunResult, choices_note, plan_choices, plan_sentence, scored_note
+from droplab.results import (
+    ELSEWHERE,
+    RunResult,
+    choices_note,
+    plan_choices,
+    plan_sentence,
+    scored_note,
+)
 from droplab.verdict import Verdict
 
 
@@ -34,6 +44,37 @@ def render(result: RunResult, verdict: Verdict) -> str:
         The HTML text, to be written in UTF-8.
     """
     source = Source.of(result, verdict)
+    environment, style = styled()
+    page = environment.get_template("report.html").render(
+        style=style, **_words(source), **_tables(source), figures=draw(source, Ids())
+    )
+    return page.replace(_CONTENTS, _contents(page), 1) + "\n"
+
+
+_CONTENTS = "<!-- contents -->"
+
+
+def _contents(page: str) -> str:
+    """Return the links to the sections that a page has."""
+    found = re.findall(r'<h2 id="(h-[a-z]+)">([^<]+)</h2>', page)
+    return "".join(f'<li><a href="#{id}">{title}</a></li>' for id, title in found)
+
+
+def render_comparison(found: SideBySide) -> str:
+    """Return runs side by side as one HTML page, made as that of a report is.
+
+    Args:
+        found: What `compare_runs` returned.
+    """
+    environment, style = styled()
+    page = environment.get_template("compare.html").render(
+        style=style, version=metadata.version("droplab"), found=found
+    )
+    return page + "\n"
+
+
+def styled() -> tuple[Environment, Markup]:
+    """Return what fills a page, and the style of all pages."""
     # Made at each call: an environment kept in the module would be the only state of this room.
     environment = Environment(
         loader=PackageLoader("droplab.report", "page"),
@@ -44,15 +85,12 @@ def render(result: RunResult, verdict: Verdict) -> str:
         lstrip_blocks=True,
     )
     style = environment.get_template("report.css").render(
-        light=Markup(theme.variables(theme.GROUND_LIGHT, theme.LIGHT)),
-        dark=Markup(theme.variables(theme.GROUND_DARK, theme.DARK)),
+        light=Markup(theme.variables(theme.GROUND_LIGHT, theme.LIGHT, theme.RAMP_LIGHT)),
+        dark=Markup(theme.variables(theme.GROUND_DARK, theme.DARK, theme.RAMP_DARK)),
         charts=Markup(theme.chart_rules()),
-        count=len(theme.LIGHT),
+        colours=[*range(len(theme.LIGHT)), *(f"o{i}" for i in range(len(theme.RAMP_LIGHT)))],
     )
-    page = environment.get_template("report.html").render(
-        style=Markup(style), **_words(source), **_tables(source), figures=draw(source, Ids())
-    )
-    return page + "\n"
+    return environment, Markup(style)
 
 
 def _tone_of(verdict: Verdict) -> str:
@@ -76,11 +114,16 @@ def _words(source: Source) -> dict[str, Any]:
         "also": verdict.also,
         "percent": f"{100 * verdict.level:g} %",
         "unit": verdict.unit,
+        "at_once": verdict.at_once,
+        "pairing": context.pairing(source),
+        "seen": ELSEWHERE not in result.notes,
+        "trains": bool(verdict.metrics.score_on_training),
         "diagnosis": verdict.diagnosis,
         "overfits_tone": _tone_of(verdict),
         "best": verdict.best.sentence if verdict.best else "",
         "caveats": verdict.caveats,
         "gap_note": context.gap_note(verdict.metrics),
+        "stopping_note": context.stopping_note(verdict),
         "calibrated": "val_ece" in verdict.metrics.epoch,
         "story": [part for part in result.recipe.story.split("\n\n") if part.strip()],
         "scored": scored_note(result.plan),
@@ -95,6 +138,11 @@ def _words(source: Source) -> dict[str, Any]:
         "patch": [_patch_line(line) for line in change.diff.splitlines()],
         "patch_note": change.note,
         "recipe_text": _Verbatim(facts.recipe_text(result.recipe)),
+        "without": verdict.without,
+        "column": verdict.column,
+        "csv": numbers.data_url("text/csv", numbers.rows_csv(source)),
+        "json": numbers.data_url("application/json", numbers.as_json(source)),
+        "file": result.recipe.name,
         "footer": made + (f" begun {result.created}." if result.created else "."),
     }
 
@@ -107,11 +155,12 @@ def _tables(source: Source) -> dict[str, Any]:
     bare = not differences["rows"] and verdict.arm(arm).seeds
     return {
         "tiles": context.tiles(source) if bare else [],
-        "tiles_note": f"'{arm}' after epoch {verdict.epoch}, mean over {verdict.unit}s.",
+        "tiles_note": f"'{arm}' {verdict.when}, mean over {verdict.unit}s.",
         "means": context.means(source),
         "differences": differences,
         "target": context.target(source),
         "test": context.test_split(source),
+        "recalls": context.recalls(source),
         "plan": plan,
     }
 

@@ -33,7 +33,7 @@ def patch(result: RunResult, verdict: Verdict) -> Patch:
     if arm is None:
         return Patch("", "")
     said = f"This puts the dropout of '{arm}' there. "
-    if verdict.arm(arm).word not in ("helps", None):
+    if not verdict.arm(arm).helps:
         said += f"'{arm}' is not shown to help. "
     if verdict.best is not None and verdict.best.arm == verdict.baseline:
         said = (

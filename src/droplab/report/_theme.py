@@ -28,6 +28,39 @@ DARK = (
     "#ab98f0",
     "#f0808f",
 )
+# A scale for arms that have an order, low rates first: lightness and hue both go one way, so that
+# neighbours can be told apart, and printed grey still tells which is higher. Contrast as above.
+RAMP_LIGHT = (
+    "#a05e01",
+    "#a64c00",
+    "#a73a1e",
+    "#a02e38",
+    "#96254c",
+    "#88215c",
+    "#781f6a",
+    "#661f75",
+    "#521f7c",
+    "#3c207f",
+    "#23217d",
+    "#002869",
+)
+RAMP_DARK = (
+    "#fed6af",
+    "#fec9ad",
+    "#febdac",
+    "#ffafae",
+    "#fea0b6",
+    "#fb91c5",
+    "#e78ed4",
+    "#d18be1",
+    "#b78be9",
+    "#9b8bec",
+    "#7c8cea",
+    "#598de2",
+)
+ORDERED = 10_000
+"""Places from here on are steps of that scale, from its first to its last."""
+
 GROUND_LIGHT = {
     "bg": "#ffffff",
     "panel": "#f6f7f9",
@@ -62,19 +95,27 @@ def colour_class(place: int) -> str:
     """Return the class of the arm at this place: 0 for the baseline."""
     if place == 0:
         return "c0"
+    if place >= ORDERED:
+        return f"o{place - ORDERED}"
     return f"c{(place - 1) % (len(LIGHT) - 1) + 1}"
 
 
 def dash(place: int) -> str | None:
     """Return the dash pattern of the arm at this place, None for a full line."""
-    if place == 0:
+    if place == 0 or place >= ORDERED:
         return None
     return DASHES[(place - 1) // (len(LIGHT) - 1) % len(DASHES)] or None
 
 
-def variables(ground: dict[str, str], colours: Sequence[str]) -> str:
+def step(rank: int, count: int) -> int:
+    """Return the place of the arm of this rank among `count` that have an order."""
+    return ORDERED + round(rank * (len(RAMP_LIGHT) - 1) / max(1, count - 1))
+
+
+def variables(ground: dict[str, str], colours: Sequence[str], ramp: Sequence[str] = ()) -> str:
     """Return the colours as CSS variables."""
     named = {**ground, **{f"c{i}": colour for i, colour in enumerate(colours)}}
+    named |= {f"o{i}": colour for i, colour in enumerate(ramp)}
     return "".join(f"--{name}:{value};" for name, value in named.items())
 
 
@@ -88,7 +129,8 @@ def chart_rules(*, literal: bool = False) -> str:
     def of(name: str) -> str:
         if not literal:
             return f"var(--{name})"
-        return {**GROUND_LIGHT, **{f"c{i}": c for i, c in enumerate(LIGHT)}}[name]
+        named = {f"{at}{i}": c for at, cs in _SCALES.items() for i, c in enumerate(cs)}
+        return {**GROUND_LIGHT, **named}[name]
 
     rules = [
         f".axis text,.tick{{fill:{of('soft')};font-size:11px}}",
@@ -104,6 +146,7 @@ def chart_rules(*, literal: bool = False) -> str:
         ".thin{fill:none;stroke-width:1.4;stroke-linejoin:round}",
         ".band{stroke:none;opacity:.14}",
         ".dot{opacity:.42}",
+        f".ring{{fill:{of('bg')};stroke-width:2}}",
         ".bar{fill:none;stroke-width:4;stroke-linecap:round;opacity:.85}",
         ".leader{fill:none;stroke-width:.8;opacity:.6}",
         ".label{font-size:12px;font-weight:600}",
@@ -112,7 +155,15 @@ def chart_rules(*, literal: bool = False) -> str:
     for i in range(len(LIGHT)):
         colour = of(f"c{i}")
         rules.append(
-            f".c{i}.line,.c{i}.thin,.c{i}.bar,.c{i}.leader{{stroke:{colour}}}"
+            f".c{i}.line,.c{i}.thin,.c{i}.bar,.c{i}.leader,.c{i}.ring{{stroke:{colour}}}"
             f".c{i}.band,.c{i}.dot,.c{i}.label,.c{i}.mark{{fill:{colour}}}"
         )
+    first = next(rule for rule in rules if rule.startswith(".c0."))
+    rules += [
+        first.replace(".c0.", f".o{i}.").replace(of("c0"), of(f"o{i}"))
+        for i in range(len(RAMP_LIGHT))
+    ]
     return "\n".join(rules)
+
+
+_SCALES = {"c": LIGHT, "o": RAMP_LIGHT}

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from droplab.errors import RunError
-from droplab.results._schema import has_columns
+from droplab.results._schema import has_answers, has_columns, has_parts
 
 _NAME = "checksum"
 _TABLES = {
@@ -20,11 +20,22 @@ _TABLES = {
     "tests": "arm, seed",
     "test_values": "arm, seed, metric",
     "notes": "name",
+    "blocks": "arm, seed, epoch",
+    "examples": "arm, seed",
+    "stopped_test_values": "arm, seed, metric",
+    "confidence_bins": "arm, seed, bin",
+    "class_counts": "arm, seed, class",
 }
 """Every table of some layout, with the order of its rows."""
 
 _NEW, _EARLIER = ("epoch_values", "test_values"), ("tests",)
 """Those that only the layouts from 3 on have, and those that only the ones before have."""
+
+_PARTS = ("blocks", "examples", "stopped_test_values")
+"""Those that only the layouts from 4 on have."""
+
+_ANSWERS = ("confidence_bins", "class_counts")
+"""Those that only the layouts from 5 on have."""
 
 
 def write_checksum(sql: sqlite3.Connection) -> None:
@@ -52,12 +63,13 @@ def check_checksum(sql: sqlite3.Connection, path: Path) -> None:
 
 def _checksum(sql: sqlite3.Connection) -> str:
     digest = hashlib.sha256()
-    other = _NEW if has_columns(sql) else _EARLIER
+    other = set(_NEW if has_columns(sql) else _EARLIER)
+    other.update(() if has_parts(sql) else _PARTS, () if has_answers(sql) else _ANSWERS)
     for table, order in _TABLES.items():
         if table in other:
             continue
         digest.update(f"{table}\n".encode())
         for row in sql.execute(f"SELECT * FROM {table} ORDER BY {order}"):
             if row[0] != _NAME or table != "run":
-                digest.update(f"{json.dumps(row)}\n".encode())
+                digest.update(f"{json.dumps(row, default=bytes.hex)}\n".encode())
     return digest.hexdigest()

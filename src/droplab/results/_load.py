@@ -62,6 +62,10 @@ def load(path: str | os.PathLike[str]) -> RunResult:
             created=_tables.value(sql, "created"),
             metrics=metrics,
             test_metrics=test_metrics,
+            blocks=_tables.blocks(sql),
+            examples=_tables.examples(sql),
+            stopped_tests=_tables.stopped_tests(sql),
+            answers=_tables.answers(sql),
         )
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from droplab.recipe import METRICS, TEST_METRICS, Metric, Recipe
 
-State = Literal["waiting", "running", "done", "nan"]
+State = Literal["waiting", "running", "done", "nan", "failed"]
 STATES: tuple[str, ...] = get_args(State)
 
 
@@ -43,8 +46,10 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """Return one flat table, the metrics beside the rest, as JSON can hold it: NaN is None."""
         others = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
-        return others | {
-            name: value if math.isfinite(value) else None for name, value in self.values.items()
+        found = {**others, **self.values}
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in found.items()
         }
 
 
@@ -108,6 +113,91 @@ class TestRow(Measured):
     seed: int
 
 
+@dataclass(frozen=True)
+class StoppedTestRow(TestRow):
+    """What one replica reached on the test split with the weights of its stopped epoch.
+
+    Args:
+        values: Metric -> number, as in `TestRow`.
+        arm: Name of the arm.
+        seed: Seed of the replica.
+        epoch: The epoch that early stopping keeps: see `droplab.recipe.stopped_epoch`.
+    """
+
+    __test__ = False
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """The primary metric of one replica after one epoch, on each block of validation examples.
+
+    The blocks are the same for all arms and epochs, and as far as seeds have the same examples
+    for all seeds.
+
+    Args:
+        arm: Name of the arm.
+        seed: Seed of the replica.
+        epoch: Number of the epoch, from 1.
+        values: The metric on each of the `BLOCKS` blocks; NaN where it cannot be had.
+        weights: What each block weighs. Where the metric is a mean over examples that is the sum
+            of their weights, so that the weighted mean over the blocks is the metric of the epoch's
+            row; else the number of its examples.
+    """
+
+    arm: str
+    seed: int
+    epoch: int
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExampleRow:
+    """The primary metric of one replica after the last epoch, on each validation example.
+
+    There are such rows where the metric is a mean over examples. The examples stand in the same
+    order for all arms of a seed.
+
+    Args:
+        arm: Name of the arm.
+        seed: Seed of the replica.
+        values: float32 (N,), of each example; 0 where it weighs nothing.
+        weights: float32 (N,), what each example weighs in the mean.
+    """
+
+    arm: str
+    seed: int
+    values: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersRow:
+    """What one replica answers on the validation examples after the last epoch, counted.
+
+    There are such rows where every example is of one class.
+
+    Args:
+        arm: Name of the arm.
+        seed: Seed of the replica.
+        bins: For each of the bins of equal width that confidences from 0 to 1 fall into: how many
+            answers are in it, the sum of their confidences, and how many are right.
+        classes: For each class: how many examples have it, and how many of them are found. Empty
+            where there are more than 100 classes.
+    """
+
+    arm: str
+    seed: int
+    bins: tuple[tuple[int, float, int], ...]
+    classes: tuple[tuple[int, int], ...]
+
+
+PartRow = BlockRow | ExampleRow | AnswersRow
+"""What a replica has of parts of the validation examples."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """How far one replica has come.
@@ -145,6 +235,12 @@ class RunResult:
         created: When the run began, ISO 8601 in UTC.
         metrics: What was measured after every epoch, by name, as it is stored with the run.
         test_metrics: What was measured on the test split, by name.
+        blocks: The primary metric on blocks of the validation examples, one row for each of
+            `rows`; empty where none were kept, as in runs of earlier versions.
+        examples: The primary metric on each validation example after the last epoch.
+        stopped_tests: Results on the test split at the stopped epoch, of the replicas of `tests`.
+        answers: What validation examples are answered after the last epoch, counted; empty where
+            answers are no classes, and in runs of earlier versions.
     """
 
     path: Path
@@ -159,3 +255,7 @@ class RunResult:
     created: str = ""
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
     test_metrics: Mapping[str, Metric] = field(default_factory=lambda: TEST_METRICS)
+    blocks: tuple[BlockRow, ...] = ()
+    examples: tuple[ExampleRow, ...] = ()
+    stopped_tests: tuple[StoppedTestRow, ...] = ()
+    answers: tuple[AnswersRow, ...] = ()

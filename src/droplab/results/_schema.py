@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from droplab.errors import DroplabError, RunError
+from droplab.recipe import BLOCKS
 from droplab.results._rows import STATES
 
-VERSION = 3  # 1 had no checksum; until 2 there was a column for each metric of a classifier
+VERSION = 5
+# 1 had no checksum; until 2 there was a column for each metric of a classifier; 3 had no blocks; 4
+# had no counts of answers
 APPLICATION_ID = 0x44524F50  # "DROP"; tells a run from any other SQLite file
 DATABASE = "run.sqlite"
 RECIPE = "recipe.toml"
@@ -80,25 +83,90 @@ CREATE TABLE test_values (
 ) WITHOUT ROWID;
 """
 
+BLOCK_COLUMNS = tuple(f"{what}_{i}" for what in ("value", "weight") for i in range(1, BLOCKS + 1))
+
+_PARTS = f"""
+CREATE TABLE blocks (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    {", ".join(f"{name} REAL" for name in BLOCK_COLUMNS)},
+    PRIMARY KEY (arm, seed, epoch),
+    FOREIGN KEY (arm, seed, epoch) REFERENCES epochs (arm, seed, epoch)
+) WITHOUT ROWID;
+CREATE TABLE examples (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    "values" BLOB NOT NULL,
+    weights BLOB,
+    PRIMARY KEY (arm, seed),
+    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
+);
+CREATE TABLE stopped_test_values (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (arm, seed, metric),
+    FOREIGN KEY (arm, seed, epoch) REFERENCES epochs (arm, seed, epoch)
+) WITHOUT ROWID;
+"""
+
+_ANSWERS = """
+CREATE TABLE confidence_bins (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    bin INTEGER NOT NULL CHECK (bin >= 1),
+    count INTEGER NOT NULL,
+    confidence REAL,
+    correct INTEGER NOT NULL,
+    PRIMARY KEY (arm, seed, bin),
+    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
+) WITHOUT ROWID;
+CREATE TABLE class_counts (
+    arm TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    class INTEGER NOT NULL CHECK (class >= 0),
+    count INTEGER NOT NULL,
+    correct INTEGER NOT NULL,
+    PRIMARY KEY (arm, seed, class),
+    FOREIGN KEY (arm, seed) REFERENCES members (arm, seed)
+) WITHOUT ROWID;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make the empty tables and mark the file as a run of this version."""
-    connection.executescript(_OTHER_TABLES + _ROWS)
+    connection.executescript(_OTHER_TABLES + _ROWS + _PARTS + _ANSWERS)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def has_columns(sql: sqlite3.Connection) -> bool:
     """Whether the run has a column for each metric, as the layouts before 3 have it."""
-    return sql.execute("PRAGMA user_version").fetchone()[0] < 3
+    return _version(sql) < 3
+
+
+def has_parts(sql: sqlite3.Connection) -> bool:
+    """Whether the run has tables for parts of the validation examples, as layouts from 4 on."""
+    return _version(sql) >= 4
+
+
+def has_answers(sql: sqlite3.Connection) -> bool:
+    """Whether the run has tables for counts of answers, as layouts from 5 on."""
+    return _version(sql) >= 5
+
+
+def _version(sql: sqlite3.Connection) -> int:
+    return sql.execute("PRAGMA user_version").fetchone()[0]
 
 
 def upgrade(sql: sqlite3.Connection) -> None:
     """Bring the tables of an earlier layout into this one, within the caller's transaction."""
     if has_columns(sql):
         sql.execute("ALTER TABLE epochs RENAME TO wide")
-        for statement in filter(str.strip, _ROWS.split(";")):
-            sql.execute(statement)
+        _execute(sql, _ROWS)
         sql.execute("INSERT INTO epochs SELECT arm, seed, epoch, seconds FROM wide")
         for name in EARLIER_METRICS:
             query = "INSERT INTO epoch_values SELECT arm, seed, epoch, ?, {} FROM wide"
@@ -110,14 +178,23 @@ def upgrade(sql: sqlite3.Connection) -> None:
             sql.execute(query.format(name), (name,))
         sql.execute("DROP TABLE wide")
         sql.execute("DROP TABLE tests")
+    if not has_parts(sql):
+        _execute(sql, _PARTS)
+    if not has_answers(sql):
+        _execute(sql, _ANSWERS)
     sql.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _execute(sql: sqlite3.Connection, script: str) -> None:
+    for statement in filter(str.strip, script.split(";")):  # a script would end the transaction
+        sql.execute(statement)
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
     """Raise a RunError unless the file is a sound run that this version can read."""
     with plain_errors(path):
         application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        version = _version(connection)
         if application != APPLICATION_ID:
             raise RunError(
                 f"{path}: expected a run written by droplab, found another SQLite file; "

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
-import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,15 +23,18 @@ from droplab.results import _schema, _tables
 from droplab.results._checksum import check_checksum, remove_checksum
 from droplab.results._create import create_folder, prepare_folders
 from droplab.results._driver import acquire, connect, disconnect, transaction
+from droplab.results._orphans import orphans
 from droplab.results._preflight import preflight
-from droplab.results._rows import BatchRow, EpochRow, Member, State, TestRow
-from droplab.results._whole_file import remove_temporary
-
-_CHECKPOINT = re.compile(
-    r"(\d+-[\w.-]+-seed\d+(-\d+-replicas)?|group\d+-seed\d+-\d+)-epoch\d+\.safetensors(\.part)?",
-    re.ASCII,
+from droplab.results._rows import (
+    BatchRow,
+    EpochRow,
+    Member,
+    PartRow,
+    State,
+    StoppedTestRow,
+    TestRow,
 )
-"""What the engine calls checkpoints, and earlier versions called unfinished ones."""
+from droplab.results._whole_file import remove_temporary
 
 
 class RunStore:
@@ -209,6 +210,11 @@ class RunStore:
         with _schema.plain_errors(self._database):
             return _tables.tests(self._connection)
 
+    def stopped_tests(self) -> tuple[StoppedTestRow, ...]:
+        """Return the results on the test split at the stopped epoch so far."""
+        with _schema.plain_errors(self._database):
+            return _tables.stopped_tests(self._connection)
+
     def checkpoint(self, arm: str, seed: int) -> Path | None:
         """Return the checkpoint that a replica continues from, None if it has none.
 
@@ -240,6 +246,7 @@ class RunStore:
         rows: Sequence[EpochRow],
         checkpoint: str | None = None,
         batches: Sequence[BatchRow] = (),
+        parts: Sequence[PartRow] = (),
     ) -> int:
         """Confirm the rows of a group of replicas and the pointer to their checkpoint, at once.
 
@@ -253,6 +260,7 @@ class RunStore:
             checkpoint: Name of a file in `checkpoints/`, written in full and renamed before this
                 call, from which all these replicas can go on; None leaves their pointers alone.
             batches: Mean losses of mini-batches since the last commit.
+            parts: What belongs to these rows on parts of the validation examples.
 
         Returns:
             The number of rows that were new.
@@ -273,6 +281,8 @@ class RunStore:
                 "INSERT OR IGNORE INTO batches VALUES (?, ?, ?, ?)",
                 [(b.arm, b.seed, b.step, b.loss) for b in batches],
             )
+            for each in parts:
+                _tables.put_part(sql, each, self.folder)
         if checkpoint is not None:
             for name in before - self._checkpoints():
                 self._remove(name)
@@ -280,21 +290,7 @@ class RunStore:
 
     def _put_epoch(self, sql: sqlite3.Connection, row: EpochRow, checkpoint: str | None) -> bool:
         done = int(self._member(row.arm, row.seed, "epochs_done"))
-        where = f"{self.folder}: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}"
-        if row.epoch > done + 1 or row.epoch < 1:
-            raise RunError(f"{where}: expected epoch {done + 1} next; resume from its checkpoint")
-        if new := row.epoch == done + 1:
-            _tables.insert_epoch(sql, row)
-        else:
-            before = _tables.epoch_values(sql, row.arm, row.seed, row.epoch)
-            for name in sorted({*before, *row.values}):
-                old, now = (each.get(name, math.nan) for each in (before, row.values))
-                if old != now and not (math.isnan(old) and math.isnan(now)):
-                    raise RunError(
-                        f"{where}: the resumed run has {name} = {now!r}, the confirmed row "
-                        f"{old!r}; a run must go on under the machine and plan it began with, "
-                        "start it again in a new folder"
-                    )
+        new = _tables.put_epoch(sql, row, done, self.folder)
         sql.execute(
             "UPDATE members SET epochs_done = max(epochs_done, ?),"
             " checkpoint = coalesce(?, checkpoint) WHERE arm = ? AND seed = ?",
@@ -319,6 +315,8 @@ class RunStore:
         """
         self._member(row.arm, row.seed, "state")
         with transaction(self._connection, self._database) as sql:
+            if isinstance(row, StoppedTestRow):
+                return _tables.insert_stopped_test(sql, row)
             return _tables.insert_test(sql, row)
 
     def notes(self) -> dict[str, str]:
@@ -334,20 +332,14 @@ class RunStore:
     def remove_orphans(self) -> int:
         """Delete the checkpoints that no replica points to, and return their number.
 
-        A driver that was killed may have left one. Only files whose names are those of checkpoints
-        are touched: what else lies in the folder is somebody's own.
+        A driver that was killed may have left one. Only files that are called so are touched.
         """
         for folder in (self.weights_folder, self.checkpoints_folder):
             remove_temporary(folder)  # a worker that was killed may have left one
-        kept = self._checkpoints()
-        orphans = [
-            path.name
-            for path in self.checkpoints_folder.iterdir()
-            if _CHECKPOINT.fullmatch(path.name) and path.name not in kept and path.is_file()
-        ]
-        for name in orphans:
+        found = orphans(self.checkpoints_folder, self._checkpoints())
+        for name in found:
             self._remove(name)
-        return len(orphans)
+        return len(found)
 
     def _checkpoints(self) -> set[str]:
         """Names of the checkpoints that some replica goes on from."""

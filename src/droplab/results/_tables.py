@@ -7,15 +7,35 @@ import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from droplab.documents import parse_json
 from droplab.errors import RunError, quote
-from droplab.recipe import METRICS, TEST_METRICS, Metric
-from droplab.results._rows import BatchRow, EpochRow, Member, TestRow
-from droplab.results._schema import EARLIER_METRICS, EARLIER_TEST_METRICS, has_columns
+from droplab.recipe import BLOCKS, METRICS, TEST_METRICS, Metric
+from droplab.results._rows import (
+    AnswersRow,
+    BatchRow,
+    BlockRow,
+    EpochRow,
+    ExampleRow,
+    Member,
+    PartRow,
+    StoppedTestRow,
+    TestRow,
+)
+from droplab.results._schema import (
+    BLOCK_COLUMNS,
+    EARLIER_METRICS,
+    EARLIER_TEST_METRICS,
+    has_answers,
+    has_columns,
+    has_parts,
+)
 
 T = TypeVar("T")
 
@@ -23,16 +43,28 @@ _METRICS = TypeAdapter(tuple[list[Metric], list[Metric]])
 _ORDER = "JOIN members m USING (arm, seed) ORDER BY m.position"
 
 
-def insert_epoch(sql: sqlite3.Connection, row: EpochRow) -> None:
+def put_epoch(sql: sqlite3.Connection, row: EpochRow, done: int, folder: Path) -> bool:
+    """Insert the row after the `done` confirmed ones, or check that one of them is the same.
+
+    Returns:
+        Whether it was new.
+    """
+    where = f"{folder}: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}"
+    if row.epoch > done + 1 or row.epoch < 1:
+        raise RunError(f"{where}: expected epoch {done + 1} next; resume from its checkpoint")
     place = (row.arm, row.seed, row.epoch)
+    if row.epoch <= done:
+        _check_same(where, _epoch_values(sql, *place), row.values)
+        return False
     sql.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (*place, row.seconds))
     sql.executemany(
         "INSERT INTO epoch_values VALUES (?, ?, ?, ?, ?)",
         [(*place, name, value) for name, value in row.values.items()],
     )
+    return True
 
 
-def epoch_values(sql: sqlite3.Connection, arm: str, seed: int, number: int) -> dict[str, float]:
+def _epoch_values(sql: sqlite3.Connection, arm: str, seed: int, number: int) -> dict[str, float]:
     """Return the numbers of one epoch that is there."""
     found = sql.execute(
         "SELECT metric, value FROM epoch_values WHERE arm = ? AND seed = ? AND epoch = ?",
@@ -80,6 +112,126 @@ def batches(sql: sqlite3.Connection) -> tuple[BatchRow, ...]:
     )
 
 
+def _check_same(where: str, before: Mapping[str, float], now: Mapping[str, float]) -> None:
+    """Raise a RunError if a row that is confirmed already has another number, to the last bit."""
+    for name in sorted({*before, *now}):
+        old, new = (each.get(name, math.nan) for each in (before, now))
+        if old != new and not (math.isnan(old) and math.isnan(new)):
+            raise _changed(where, f"{name} = {new!r}", f"{old!r}")
+
+
+def _changed(where: str, now: str, before: str) -> RunError:
+    return RunError(
+        f"{where}: the resumed run has {now}, the confirmed row {before}; a run must go on under "
+        "the machine and plan it began with, start it again in a new folder"
+    )
+
+
+def put_part(sql: sqlite3.Connection, row: PartRow, folder: Path) -> None:
+    """Insert a row, or check that the one that is there is the same."""
+    match row:
+        case BlockRow():
+            _put_block(sql, row, folder)
+        case ExampleRow():
+            _put_examples(sql, row, folder)
+        case AnswersRow():
+            _put_answers(sql, row, folder)
+
+
+def _put_block(sql: sqlite3.Connection, row: BlockRow, folder: Path) -> None:
+    where = f"{folder}: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}, blocks"
+    place, numbers = (row.arm, row.seed, row.epoch), (*row.values, *row.weights)
+    query = f"SELECT {', '.join(BLOCK_COLUMNS)} FROM blocks WHERE (arm, seed, epoch) = (?, ?, ?)"
+    found = sql.execute(query, place).fetchone()
+    if found is None:
+        marks = ", ".join("?" * (3 + len(BLOCK_COLUMNS)))
+        sql.execute(f"INSERT INTO blocks VALUES ({marks})", (*place, *numbers))
+        return
+    before = dict(zip(BLOCK_COLUMNS, map(_real, found), strict=True))
+    _check_same(where, before, dict(zip(BLOCK_COLUMNS, numbers, strict=True)))
+
+
+def blocks(sql: sqlite3.Connection) -> tuple[BlockRow, ...]:
+    if not has_parts(sql):
+        return ()
+    query = f"SELECT arm, seed, epoch, {', '.join(BLOCK_COLUMNS)} FROM blocks {_ORDER}, epoch"
+    return tuple(
+        BlockRow(
+            *(arm, seed, _typed(int, number)),
+            tuple(map(_real, found[:BLOCKS])),
+            tuple(map(_real, found[BLOCKS:])),
+        )
+        for arm, seed, number, *found in sql.execute(query)
+    )
+
+
+def _put_examples(sql: sqlite3.Connection, row: ExampleRow, folder: Path) -> None:
+    values = row.values.astype("<f4").tobytes()
+    weights = None if bool((row.weights == 1).all()) else row.weights.astype("<f4").tobytes()
+    query = 'SELECT "values", weights FROM examples WHERE (arm, seed) = (?, ?)'
+    found = sql.execute(query, (row.arm, row.seed)).fetchone()
+    if found is None:
+        sql.execute(
+            "INSERT INTO examples VALUES (?, ?, ?, ?)", (row.arm, row.seed, values, weights)
+        )
+    elif found != (values, weights):
+        where = f"{folder}: arm '{row.arm}', seed {row.seed}"
+        raise _changed(where, "other values of validation examples", "those of before")
+
+
+def examples(sql: sqlite3.Connection) -> tuple[ExampleRow, ...]:
+    if not has_parts(sql):
+        return ()
+    query = f'SELECT arm, seed, "values", weights FROM examples {_ORDER}'
+    found: list[ExampleRow] = []
+    for arm, seed, numbers, weights in sql.execute(query):
+        values = _array(numbers)
+        weighed = np.ones_like(values) if weights is None else _array(weights)
+        if len(weighed) != len(values):
+            raise ValueError(f"expected {len(values)} weights of examples, got {len(weighed)}")
+        found.append(ExampleRow(arm, seed, values, weighed))
+    return tuple(found)
+
+
+def _put_answers(sql: sqlite3.Connection, row: AnswersRow, folder: Path) -> None:
+    place = (row.arm, row.seed)
+    found = _answers_of(sql, *place)
+    if not found[0]:
+        bins = [(*place, i, *each) for i, each in enumerate(row.bins, start=1)]
+        sql.executemany("INSERT INTO confidence_bins VALUES (?, ?, ?, ?, ?, ?)", bins)
+        classes = [(*place, i, *each) for i, each in enumerate(row.classes)]
+        sql.executemany("INSERT INTO class_counts VALUES (?, ?, ?, ?, ?)", classes)
+    elif found != (row.bins, row.classes):
+        where = f"{folder}: arm '{row.arm}', seed {row.seed}"
+        raise _changed(where, "other counts of answers", "those of before")
+
+
+def answers(sql: sqlite3.Connection) -> tuple[AnswersRow, ...]:
+    if not has_answers(sql):
+        return ()
+    query = f"SELECT arm, seed FROM (SELECT DISTINCT arm, seed FROM confidence_bins) {_ORDER}"
+    found = sql.execute(query).fetchall()
+    return tuple(AnswersRow(arm, seed, *_answers_of(sql, arm, seed)) for arm, seed in found)
+
+
+def _answers_of(
+    sql: sqlite3.Connection, arm: str, seed: int
+) -> tuple[tuple[tuple[int, float, int], ...], tuple[tuple[int, int], ...]]:
+    where = "WHERE (arm, seed) = (?, ?) ORDER BY"
+    bins = sql.execute(
+        f"SELECT count, confidence, correct FROM confidence_bins {where} bin", (arm, seed)
+    )
+    classes = sql.execute(f"SELECT count, correct FROM class_counts {where} class", (arm, seed))
+    return (
+        tuple((_typed(int, n), _real(sum), _typed(int, right)) for n, sum, right in bins),
+        tuple((_typed(int, n), _typed(int, right)) for n, right in classes),
+    )
+
+
+def _array(found: object) -> NDArray[np.float32]:
+    return np.frombuffer(_typed(bytes, found), dtype="<f4").astype(np.float32)
+
+
 def insert_test(sql: sqlite3.Connection, row: TestRow) -> bool:
     """Insert what is not there yet; return whether something was not."""
     done = sql.executemany(
@@ -104,6 +256,26 @@ def tests(sql: sqlite3.Connection) -> tuple[TestRow, ...]:
     return tuple(
         TestRow(_ordered(numbers, order), arm, seed) for (arm, seed), numbers in values.items()
     )
+
+
+def insert_stopped_test(sql: sqlite3.Connection, row: StoppedTestRow) -> bool:
+    """Insert what is not there yet; return whether something was not."""
+    done = sql.executemany(
+        "INSERT OR IGNORE INTO stopped_test_values VALUES (?, ?, ?, ?, ?)",
+        [(row.arm, row.seed, row.epoch, name, value) for name, value in row.values.items()],
+    )
+    return done.rowcount > 0
+
+
+def stopped_tests(sql: sqlite3.Connection) -> tuple[StoppedTestRow, ...]:
+    if not has_parts(sql):
+        return ()
+    values: dict[tuple[str, int, int], dict[str, float]] = {}
+    query = f"SELECT arm, seed, epoch, metric, value FROM stopped_test_values {_ORDER}"
+    for arm, seed, number, name, value in sql.execute(query):
+        values.setdefault((arm, seed, _typed(int, number)), {})[name] = _real(value)
+    _, order = metrics(sql)
+    return tuple(StoppedTestRow(_ordered(each, order), *place) for place, each in values.items())
 
 
 def _ordered(values: Mapping[str, float], order: Iterable[str]) -> dict[str, float]:
@@ -164,5 +336,6 @@ def _real(found: object) -> float:
 def _typed(kind: type[T], found: object) -> T:
     """Return a value that SQLite, which keeps anything in any column, has of the right type."""
     if not isinstance(found, kind):
-        raise ValueError(f"expected {'text' if kind is str else 'a number'}, got {quote(found)}")
+        wanted = "text" if kind is str else "bytes" if kind is bytes else "a number"
+        raise ValueError(f"expected {wanted}, got {quote(found)}")
     return found

@@ -19,7 +19,8 @@ class Layer:
 
     Attributes:
         module: The class.
-        functional: Name of its functional form in `droplab.ops`; None where the loop is the layer.
+        functional: Name of its functional form in `droplab.ops` or `droplab.nn`; None where the
+            loop is the layer.
         build: Returns a layer for (p, seed); a layer without a rate takes p as its strength.
         inputs: Returns example inputs.
         moments: Exact mean and variance of the output over the masks, from (layer, rounded p,

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from droplab.ops._alpha import SATURATION
-
 Moments = tuple[Tensor, Tensor]
+
+SATURATION = torch.selu(torch.tensor(-torch.inf, dtype=torch.float64)).item()
 
 
 def of_dropout(module: nn.Module, p: float, x: Tensor, *_: Tensor) -> Moments:

@@ -16,25 +16,30 @@ import torch
 from torch import Tensor, nn
 
 from droplab import ops
-from droplab.nn._alpha import AlphaDropout, FeatureAlphaDropout
-from droplab.nn._channels import Dropout1d, Dropout2d, Dropout3d
-from droplab.nn._concrete import ConcreteDropout
-from droplab.nn._drop_block import DropBlock1d, DropBlock2d
-from droplab.nn._drop_connect import DropConnect
-from droplab.nn._drop_path import DropPath
-from droplab.nn._dropout import Dropout
-from droplab.nn._embedding import EmbeddingDropout
-from droplab.nn._gaussian import GaussianDropout, GaussianNoise
-from droplab.nn._locked import LockedDropout
-from droplab.nn._multi_sample import MultiSampleDropout
-from droplab.nn._recurrent import (
+from droplab.nn import (
+    AlphaDropout,
+    ConcreteDropout,
+    DropBlock1d,
+    DropBlock2d,
+    DropConnect,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    DropPath,
+    EmbeddingDropout,
+    FeatureAlphaDropout,
+    GaussianDropout,
+    GaussianNoise,
+    LockedDropout,
+    MultiSampleDropout,
     RecurrentDropoutGRU,
     RecurrentDropoutLSTM,
+    WeightDrop,
+    Zoneout,
     ZoneoutGRU,
     ZoneoutLSTM,
 )
-from droplab.nn._weight_drop import WeightDrop
-from droplab.nn._zoneout import Zoneout
 from droplab.testing import _moments as moments
 from droplab.testing._layer import Inputs, Layer
 

@@ -35,6 +35,12 @@ class BatchingRules(TorchFunctionMode):
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    kind = input.device.type
+    # autocast knows nothing of this rule's backward
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        input, weight = input.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
     return Linear.apply(input, weight, bias)  # pyright: ignore[reportReturnType]
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs
-from droplab.data._tree import shape_of
+from droplab.data.tree import shape_of
 from droplab.train._call import call
 from droplab.train._execution import ExecutionPlan
 from droplab.train._optimizer import join_counters
@@ -116,10 +116,9 @@ class CapturedStep:
             raise UnsupportedError("no C is known for an optimizer that is not fused")
         writer = CWriter if self._compiled else Writer
         if not self._fused:  # its step is Python's
-            order = {id(p): name for name, p in self._model.named_parameters()}
-            names = [order[id(p)] for p in trained_parameters(self._optimizer)]
-            gradients = partial(_gradients_by_name, names=names, clip=self._clip, task=self._task)
-            return record(gradients, self._model, inputs, targets, writer=writer)
+            return record_gradients(
+                self._model, self._optimizer, inputs, targets, self._clip, self._task
+            )
         join_counters(self._optimizer)
         step = partial(traced_step, clip=self._clip, task=self._task)
         return record(step, (self._model, self._optimizer), inputs, targets, writer=writer)
@@ -192,12 +191,27 @@ def traced_step(
     """The step as `EagerStep` does it, with the gradients taken without accumulation."""
     model, optimizer = twin
     parameters, places = trained_parameters(optimizer), BufferPlaces(model)
-    logits, gradients = _gradients(model, parameters, inputs, targets, clip, task)
+    logits, gradients = step_gradients(model, parameters, inputs, targets, clip, task)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
     places.bring_back()
     return logits
+
+
+def record_gradients(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Inputs,
+    targets: Tensor,
+    clip: float | None,
+    task: Task,
+) -> Callable[..., Any]:
+    """Return what takes a batch and returns outputs and gradients, in the optimizer's order."""
+    order = {id(p): name for name, p in model.named_parameters()}
+    names = [order[id(p)] for p in trained_parameters(optimizer)]
+    gradients = partial(_gradients_by_name, names=names, clip=clip, task=task)
+    return record(gradients, model, inputs, targets)
 
 
 def _gradients_by_name(
@@ -209,12 +223,12 @@ def _gradients_by_name(
     task: Task,
 ) -> tuple[Tensor, list[Tensor | None]]:
     own, places = dict(model.named_parameters()), BufferPlaces(model)
-    found = _gradients(model, [own[name] for name in names], inputs, targets, clip, task)
+    found = step_gradients(model, [own[name] for name in names], inputs, targets, clip, task)
     places.bring_back()
     return found
 
 
-def _gradients(
+def step_gradients(
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
     inputs: Inputs,
@@ -222,6 +236,7 @@ def _gradients(
     clip: float | None,
     task: Task,
 ) -> tuple[Tensor, list[Tensor | None]]:
+    """Return the outputs of a batch, and the gradients of its loss for some parameters."""
     logits = call(model, inputs)
     gradients = gradients_of(task.mean(logits, targets), parameters)
     if clip is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs
-from droplab.data._tree import moved
+from droplab.data.tree import moved
 from droplab.train._call import call
 from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
@@ -54,7 +54,9 @@ def evaluate(
     """
     with evaluating(model), torch.inference_mode():
         outputs = partial(_of_one, model)
-        return score(outputs, split, task.meter(), order, batch_size=batch_size, fully=True)[0]
+        meter = task.meter()
+        measure(outputs, split, meter, order, batch_size=batch_size, fully=True)
+        return meter.scores()[0]
 
 
 def _of_one(model: nn.Module, inputs: Inputs) -> Tensor:
@@ -73,7 +75,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-def score(
+def measure(
     forward: Callable[[Inputs], Tensor],
     split: Batches,
     meter: Meter,
@@ -82,8 +84,8 @@ def score(
     batch_size: int,
     device: torch.device | None = None,
     fully: bool = False,
-) -> list[Score]:
-    """Return what `meter` measures on a split.
+) -> None:
+    """Let `meter` see the outputs for a split.
 
     Args:
         forward: Maps (B, ...) inputs to outputs (K, B, ...).
@@ -99,4 +101,3 @@ def score(
         logits = forward(moved(inputs, device))
         with torch.inference_mode():
             meter.take(logits, targets.to(device), keep=fully)
-    return meter.scores()

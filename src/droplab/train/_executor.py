@@ -10,16 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs, Split, to_float
-from droplab.data._tree import cut, moved, numbers_of, rows, shape_of
+from droplab.data.tree import cut, moved, numbers_of, rows, shape_of
 from droplab.placement import Applied
+from droplab.train._accumulate import (
+    AccumulatedStep,
+    Accumulation,
+    accumulated,
+    accumulated_together,
+)
 from droplab.train._call import call
 from droplab.train._capture import CapturedStep, build_step
-from droplab.train._evaluate import EVAL_BATCH, Batches, evaluating, score
+from droplab.train._evaluate import EVAL_BATCH, Batches, evaluating, measure
 from droplab.train._execution import ExecutionPlan
 from droplab.train._population import Population, member_state
 from droplab.train._population_step import PopulationStep, record_population
-from droplab.train._step import EagerStep, Step
-from droplab.train.tasks import CLASSIFICATION, Score, Task
+from droplab.train._step import EagerStep, Step, UnsupportedError
+from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
 EVAL_EXAMPLES = 8192
 """Forward passes of one example that are run together, over all members."""
@@ -52,6 +58,7 @@ class Executor(ABC):
         alive: Whether each of them is still trained: a NaN ends it.
         p: The planned rates, as the sites read them.
         task: What is learned.
+        device: Where the replicas live.
         together: Whether outputs have seeds and arms before the examples, and targets seeds.
         records_update: Whether the update of an optimizer that is not fused is a part of a record.
         step: Takes inputs and targets of a batch of every seed, updates all members, and returns
@@ -66,6 +73,7 @@ class Executor(ABC):
     alive: list[bool]
     p: Tensor
     task: Task
+    device: torch.device
     together: ClassVar[bool]
     records_update: ClassVar[bool]
     step: Step
@@ -83,23 +91,42 @@ class Executor(ABC):
     def stop_recording(self) -> None:
         """Take eager steps from now on: what the optimizer is told changes at every step."""
 
-    @abstractmethod
     def score(
+        self, split: Batches, order: Tensor | None = None, *, batch_size: int = EVAL_BATCH
+    ) -> list[Score]:
+        """Return the score of every member on a split, in eval mode; see `measure`."""
+        return self.measure(split, order, batch_size=batch_size).scores()
+
+    def measure(
         self,
         split: Batches,
         order: Tensor | None = None,
         *,
         batch_size: int = EVAL_BATCH,
         fully: bool = False,
-    ) -> list[Score]:
-        """Return the score of every member on a split, in eval mode.
+        in_parts: str | None = None,
+        answers: bool = False,
+    ) -> Meter:
+        """Return a meter that has seen all members on a split, in eval mode.
 
         Args:
             split: The examples.
             order: int64 (M,), which of them; None: all.
             batch_size: Examples of a batch; fewer where there are many members.
             fully: Whether the further metrics of the task are measured too.
+            in_parts: The metric that is asked for on blocks of the examples, too.
+            answers: Whether answers are counted, where they are classes.
         """
+        meter = self.task.meter(self.members, self.device)
+        meter.ask(in_parts, answers=answers)
+        self.show(meter, split, order, batch_size, fully)
+        return meter
+
+    @abstractmethod
+    def show(
+        self, meter: Meter, split: Batches, order: Tensor | None, batch_size: int, fully: bool
+    ) -> None:
+        """Let a meter see the outputs of all members for a split: see `measure`."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -147,6 +174,7 @@ class Single(Executor):
         plan: How steps are executed.
         clip: Largest norm of the gradient; None not to clip.
         task: What is learned.
+        accumulation: How a step is divided into mini-batches; None: it is one.
     """
 
     together = False
@@ -160,41 +188,55 @@ class Single(Executor):
         plan: ExecutionPlan,
         clip: float | None = None,
         task: Task = CLASSIFICATION,
+        accumulation: Accumulation | None = None,
     ) -> None:
         self.model, self.optimizer, self.applied = model, optimizer, applied
         self.members, self.alive, self.p = 1, [True], applied.p
         self.set_step = applied.set_step
-        self.step = build_step(plan, model, optimizer, clip, task)
-        self._clip, self.task = clip, task
-        self._device = torch.device(plan.device)
+        self._clip, self.task, self._accumulation = clip, task, accumulation
+        self.step = self._gathered(plan) or build_step(plan, model, optimizer, clip, task)
+        self.device = torch.device(plan.device)
+
+    def _gathered(self, plan: ExecutionPlan) -> AccumulatedStep | None:
+        """Return what takes a step of several mini-batches, if it has several."""
+        if self._accumulation is None:
+            return None
+        if plan.compiled:
+            raise UnsupportedError("no C is known for steps of several mini-batches")
+        made = accumulated(
+            self.model,
+            self.optimizer,
+            self.task,
+            self._accumulation,
+            self.applied.set_step,
+            clip=self._clip,
+            captured=plan.captured,
+        )
+        self.set_step = made.set_step
+        return made
 
     def source(self, split: Batches) -> Source:
         """Return the batches of its seed."""
-        return _OneSeed(split, self._device)
+        return _OneSeed(split, self.device)
 
     def refresh(self) -> None:
         """Forget what was recorded if a plain number of the optimizer has changed since."""
-        if isinstance(self.step, CapturedStep):
+        if isinstance(self.step, (CapturedStep, AccumulatedStep)):
             self.step.refresh()
 
     def stop_recording(self) -> None:
         """Take eager steps from now on."""
-        self.step = EagerStep(self.model, self.optimizer, self._clip, self.task)
+        direct = EagerStep(self.model, self.optimizer, self._clip, self.task)
+        self.step = self._gathered(ExecutionPlan(1)) or direct
 
-    def score(
-        self,
-        split: Batches,
-        order: Tensor | None = None,
-        *,
-        batch_size: int = EVAL_BATCH,
-        fully: bool = False,
-    ) -> list[Score]:
-        """Return the score of the replica in a list."""
-        model, device = self.model, self._device
-        how = {"batch_size": batch_size, "device": device, "fully": fully}
-        meter = self.task.meter(1, device)
+    def show(
+        self, meter: Meter, split: Batches, order: Tensor | None, batch_size: int, fully: bool
+    ) -> None:
+        """Let a meter see the outputs of the replica for a split."""
+        model = self.model
+        how = {"batch_size": batch_size, "device": self.device, "fully": fully}
         with evaluating(model), torch.inference_mode():
-            return score(lambda x: call(model, x)[None], split, meter, order, **how)
+            measure(lambda x: call(model, x)[None], split, meter, order, **how)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return views of the model's own tensors."""
@@ -206,9 +248,8 @@ class Single(Executor):
         buffers = self.model.get_submodule(path)._buffers
         if leaf not in buffers:
             super()._reshape(name, value)
-        buffers[leaf] = value[0].to(
-            self._device
-        )  # observers of quantisation grow theirs as they go
+        # observers of quantisation grow theirs as they go
+        buffers[leaf] = value[0].to(self.device)
 
     def freeze(self, member: int) -> None:
         """Note that the replica is not trained any more."""
@@ -223,6 +264,7 @@ class Batched(Executor):
         captured: Whether steps and scoring are recorded and replayed.
         clip: Largest norm of each member's gradient; None not to clip.
         task: What is learned.
+        accumulation: How a step is divided into mini-batches; None: it is one.
     """
 
     together = True
@@ -235,12 +277,14 @@ class Batched(Executor):
         captured: bool,
         clip: float | None = None,
         task: Task = CLASSIFICATION,
+        accumulation: Accumulation | None = None,
     ) -> None:
         self.model, self.applied = population.template, population.applied
         self.optimizer, self.p = population.optimizer, population.p
         self.members, self.alive = population.members, population.alive
-        self.set_step = population.set_step
+        self.set_step, self.device = population.set_step, population.device
         self._population, self._clip, self.task = population, clip, task
+        self._accumulation = accumulation
         self.step = self._step = self._steps(captured)
         self._captured = captured
         self._replays: dict[Hashable, Callable[[Inputs], Tensor]] = {}
@@ -248,35 +292,33 @@ class Batched(Executor):
     def source(self, split: Batches) -> Source:
         """Return the batches of all seeds side by side; examples must be in memory."""
         assert isinstance(split, Split)  # streamed data is never grouped
-        return SeedBatches(split, self._population.device)
+        return SeedBatches(split, self.device)
 
     def refresh(self) -> None:
         """Forget what was recorded if a plain number of the optimizer has changed since."""
         self._step.refresh()
 
-    def _steps(self, captured: bool) -> PopulationStep:
+    def _steps(self, captured: bool) -> PopulationStep | AccumulatedStep:
+        if self._accumulation is not None:
+            made = accumulated_together(
+                self._population, self.task, self._accumulation, clip=self._clip, captured=captured
+            )
+            self.set_step = made.set_step
+            return made
         return PopulationStep(self._population, captured=captured, clip=self._clip, task=self.task)
 
     def stop_recording(self) -> None:
         """Take eager steps from now on; scoring goes on to be recorded."""
         self.step = self._step = self._steps(False)
 
-    def score(
-        self,
-        split: Batches,
-        order: Tensor | None = None,
-        *,
-        batch_size: int = EVAL_BATCH,
-        fully: bool = False,
-    ) -> list[Score]:
-        """Return the score of every member; all of them read the same batches."""
+    def show(
+        self, meter: Meter, split: Batches, order: Tensor | None, batch_size: int, fully: bool
+    ) -> None:
+        """Let a meter see the outputs of every member; all of them read the same batches."""
         size = max(64, min(batch_size, EVAL_EXAMPLES // self.members))
-        device = self._population.device
-        meter = self.task.meter(self.members, device)
+        how = {"batch_size": size, "device": self.device, "fully": fully}
         with evaluating(self.model):
-            return score(
-                self._logits, split, meter, order, batch_size=size, device=device, fully=fully
-            )
+            measure(self._logits, split, meter, order, **how)
 
     def _logits(self, inputs: Inputs) -> Tensor:
         if not self._captured:

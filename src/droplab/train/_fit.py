@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError, DroplabError
+from droplab.train._deciding import Deciding, Parts, parts_of
 from droplab.train._evaluate import Batches
 from droplab.train._execution import ExecutionPlan
 from droplab.train._executor import Executor
@@ -18,7 +19,7 @@ from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Schedule, Scheduler
 from droplab.train._streams import batch_order, global_generators, scored_examples
-from droplab.train.tasks import Score, Terms, total
+from droplab.train.tasks import Answers, Score, Terms, total
 
 _WINDOW = 64
 """Steps between two looks at the losses, which also moves the progress bar."""
@@ -52,6 +53,11 @@ class EpochResult:
             the plan says so, but after the last epoch on all.
         validation: Score on the validation examples in eval mode, after the epoch.
         seconds: Wall time of the epoch, scoring included; of members together, a share of it.
+        parts: The deciding metric on parts of the validation examples, if that was asked for; on
+            each example after the last epoch alone.
+        answers: What the validation examples are answered, counted, after the last epoch; None
+            where answers are no classes.
+        held: Score on the examples by which early stopping chooses, if it has such of its own.
     """
 
     epoch: int
@@ -59,6 +65,9 @@ class EpochResult:
     train: Score
     validation: Score
     seconds: float
+    parts: Parts | None = None
+    answers: Answers | None = None
+    held: Score | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +96,11 @@ def fit(
     plan: ExecutionPlan,
     start: int = 0,
     scheduler: Scheduler | None = None,
+    watch: Callable[[EpochResult], float] | None = None,
+    watched: Sequence[float] = (),
     rates: RateOfStep | Sequence[RateOfStep | None] | None = None,
+    deciding: Deciding | None = None,
+    held: Batches | None = None,
     log_every: int = 0,
     on_log: Callable[[int, int, float], None] | None = None,
     on_steps: Callable[[int], object] | None = None,
@@ -111,10 +124,15 @@ def fit(
         plan: How the steps are executed. Its settings are active while an epoch runs.
         start: Epochs that were done before, when resuming.
         scheduler: Sets the learning rate of each epoch or step; None to leave it as it is.
+        watch: What a scheduler that watches a metric is told of an epoch.
+        watched: What it was told of the epochs that were done before.
         rates: Dropout rates that change: a function of (step over all epochs, p) which returns the
             rate of a site that has rate p in the plan, for example
             `lambda step, p: early(step, p=p, steps=500)`; or one for each arm of the executor, None
             where they stay; None for constant rates.
+        deciding: The metric that is told of parts of the validation examples, too; None: none is.
+        held: Examples that are scored beside the validation examples, by which early stopping
+            chooses; None: there are none.
         log_every: Mini-batches whose mean loss is reported together; 0 for none.
         on_log: Called with (member, steps done over all epochs, mean loss of the last `log_every`).
         on_steps: Called now and then with the number of steps done since the last call.
@@ -123,7 +141,8 @@ def fit(
         What epochs `start + 1` to `epochs` measured.
 
     Raises:
-        ArgumentError: If the batch is larger than the data, or the model's output does not fit.
+        ArgumentError: If the batch is larger than the data, the model's output does not fit, or
+            a scheduler watches a metric of several members.
         PlacementError: If a planned site did not fire in the first step.
 
     Randomness:
@@ -140,6 +159,11 @@ def fit(
             f"seeds: expected one for each model of the {executor.members} members, got "
             f"{len(seeds)}"
         )
+    if scheduler is not None and scheduler.watches and (executor.members > 1 or watch is None):
+        raise ArgumentError(
+            f"scheduler: expected replicas that train alone, and the metric to watch, for "
+            f"{scheduler.name}, got {executor.members} together"
+        )
     source = executor.source(train)
     check_model(executor.model, train, task=executor.task)
     steps = -(-count // batch_size)
@@ -152,6 +176,7 @@ def fit(
         start=start,
         captured=plan.captured,
         update=executor.records_update,
+        watched=watched,
     )
     if not schedule.recordable:
         executor.stop_recording()
@@ -180,12 +205,23 @@ def fit(
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
             part, size = scored if epoch < epochs else None, plan.score_batch
-            scores = (
-                executor.score(train, part, batch_size=size),
-                executor.score(validation, batch_size=size, fully=True),
+            of_train = executor.score(train, part, batch_size=size)
+            metric = None if deciding is None else deciding.metric
+            last = epoch == epochs
+            meter = executor.measure(
+                validation, batch_size=size, fully=True, in_parts=metric, answers=last
             )
+            counted = meter.answers.of_members() if meter.answers else [None] * meter.members
+            apart: list[Score | None] = [None] * executor.members
+            if held is not None:
+                apart = [*executor.measure(held, batch_size=size, fully=True).scores()]
+            parts = parts_of(meter, deciding, last=last)
+            scores = [*zip(of_train, meter.scores(), parts, counted, apart, strict=True)]
         seconds = (perf_counter() - began) / executor.members
-        yield Epoch(epoch, tuple(window.results(*scores, seconds)), window.diverged)
+        results = tuple(window.results(scores, seconds))
+        if watch is not None and results[0] is not None:
+            schedule.watched.append(watch(results[0]))
+        yield Epoch(epoch, results, window.diverged)
         if not any(executor.alive):
             return
 
@@ -245,7 +281,9 @@ class _Window:
                     self._executor.freeze(member)
 
     def results(
-        self, train: list[Score], validation: list[Score], seconds: float
+        self,
+        scores: Sequence[tuple[Score, Score, Parts | None, Answers | None, Score | None]],
+        seconds: float,
     ) -> Iterator[EpochResult | None]:
         """Yield what the epoch measured of each member, None for one that is out."""
         names = self._executor.task.names[:2]
@@ -256,7 +294,10 @@ class _Window:
                 yield None
                 continue
             running = dict(zip(names, (losses[member], found[member]), strict=True))
-            yield EpochResult(self._epoch, running, train[member], validation[member], seconds)
+            train, validation, parts, answers, held = scores[member]
+            yield EpochResult(
+                self._epoch, running, train, validation, seconds, parts, answers, held
+            )
 
 
 def _of_members(terms: Terms, members: int) -> Terms:

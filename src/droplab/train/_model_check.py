@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs, channels_last
-from droplab.data._tree import described, leaves, moved
+from droplab.data.tree import described, leaves, moved
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import check_module
 from droplab.train._call import call, check_call

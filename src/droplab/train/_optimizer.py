@@ -7,7 +7,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,22 @@ from droplab.errors import ArgumentError, nearest
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """Makes an optimizer over the parameters of one model."""
+
+
+_OF_ALL = ("fused", "foreach", "differentiable", "capturable")
+"""Arguments that say how a step is computed, which is one way for all parameters."""
+
+
+class Group(NamedTuple):
+    """Parameters for which an optimizer has arguments of their own.
+
+    Args:
+        numbers: Their places among the parameters of a model.
+        arguments: Keyword arguments of the optimizer.
+    """
+
+    numbers: tuple[int, ...]
+    arguments: Mapping[str, Any]
 
 
 def optimizer_names() -> list[str]:
@@ -37,7 +53,10 @@ def optimizer_names() -> list[str]:
 
 
 def build_optimizer(
-    name: str, arguments: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+    name: str,
+    arguments: Mapping[str, Any],
+    parameters: Iterable[nn.Parameter],
+    groups: Sequence[Group] = (),
 ) -> torch.optim.Optimizer:
     """Return `torch.optim.<name>(parameters, **arguments)`, fused where torch can.
 
@@ -45,6 +64,7 @@ def build_optimizer(
         name: Class name in `torch.optim`, for example "Adam".
         arguments: Its keyword arguments.
         parameters: What it updates.
+        groups: Arguments of their own for some of them. They follow the group of all others.
 
     Returns:
         The optimizer. `fused=True` is added if its class knows it and `arguments` choose no
@@ -67,15 +87,13 @@ def build_optimizer(
         )
     factory = getattr(torch.optim, name)
     known = [key for key in inspect.signature(factory).parameters if key != "params"]
-    for key in arguments:
-        if key not in known:
-            raise ArgumentError(
-                f"optimizer.{key}: torch.optim.{name} has no such argument{nearest(key, known)}"
-            )
+    _check_known(name, known, arguments)
     # TOML has no tuples, and Adam's betas want one
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-    chosen = {"fused", "foreach", "differentiable", "capturable"} & set(values)
+    chosen = {*_OF_ALL} & set(values)
     parameters = list(parameters)
+    if groups:
+        parameters = _grouped(name, known, values, parameters, groups)
     if "fused" in known and not chosen:
         # where this class or dtype has no fused form on this device, torch says so
         with contextlib.suppress(RuntimeError, ValueError, TypeError):
@@ -84,6 +102,45 @@ def build_optimizer(
         return factory(parameters, **values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"optimizer: torch.optim.{name} refused {values}: {error}") from error
+
+
+def _check_known(
+    name: str, known: Sequence[str], arguments: Mapping[str, Any], where: str = "optimizer"
+) -> None:
+    for key in arguments:
+        if key not in known:
+            raise ArgumentError(
+                f"{where}.{key}: torch.optim.{name} has no such argument{nearest(key, known)}"
+            )
+
+
+def _grouped(
+    name: str,
+    known: Sequence[str],
+    values: Mapping[str, Any],
+    parameters: Sequence[nn.Parameter],
+    groups: Sequence[Group],
+) -> list[Any]:
+    """Return parameter groups as torch has them: those of no group first, then each group."""
+    found: list[dict[str, Any]] = []
+    for number, group in enumerate(groups):
+        where = f"optimizer.groups[{number}]"
+        for key in group.arguments:
+            if key in _OF_ALL:
+                raise ArgumentError(
+                    f"{where}.{key}: expected it beside the optimizer's name, got it in a group; "
+                    "a step is computed in one way for all parameters"
+                )
+        _check_known(name, known, group.arguments, where)
+        own = {k: tuple(v) if isinstance(v, list) else v for k, v in group.arguments.items()}
+        try:  # torch looks at the values of the whole optimizer alone
+            getattr(torch.optim, name)([nn.Parameter(torch.zeros(1, 1))], **{**values, **own})
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ArgumentError(f"{where}: torch.optim.{name} refused {own}: {error}") from error
+        found.append({"params": [parameters[at] for at in group.numbers], **own})
+    taken = {at for group in groups for at in group.numbers}
+    others = [parameter for at, parameter in enumerate(parameters) if at not in taken]
+    return [{"params": others}, *found] if others else found
 
 
 def check_optimizer(make_optimizer: MakeOptimizer, model: nn.Module) -> torch.optim.Optimizer:

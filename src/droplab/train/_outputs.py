@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from droplab.data._tree import moved
+from droplab.data.tree import moved
 from droplab.train._call import call
 from droplab.train._evaluate import Batches, evaluating
 from droplab.train.tasks import CrossEntropy, Task

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from droplab.data import Inputs
-from droplab.data._tree import shape_of
+from droplab.data.tree import shape_of
 from droplab.train._capture import can_record
 from droplab.train._optimizer import join_counters
 from droplab.train._population import Population

@@ -11,16 +11,16 @@ import logging
 import operator
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
 from torch._guards import TracingContext, tracing
-from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 from droplab.data import Inputs
-from droplab.data._tree import leaves, rebuilt
+from droplab.data.tree import leaves, rebuilt
 from droplab.train._record_writer import VIEWS, Writer
 
 _LOG = logging.getLogger("droplab.train")
@@ -74,9 +74,7 @@ def trace(
     """
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(subject, memo)
-    # Without a mode to share, make_fx makes one for each value that it describes, and a third of
-    # its time goes into that.
-    describing = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    describing = tracing(TracingContext(cast("Any", _Describing())))
     # a model's own random layers draw while they are traced
     with describing, torch.random.fork_rng():
         graph = make_fx(lambda *values: function(twin, *rebuilt(inputs, values)))(
@@ -85,6 +83,25 @@ def trace(
     # deepcopy keeps every original that it copied alive in memo[id(memo)]
     kept = [item for item in memo.get(id(memo), []) if isinstance(item, Tensor)]
     return graph, {storage_of(memo[id(t)]): t for t in kept if id(t) in memo}
+
+
+class _Describing(TorchFunctionMode):
+    """Describes a value of the trace by a tensor without memory.
+
+    make_fx enters the mode of the context to make what describes each value. In a mode of fake
+    tensors that alone is nearly half of a trace, and of a value shape, strides and type are asked.
+    """
+
+    shape_env = None
+    """Sizes are plain numbers: torch asks its mode for symbols that stand for them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty_strided:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
 
 
 def storage_of(tensor: Tensor) -> int:

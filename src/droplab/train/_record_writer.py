@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from droplab.ops._dispatch import bind_dropout, run_dropout
+from droplab.ops.dispatch import bind_dropout, run_dropout
 from droplab.train._optimizer import lie_together
 
 _aten = torch.ops.aten
@@ -154,9 +154,12 @@ class Writer:
     def one(self, node: fx.Node) -> bool:
         """Make the gradient of a loss for itself a constant, unless something may change it."""
         like: Any = node.meta.get("val")
+        places = [value.device for value in self._constants.values() if isinstance(value, Tensor)]
         if like.dim() or any(user.target in VIEWS or _changes(user) for user in node.users):
             return False
-        self.constant(node, torch.ones((), dtype=like.dtype, device=like.device))
+        if not places:
+            return False
+        self.constant(node, torch.ones((), dtype=like.dtype, device=places[0]))
         return True
 
     def total(self, node: fx.Node) -> bool:

@@ -3,7 +3,8 @@
 torch's schedulers change their optimizer as they go, and a resumed run would have to carry their
 state. Those that look at nothing but how often they were stepped are run on a stand-in. What they
 set is then known for every epoch or step, wherever a run is taken up, and is the same for every
-replica of a population.
+replica of a population. One that watches a metric is run on it as well, and told anew what it was
+in the epochs before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import dataclasses
 import inspect
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,23 +22,28 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 
 from droplab.errors import ArgumentError, nearest
+from droplab.numeric import real
 
 _OTHER_NEEDS = {
     "LambdaLR": "a function",
     "MultiplicativeLR": "a function",
     "SequentialLR": "other schedulers",
     "ChainedScheduler": "other schedulers",
-    "ReduceLROnPlateau": "a loss, which each replica has its own of",
 }
+
+_PLATEAU = "ReduceLROnPlateau"
+
+_OF_GROUPS = ("max_lr", "base_lr")
+"""Learning rates that a scheduler is told, where others take those of the parameter groups."""
 
 _LENGTHS = ("T_max", "T_0", "total_iters", "step_size", "step_size_up")
 
 
 def scheduler_names() -> list[str]:
-    """Return the names of torch's schedulers that need nothing but the epoch.
+    """Return the names of torch's schedulers that need nothing but the epoch, or a metric.
 
     Example:
-        >>> "StepLR" in scheduler_names(), "ReduceLROnPlateau" in scheduler_names()
+        >>> "StepLR" in scheduler_names(), "LambdaLR" in scheduler_names()
         (True, False)
     """
     return sorted(
@@ -58,10 +64,13 @@ class Scheduler:
         name: Its class name.
         arguments: Its keyword arguments.
         every: What it is stepped after.
+        higher: Of ReduceLROnPlateau, whether more of what it watches is better.
+        keep_ratio: Whether a learning rate that it is told as one number is that of the optimizer,
+            and each parameter group has it times what its own is of that.
 
     Raises:
-        ArgumentError: If torch has no such scheduler, it needs more than the epoch, or it does not
-            know an argument.
+        ArgumentError: If torch has no such scheduler, it needs more than the epoch, it does not
+            know an argument, or is told what is known.
 
     Example:
         >>> optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.4)
@@ -73,6 +82,8 @@ class Scheduler:
     name: str
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     every: Literal["step", "epoch"] = "epoch"
+    higher: bool = False
+    keep_ratio: bool = False
 
     def __post_init__(self) -> None:
         names = scheduler_names()
@@ -91,6 +102,21 @@ class Scheduler:
                     f"scheduler.{key}: torch.optim.lr_scheduler.{self.name} has no such argument"
                     f"{nearest(key, known)}"
                 )
+        if self.watches and "mode" in self.arguments:
+            raise ArgumentError(
+                "scheduler.mode: expected none, since it is known which way the primary metric is "
+                "better, got one; leave it out"
+            )
+        if self.watches and self.every == "step":
+            raise ArgumentError(
+                f"scheduler.every: expected 'epoch', got 'step': {_PLATEAU} watches the primary "
+                "metric, which is measured after every epoch; leave it out"
+            )
+
+    @property
+    def watches(self) -> bool:
+        """Whether it looks at a metric, so that each replica has learning rates of its own."""
+        return self.name == _PLATEAU
 
     def over(self, epochs: int, steps: int) -> Scheduler:
         """Return the scheduler for a run of `epochs` epochs of `steps` steps each.
@@ -163,7 +189,7 @@ class Scheduler:
         Raises:
             ArgumentError: If the scheduler refuses its arguments or so many epochs.
         """
-        rows = list(self.rows(optimizer, count))
+        rows = list(self.rows(optimizer, count, [0.0] * count))
         changing = [
             {key for key in group if any(row[at][key] != group[key] for row in rows)} | {"lr"}
             for at, group in enumerate(map(_settings, optimizer.param_groups))
@@ -173,11 +199,13 @@ class Scheduler:
             for row in rows
         ]
 
-    def rows(self, optimizer: torch.optim.Optimizer, count: int) -> Iterator[list[dict[str, Any]]]:
+    def rows(
+        self, optimizer: torch.optim.Optimizer, count: int, watched: Sequence[float] = ()
+    ) -> Iterator[list[dict[str, Any]]]:
         """Yield, for every epoch or step, all plain settings of each parameter group.
 
         The arguments and errors are those of `table`; the scheduler is run as the rows are asked
-        for.
+        for. What was `watched` in an epoch has to be there when the row of the next is.
         """
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
@@ -190,12 +218,16 @@ class Scheduler:
         known = [set(_settings(group)) | {"lr"} for group in optimizer.param_groups]
         arguments = {k: list(v) if isinstance(v, tuple) else v for k, v in self.arguments.items()}
         try:
-            scheduler = getattr(lr_scheduler, self.name)(twin, **arguments)
+            if self.keep_ratio:
+                arguments |= self._of_groups(optimizer)
+            if self.watches:
+                arguments["mode"] = "max" if self.higher else "min"
+            scheduler: Any = getattr(lr_scheduler, self.name)(twin, **arguments)
             for number in range(count):
                 if number == 1:
                     twin.step()  # without gradients nothing moves; torch warns if it is left out
                 if number:
-                    scheduler.step()
+                    scheduler.step(*watched[number - 1 : number] if self.watches else ())
                 yield [
                     {key: value for key, value in _settings(group).items() if key in known[at]}
                     for at, group in enumerate(twin.param_groups)
@@ -206,9 +238,21 @@ class Scheduler:
                 f"over {count} {self.every}s: {error}"
             ) from error
 
+    def _of_groups(self, optimizer: torch.optim.Optimizer) -> dict[str, list[float]]:
+        """Return the learning rates that were told as one number, for each parameter group."""
+        whole = float(optimizer.defaults["lr"])
+        shares = [float(group["initial_lr"]) / whole for group in optimizer.param_groups]
+        told = {key: real(self.arguments.get(key)) for key in _OF_GROUPS}
+        return {
+            key: [rate * share for share in shares]
+            for key, rate in told.items()
+            if rate is not None
+        }
+
     def _total(self) -> Any:
         """Return how often a OneCycleLR was told that it will be stepped; None if it was not."""
         told = self.arguments.get("total_steps")
+        told = None if told == "auto" else told
         epochs, steps = (self.arguments.get(key) for key in ("epochs", "steps_per_epoch"))
         if told is None and isinstance(epochs, int) and isinstance(steps, int):
             return epochs * steps
@@ -235,9 +279,11 @@ class Schedule:
         captured: Whether steps are recorded. The learning rate of a fused optimizer then becomes a
             tensor, float64 so that it is the very same number, which the recording reads.
         update: As in `Scheduler.recordable`.
+        watched: What a scheduler that watches a metric saw in each epoch before.
 
     Attributes:
         recordable: Whether a recorded step can follow it.
+        watched: Where what it watches has to be added after every epoch.
 
     Raises:
         ArgumentError: If the scheduler refuses its arguments, or its length is not the run's.
@@ -253,8 +299,10 @@ class Schedule:
         start: int,
         captured: bool,
         update: bool = True,
+        watched: Sequence[float] = (),
     ) -> None:
         self.recordable = True
+        self.watched = list(watched)
         self._optimizer = optimizer
         self._every = ""
         self._last: list[dict[str, Any]] = [{} for _ in optimizer.param_groups]
@@ -264,7 +312,7 @@ class Schedule:
         self.recordable = scheduler.recordable(optimizer, update=update)
         self._every = scheduler.every
         each = steps if self._every == "step" else 1
-        rows = scheduler.rows(optimizer, epochs * each)
+        rows = scheduler.rows(optimizer, epochs * each, self.watched)
         self._rows = itertools.islice(rows, start * each, None)
         for group in optimizer.param_groups if captured else ():
             if group.get("fused") and not isinstance(group["lr"], Tensor):

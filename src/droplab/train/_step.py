@@ -6,8 +6,9 @@ The step with the global index t (counted from 0 over the whole run) is:
 2. outputs = model(inputs), with the model in train mode; several inputs are given to it as its
    forward takes them (`_call`).
 3. loss = the task's loss over the batch: for classification the mean cross entropy of the logits.
-4. Gradients of the loss for every parameter; nothing is accumulated from step to step. If there is
-   a largest norm ("clip"), the gradients of a model are scaled together so as not to exceed it.
+4. Gradients of the loss for every parameter; nothing is accumulated from step to step, though a
+   step may be made of several mini-batches (`_accumulate`). If there is a largest norm ("clip"),
+   the gradients of a model are scaled together so as not to exceed it.
 5. One step of the optimizer, at the learning rate that the scheduler has for this epoch or step.
 
 An executor is a function (inputs, targets) -> outputs of shape (B, ...), detached, that does 2 to

@@ -28,7 +28,7 @@ def global_generators(seed: int, purpose: str, index: int = 0) -> Iterator[None]
     key = stream_key(seed, purpose, index)
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 # other people's transforms use it
     with torch.random.fork_rng():
-        torch.manual_seed(key)
+        seed_torch(key)
         random.seed(key)
         np.random.seed(key % 2**32)  # noqa: NPY002 # as above
         try:
@@ -36,6 +36,23 @@ def global_generators(seed: int, purpose: str, index: int = 0) -> Iterator[None]
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002 # as above
+
+
+def seed_torch(key: int) -> None:
+    """Seed torch's default generators, those of an accelerator where there is one.
+
+    Where there is none, `torch.manual_seed` notes the seed for later, with the whole stack: a
+    millisecond, and a tenth of a small run.
+
+    Example:
+        >>> seed_torch(3); one = torch.rand(2)
+        >>> _ = torch.manual_seed(3); torch.equal(torch.rand(2), one)
+        True
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(key)
+    else:
+        torch.default_generator.manual_seed(key)
 
 
 def initial_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from importlib import import_module
 from typing import Any, Literal
 
 from torch import nn
 
-from droplab.errors import ArgumentError, BackendError, PlacementError, nearest
+from droplab.errors import ArgumentError, PlacementError, nearest
+from droplab.importing import optional
 from droplab.nn import StochasticLayer
 
 Schedule = Callable[[int], float]
@@ -105,7 +105,7 @@ def lightning_callback(schedule: Schedule | Mapping[str, Schedule], *, every: Un
         BackendError: If Lightning is not installed.
     """
     _check_every(every)
-    base = _import(("lightning.pytorch", "pytorch_lightning"), "lightning").Callback
+    base = optional("lightning.pytorch", "pytorch_lightning", install="lightning").Callback
 
     class RateScheduleCallback(base):
         """Sets dropout rates while Lightning trains."""
@@ -142,7 +142,7 @@ def hugging_face_callback(
         BackendError: If transformers is not installed.
     """
     _check_every(every)
-    base = _import(("transformers",), "transformers").TrainerCallback
+    base = optional("transformers", install="transformers").TrainerCallback
 
     class RateScheduleCallback(base):
         """Sets dropout rates while the Trainer trains."""
@@ -197,15 +197,3 @@ def _check_every(every: str) -> None:
             f"every: expected 'step' or 'epoch', got {every!r}"
             f"{nearest(str(every), ('step', 'epoch'))}"
         )
-
-
-def _import(names: tuple[str, ...], package: str) -> Any:
-    for name in names:
-        try:
-            return import_module(name)
-        except ModuleNotFoundError:
-            continue
-    raise BackendError(
-        f"{package} is needed for this callback and is not installed; install {package}, or call "
-        "RateSchedule.step() in a loop of your own"
-    )

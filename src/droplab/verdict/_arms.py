@@ -1,4 +1,4 @@
-"""Each arm against the baseline: means, paired differences, and the word for them."""
+"""Each arm against the baseline: means, paired differences, and the words for them."""
 
 from __future__ import annotations
 
@@ -8,67 +8,42 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.verdict._method import Method
-from droplab.verdict._metrics import WrittenMetric
+from droplab.verdict._family import Asked
+from droplab.verdict._margin import Margin
+from droplab.verdict._method import UNSTABLE, Method
+from droplab.verdict._metrics import WrittenMetric, stopped_name
 from droplab.verdict._notes import About
+from droplab.verdict._paired import p_text, paired, summary
+from droplab.verdict._stopped import Stopped
 from droplab.verdict._table import Table
-from droplab.verdict._types import ArmVerdict, Difference, Summary, Word
+from droplab.verdict._types import ArmVerdict, Difference, Question, StoppedArm, Word
 
 Floats = NDArray[np.float64]
 
-
-def summary(values: Floats) -> Summary:
-    """Return mean and spread of what is there."""
-    there = values[np.isfinite(values)]
-    n = len(there)
-    return Summary(
-        mean=float(there.mean()) if n else math.nan,
-        sd=float(there.std(ddof=1)) if n > 1 else math.nan,
-        n=n,
-    )
-
-
-def paired(
-    names: Sequence[str], values: Floats, baseline: int, metric: WrittenMetric, by: Method
-) -> dict[str, Difference]:
-    """Return the difference of every arm but the baseline in one metric.
-
-    Args:
-        names: Names of the arms.
-        values: The metric, shape (arms, seeds), NaN where there is none.
-        baseline: Which of the arms is the baseline.
-        metric: How it is read.
-        by: How differences are judged.
-    """
-    others = [i for i in range(len(names)) if i != baseline]
-    found: dict[str, Difference] = {}
-    for i, result in zip(others, by.compare(less(values, baseline)), strict=True):
-        both = np.isfinite(values[i]) & np.isfinite(values[baseline])
-        found[names[i]] = Difference(
-            arm=names[i],
-            metric=metric.name,
-            n=result.n,
-            before=summary(values[baseline][both]).mean,
-            after=summary(values[i][both]).mean,
-            mean=result.mean,
-            low=result.low,
-            high=result.high,
-            p=result.p,
-            better=metric.better(result.mean, 0.0) if result.p <= 1 - by.level else None,
-        )
-    return found
-
-
-def less(values: Floats, baseline: int) -> Floats:
-    """Return what the other arms have more than the baseline, NaN where a number is missing."""
-    finite = np.where(np.isfinite(values), values, math.nan)
-    return np.delete(finite, baseline, axis=0) - finite[baseline]
+NOT_SHOWN = "not shown to help"
+"""The word for an arm of which neither an effect nor its absence was shown."""
 
 
 def judge_arms(
-    table: Table, primary: WrittenMetric, by: Method, about: About
+    table: Table,
+    primary: WrittenMetric,
+    by: Method,
+    about: About,
+    asked: Sequence[Asked],
+    stopped: Stopped | None,
+    margin: Margin,
 ) -> tuple[ArmVerdict, ...]:
-    """Return what is to be said of every arm, in the recipe's order."""
+    """Return what is to be said of every arm, in the recipe's order.
+
+    Args:
+        table: The rows.
+        primary: The metric that decides.
+        by: How differences are judged.
+        about: What is known of data and model.
+        asked: The questions, and what the rows answer.
+        stopped: What stopping early gives, as far as it is known.
+        margin: The smallest improvement of interest.
+    """
     done = table.done()
     baseline = table.arms.index(table.recipe.baseline.name)
     metrics = table.metrics.epoch
@@ -77,27 +52,63 @@ def judge_arms(
         name: paired(table.arms, table.compared(name), baseline, metric, by)
         for name, metric in metrics.items()
     }
+    of = {each.question: each for each in asked}
+    if "budget" in of:
+        differences[primary.name] = dict(of["budget"].differences)
     seconds = table.curves("seconds")
     verdicts: list[ArmVerdict] = []
     for i, arm in enumerate(table.recipe.arms):
         mine = {name: found[arm.name] for name, found in differences.items() if arm.name in found}
         lost = [seed for seed in table.seeds if (arm.name, seed) in table.diverged]
-        word = _word(mine[primary.name], lost, by) if mine else None
+        answers: dict[Question, tuple[Word | None, str]] = {
+            each.question: _answer(arm.name, each, primary, lost, by, margin) for each in asked
+        }
+        word, sentence = answers[asked[0].question]
+        early = _stopped(arm.name, i, table, stopped, of.get("stopped"), answers)
+        means = {name: summary(found[i]) for name, found in values.items()}
+        if early is not None:
+            means[stopped_name(primary.name)] = early.summary
+            if early.difference is not None:
+                mine[stopped_name(primary.name)] = early.difference
         verdicts.append(
             ArmVerdict(
                 name=arm.name,
                 rates=dict(about.rates.get(arm.name, arm.rates)),
                 seeds=tuple(s for j, s in enumerate(table.seeds) if done[i, j]),
-                metrics={name: summary(found[i]) for name, found in values.items()},
+                metrics=means,
                 differences=mine,
                 word=word,
-                sentence=_sentence(arm.name, word, mine, primary, lost, by),
+                sentence=sentence,
                 seconds=_mean_seconds(seconds[i]),
                 existing=dict(arm.existing),
                 schedule=str(arm.schedule or ""),
+                stopped=early,
             )
         )
     return tuple(verdicts)
+
+
+def _stopped(
+    name: str,
+    i: int,
+    table: Table,
+    stopped: Stopped | None,
+    asked: Asked | None,
+    answers: Mapping[Question, tuple[Word | None, str]],
+) -> StoppedArm | None:
+    if stopped is None or asked is None:
+        return None
+    word, sentence = answers["stopped"]
+    epochs = {s: int(e) for s, e in zip(table.seeds, stopped.epochs[i], strict=True) if e}
+    values = zip(table.seeds, stopped.values[i].tolist(), strict=True)
+    return StoppedArm(
+        summary(stopped.values[i]),
+        asked.differences.get(name),
+        word,
+        sentence,
+        epochs,
+        {seed: value for seed, value in values if math.isfinite(value)},
+    )
 
 
 def _mean_seconds(seconds: Floats) -> float:
@@ -106,46 +117,42 @@ def _mean_seconds(seconds: Floats) -> float:
     return float(np.nansum(begun, axis=1).mean()) if len(begun) else math.nan
 
 
-def _word(difference: Difference, lost: list[int], by: Method) -> Word:
+def _answer(
+    name: str, asked: Asked, primary: WrittenMetric, lost: list[int], by: Method, margin: Margin
+) -> tuple[Word | None, str]:
+    """Return the word and the sentence of one arm to one question."""
+    if name not in asked.differences:
+        return None, f"'{name}' is the baseline."
+    found = asked.differences[name]
+    early = " stopped early" if asked.question == "stopped" else ""
     if lost:
-        return "unstable"
-    if not by.enough(difference.n):
-        return "too few seeds"
-    if difference.better is None:
-        return "not shown to help"
-    return "helps" if difference.better else "hurts"
-
-
-def _sentence(
-    name: str,
-    word: Word | None,
-    differences: Mapping[str, Difference],
-    primary: WrittenMetric,
-    lost: list[int],
-    by: Method,
-) -> str:
-    if word is None:
-        return f"'{name}' is the baseline."
-    found = differences[primary.name]
-    if word == "unstable":
         seeds = "seed" if len(lost) == 1 else "seeds"
-        return (
+        return UNSTABLE, (
             f"'{name}' is unstable: a loss became NaN or infinite on {seeds} "
             f"{', '.join(map(str, lost))}; the other seeds alone would flatter it, so no verdict "
             "is given."
         )
-    if word == "too few seeds":
-        return f"'{name}': {by.too_few(found.n)}."
+    if not by.enough(found.n):
+        return by.no_word, f"'{name}'{early}: {by.too_few(found.n)}."
+    excluded = name in asked.excluded
     measured = (
         f"{primary.difference(found.mean)} in {primary.label} "
-        f"({100 * by.level:.0f} % interval {primary.interval(found.low, found.high)}, "
+        f"({100 * by.level:g} % interval {primary.interval(found.low, found.high)}, "
         f"p = {p_text(found.p)}, {by.count(found.n)})"
     )
-    if word != "not shown to help":
-        return f"'{name}' {word}: {measured}."
+    if found.better is False:
+        return "hurts", f"'{name}'{early} hurts: {measured}."
+    if found.better:
+        word = f"helps, by less than {margin.text}" if excluded else "helps"
+        return word, f"'{name}'{early} {word}: {measured}."
     if found.low == found.high == 0:
-        return f"'{name}' is {word}: {primary.label} is exactly the same on every {by.unit}."
-    return f"'{name}' is {word}: {measured}; {sees_text([found], primary, by)}."
+        same = f"{primary.label} is exactly the same on every {by.unit}"
+        return NOT_SHOWN, f"'{name}'{early} is {NOT_SHOWN}: {same}."
+    if excluded:
+        word = f"does not help by {margin.text} or more"
+        return word, f"'{name}'{early} {word}: {measured}."
+    reach = sees_text([found], primary, by)
+    return NOT_SHOWN, f"'{name}'{early} is {NOT_SHOWN}: {measured}; {reach}."
 
 
 def sees_text(found: Sequence[Difference], primary: WrittenMetric, by: Method) -> str:
@@ -158,8 +165,3 @@ def sees_text(found: Sequence[Difference], primary: WrittenMetric, by: Method) -
     if not all(map(math.isfinite, reach)):
         return f"{by.units} that scatter like these cannot show an improvement"
     return f"{by.units} that scatter like these see improvements from {primary.size(max(reach))} on"
-
-
-def p_text(p: float) -> str:
-    """Write a p."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

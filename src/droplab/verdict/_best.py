@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.verdict._arms import summary
 from droplab.verdict._method import Method
 from droplab.verdict._metrics import WrittenMetric
+from droplab.verdict._paired import summary
 from droplab.verdict._table import Table
 from droplab.verdict._types import Best
 
@@ -36,7 +36,7 @@ def judge_best(table: Table, primary: WrittenMetric, by: Method) -> Best | None:
         return None
     means = np.nanmean(values, axis=1)
     best = int(np.argmax(means) if primary.higher_is_better else np.argmin(means))
-    p = by.against(values, best)
+    p = [1.0] * len(names) if by.spent else by.against(values, best)
     tied = tuple(name for i, name in enumerate(names) if i != best and p[i] > 1 - by.level)
     return Best(names[best], tied, _sentence(names, best, tied, values, primary, by))
 
@@ -65,6 +65,8 @@ def _sentence(
     mean = primary.text(summary(values[best]).mean)
     sentence = f"'{names[best]}' has the best {primary.label}, {mean}"
     pairs = int(np.isfinite(values - values[best]).sum(axis=1).min())
+    if by.spent:
+        return f"{sentence}."
     if not by.enough(pairs):
         return f"{sentence}; {by.too_few(pairs)} to tell it from the others."
     if not tied:

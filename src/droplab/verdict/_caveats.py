@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from droplab.verdict._arms import less, p_text
+from droplab.recipe import Recipe
+from droplab.verdict._arms import NOT_SHOWN
+from droplab.verdict._family import Asked
+from droplab.verdict._folds import outside
+from droplab.verdict._margin import Margin
 from droplab.verdict._method import Method, OverFolds
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import About
+from droplab.verdict._paired import counted, less, p_text
 from droplab.verdict._skewed import compare_skewed, seeds_needed
+from droplab.verdict._stopped import Stopped
 from droplab.verdict._table import Table
-from droplab.verdict._types import ArmVerdict, Best
+from droplab.verdict._types import ArmVerdict, Best, Word, helps
 
 _NARROWER = 0.005
 """A share of an interval that is worth a sentence."""
@@ -26,6 +32,10 @@ def caveats(
     primary: WrittenMetric,
     about: About,
     by: Method,
+    asked: Sequence[Asked],
+    stopped: Stopped | None,
+    margin: Margin,
+    chosen: str | None,
 ) -> tuple[str, ...]:
     """Return every limit that holds for this run, the gravest first."""
     baseline = next(arm for arm in arms if arm.word is None)
@@ -38,19 +48,28 @@ def caveats(
         *_missing(table, arms),
         *_few(others, primary, by),
         *_own_dropout(about, baseline.name),
-        *_skewed(table, others, primary, by),
         *_constant(others, primary, by),
+        *_still_improving(table, stopped),
+        *_best_when_stopped(others, chosen, primary),
+        *_no_absence(baseline, others, primary, margin, asked, by),
         *_folds(others, primary, by),
+        *_overlap(others, table, asked, about, by),
         *about.odd,
         *_selection(best, len(others), about),
         *_evaluation_set(baseline, table.metrics, about, by),
+        *_larger_pool(others, table.recipe, by),
         *_several(others, primary, table.metrics),
     )
 
 
 def _unfinished(table: Table) -> list[str]:
-    if table.epoch == table.recipe.epochs:
+    if table.at_end:
         return []
+    if table.recipe.loop is not None:
+        return [
+            f"Trials are of unequal length: arms are judged after epoch {table.epoch}, the last "
+            f"that all have; the longest has {table.recipe.epochs}."
+        ]
     return [
         f"The run is not finished: arms are judged after epoch {table.epoch} of "
         f"{table.recipe.epochs}."
@@ -96,7 +115,7 @@ def _missing(table: Table, arms: tuple[ArmVerdict, ...]) -> list[str]:
 
 
 def _few(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> list[str]:
-    few = [arm for arm in others if arm.word == "too few seeds"]
+    few = [arm for arm in others if arm.word == by.no_word]
     if not few:
         return []
     if len(few) < len(others):
@@ -104,43 +123,123 @@ def _few(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> list[s
     return [by.few(min(arm.differences[primary.name].n for arm in few))]
 
 
-def _skewed(
-    table: Table, others: list[ArmVerdict], primary: WrittenMetric, by: Method
-) -> list[str]:
-    """Return which words rest on differences that scatter to both sides alike.
+def weakening(
+    arms: Sequence[ArmVerdict],
+    table: Table,
+    asked: Sequence[Asked],
+    primary: WrittenMetric,
+    by: Method,
+) -> str:
+    """Say which words rest on differences that scatter to both sides alike; "" if none does.
 
     Over folds none does: the corrected t is not exact for such either, and is careful enough.
     """
     level = by.level
-    if isinstance(by, OverFolds) or not any(arm.word in ("helps", "hurts") for arm in others):
-        return []
+    others = [arm for arm in arms if arm.word is not None]
+    if isinstance(by, OverFolds) or not any(_clear(each) for arm in others for each in arm.words):
+        return ""
     baseline = table.arms.index(table.recipe.baseline.name)
-    differences = less(table.compared(primary.name), baseline)
+    differences = np.concatenate([less(each.values, baseline) for each in asked])
+    words = [(each, arm) for each in asked for arm in others]
     wider = compare_skewed(differences, level=level)
-    judged = sum(arm.word not in ("too few seeds", "unstable") for arm in others)
+    judged = sum(by.enough(each.n) for each in wider)
     found = [
-        (arm, wide, seeds_needed(row, judged, level=level))
-        for arm, wide, row in zip(others, wider, differences, strict=True)
-        if arm.word in ("helps", "hurts") and wide.p > 1 - level
+        ((_named(arm, each), _word(arm, each, asked)), wide, seeds_needed(row, judged, level=level))
+        for (each, arm), wide, row in zip(words, wider, differences, strict=True)
+        if _clear(_word(arm, each, asked)) and wide.p > 1 - level
     ]
     if not found:
-        return []
+        return ""
     if len(found) == 1:
-        ((arm, wide, _),) = found
-        subject = f"'{arm.name}' {arm.word} if its"
+        (((name, word), wide, _),) = found
+        subject = f"{name} {word} if its"
         interval = primary.interval(wide.low, wide.high)
         otherwise = f"the interval would be {interval} (p = {p_text(wide.p)})"
     else:
-        *first, last = (f"'{arm.name}'" for arm, _, _ in found)
+        *first, last = (name for (name, _), _, _ in found)
         subject = f"{', '.join(first)} and {last} differ from the baseline if their"
         least, most = (p_text(end(wide.p for _, wide, _ in found)) for end in (min, max))
         otherwise = f"all these intervals would hold 0 (p from {least} to {most})"
     needed = [count for _, _, count in found if count is not None]
     seeds = f"about {max(needed)} seeds" if len(needed) == len(found) else "many more seeds"
-    return [
-        f"{subject} differences scatter to both sides alike, as they do where dropout changes "
+    return (
+        f"{subject} differences scatter to both sides alike, as they do where an arm changes "
         f"nothing. Were they as skewed as an exponential distribution, {otherwise}; {seeds} like "
         "these would settle it."
+    )
+
+
+def _clear(word: Word | None) -> bool:
+    return helps(word) or word == "hurts"
+
+
+def _word(arm: ArmVerdict, each: Asked, asked: Sequence[Asked]) -> Word | None:
+    """Return what is said of an arm to one of the questions asked."""
+    return dict(zip([one.question for one in asked], arm.words, strict=False)).get(each.question)
+
+
+def _named(arm: ArmVerdict, each: Asked) -> str:
+    return f"'{arm.name}'" + (" stopped early" if each.question == "stopped" else "")
+
+
+def _still_improving(table: Table, stopped: Stopped | None) -> list[str]:
+    """Name the arms that the budget stopped, not the criterion."""
+    if stopped is None:
+        return []
+    found: list[str] = []
+    for name, epochs in zip(table.arms, stopped.epochs, strict=True):
+        there = epochs[epochs > 0]
+        last = int((there == table.epoch).sum())
+        if last:
+            found.append(f"'{name}' on {last} of {len(there)}")
+    if not found:
+        return []
+    return [
+        f"At their best in the last epoch: {', '.join(found)}. There the number of epochs stopped "
+        "the replica, not early stopping, and more epochs may change the answer."
+    ]
+
+
+def _best_when_stopped(
+    others: list[ArmVerdict], chosen: str | None, primary: WrittenMetric
+) -> list[str]:
+    """Say where another arm than the chosen one is best when replicas are stopped early."""
+    means = {each.name: each.stopped.summary.mean for each in others if each.stopped}
+    known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+    if chosen not in known:
+        return []
+    best = sorted(known, key=known.__getitem__, reverse=primary.higher_is_better)[0]
+    if not primary.better(known[best], known[chosen]):
+        return []
+    mine, other = primary.apart(known[chosen], known[best])
+    return [
+        f"'{chosen}' was chosen by the last epoch; where replicas are stopped early, '{best}' has "
+        f"a better mean ({other} against {mine})."
+    ]
+
+
+def _no_absence(
+    baseline: ArmVerdict,
+    others: list[ArmVerdict],
+    primary: WrittenMetric,
+    margin: Margin,
+    asked: Sequence[Asked],
+    by: Method,
+) -> list[str]:
+    """Say where absence cannot be judged, for want of what it takes."""
+    mean = np.array([baseline.metrics[primary.name].mean])
+    open_ = [arm for arm in others if NOT_SHOWN in arm.words]
+    known = [error for each in asked for error in each.examples.values() if error is not None]
+    if open_ and not known and not by.rows_vary:
+        return [
+            "That an improvement is absent is not said: how much the validation examples "
+            f"themselves move {primary.label} is not known."
+        ]
+    if not open_ or not np.isfinite(mean).all() or np.isfinite(margin.of_baseline(mean)).all():
+        return []
+    return [
+        f"That an improvement is absent cannot be said of {primary.label}, of which nobody knows "
+        "what perfect is; margin_size gives the smallest one of interest."
     ]
 
 
@@ -153,7 +252,7 @@ def _constant(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> l
         if difference.mean == 0:
             found.append(
                 f"'{arm.name}' has exactly the baseline's {primary.label} on every {by.unit}: "
-                "check that its dropout does anything."
+                "check that it changes anything."
             )
         else:
             found.append(
@@ -175,6 +274,32 @@ def _folds(others: list[ArmVerdict], primary: WrittenMetric, by: Method) -> list
         "Folds share training rows, so their differences are judged by a corrected t test, which "
         "is conservative: small improvements go unseen."
         + (f" {repeats}" if share >= _NARROWER else "")
+    ]
+
+
+def _overlap(
+    others: list[ArmVerdict], table: Table, asked: Sequence[Asked], about: About, by: Method
+) -> list[str]:
+    """Say what splits that overlap leave out, with the p of a test that reckons with it."""
+    if not by.rows_vary or isinstance(by, OverFolds):
+        return []
+    said = (
+        "Seeds draw their examples from one pool, so their splits overlap: for a claim about "
+        "examples beyond the pool these intervals are too narrow."
+    )
+    train, validation = about.train, about.validation
+    best = next((arm for arm in others if arm.words and _clear(arm.words[0])), None)
+    if best is None or not train or not validation:
+        return [said]
+    baseline = table.arms.index(table.recipe.baseline.name)
+    row = less(asked[0].values, baseline)[[arm.name for arm in others].index(best.name)]
+    row = row[np.isfinite(row)]
+    error = float(row.std(ddof=1)) * np.sqrt(1 / len(row) + validation / train)
+    if not error:
+        return [said]
+    p = outside(float(row.mean()) / float(error), len(row) - 1)
+    return [
+        f"{said} By the corrected t of Nadeau and Bengio '{best.name}' alone has p = {p_text(p)}."
     ]
 
 
@@ -228,7 +353,7 @@ def _own_dropout(about: About, baseline: str) -> list[str]:
 def _evaluation_set(
     baseline: ArmVerdict, metrics: RunMetrics, about: About, by: Method
 ) -> list[str]:
-    if isinstance(by, OverFolds):
+    if by.rows_vary:
         return []  # its intervals are about other rows of the same kind
     size = about.validation
     accuracy = baseline.metrics[metrics.score.name].mean
@@ -236,21 +361,37 @@ def _evaluation_set(
         return []
     error = math.sqrt(accuracy * (1 - accuracy) / size)
     return [
-        f"The claim is about these {_count(size)} validation examples. Another {_count(size)} "
+        f"The claim is about these {counted(size)} validation examples. Another {counted(size)} "
         f"of the same kind would move every accuracy by about {100 * error:.2f} points (one "
         "standard error), those of all arms in much the same way."
+    ]
+
+
+def _larger_pool(others: list[ArmVerdict], recipe: Recipe, by: Method) -> list[str]:
+    """Propose to draw rows anew where a seed's are some of more, and nothing forbids it."""
+    data = recipe.data
+    drawn = data.train is not None and data.validation not in (None, "test")
+    if not drawn or not others or by.rows_vary or "time" in data.arguments or not data.in_memory:
+        return []
+    return [
+        "The training and validation examples are some of a larger pool, the same ones for every "
+        "seed. With resample = true in [data] each seed draws its own, and the claim is about the "
+        "pool."
     ]
 
 
 def _several(others: list[ArmVerdict], primary: WrittenMetric, metrics: RunMetrics) -> list[str]:
     if not others:
         return []
-    arms = "" if len(others) == 1 else f" over all {len(others)} arms at once"
+    arms = "" if len(others) == 1 else f"all {len(others)} arms"
+    both = "both questions" if any(arm.stopped for arm in others) else ""
+    over = " and ".join(filter(None, [arms, both]))
+    over = f" over {over} at once" if over else ""
+    if len(metrics.epoch) == 1:
+        return [f"Intervals and p hold{over}."] if over else []
+    rest = len(metrics.epoch) - 1
+    shown = "the other is" if rest == 1 else f"the other {rest} are"
     return [
-        f"Intervals and p hold{arms} for one metric; {primary.label} decides, the other "
-        f"{len(metrics.epoch) - 1} are shown for understanding."
+        f"Intervals and p hold{over} for one metric; {primary.label} decides, {shown} shown for "
+        "understanding."
     ]
-
-
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", " ") if number >= 10_000 else str(np.int64(number))

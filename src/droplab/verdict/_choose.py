@@ -41,7 +41,7 @@ def best_arm(table: Table, primary: str) -> str | None:
     counts: list[int] = np.isfinite(values).sum(axis=1).tolist()
     sound = [(i, n) for i, n in enumerate(counts) if n and table.arms[i] not in unsound]
     best: tuple[str, float] | None = None
-    for i in seeded(sound, method_of(table.recipe.data.folds)):
+    for i in seeded(sound, method_of(table.recipe.data)):
         row = values[i]
         mean = float(row[np.isfinite(row)].mean())
         if best is None or found.better(mean, best[1]):

@@ -18,7 +18,7 @@ CHANGE = 0.05
 
 
 def diagnose(table: Table) -> Diagnosis | None:
-    """Judge the baseline by its mean curves over seeds; None if its score is not known."""
+    """Judge the baseline by its mean curves over seeds; None if that cannot be told."""
     arm = table.arms.index(table.recipe.baseline.name)
     seeds = np.flatnonzero(table.done()[arm])
     if len(seeds) == 0:
@@ -29,9 +29,12 @@ def diagnose(table: Table) -> Diagnosis | None:
 
     metrics = table.metrics
     score, on_training = metrics.score, metrics.training(metrics.score)
-    if on_training is None:
+    if on_training is None or metrics.loss.higher_is_better:  # rows from elsewhere: no loss
         return None
-    validation, training = mean(metrics.loss.name), mean("train_loss")
+    loss = metrics.loss.label
+    seen = metrics.training(metrics.loss)
+    loss_there = seen.label if seen else "training loss"
+    validation, training = mean(metrics.loss.name), mean(seen.name if seen else "train_loss")
     here, there = float(mean(score.name)[-1]), float(mean(on_training.name)[-1])
     gap = there - here if score.higher_is_better else here - there
     if not math.isfinite(gap):
@@ -42,20 +45,19 @@ def diagnose(table: Table) -> Diagnosis | None:
     rising = rise >= CHANGE and fall >= CHANGE
     overfits = rising or (score.fraction and gap >= GAP)
     gap_text = _gap_text(metrics, there, here, gap)
-    risen = f"its validation loss has risen by {100 * rise:.0f} % since epoch {best + 1}"
+    risen = f"its {loss} has risen by {100 * rise:.0f} % since epoch {best + 1}"
     if rising:
-        loss_text = f"{risen}, while its training loss fell by {100 * fall:.0f} %"
+        loss_text = f"{risen}, while its {loss_there} fell by {100 * fall:.0f} %"
     elif best + 1 == table.epoch:
-        loss_text = "its validation loss is at its lowest in the last epoch"
+        loss_text = f"its {loss} is at its lowest in the last epoch"
     elif rise < CHANGE:
-        loss_text = (
-            f"its validation loss is within {100 * CHANGE:.0f} % of its lowest, in epoch {best + 1}"
-        )
+        loss_text = f"its {loss} is within {100 * CHANGE:.0f} % of its lowest, in epoch {best + 1}"
     else:
-        loss_text = f"{risen}, but its training loss has not fallen with it"
+        loss_text = f"{risen}, but its {loss_there} has not fallen with it"
     not_seen = "does not overfit" if metrics.score.fraction else "is not seen to overfit"
     verb = "overfits" if overfits else not_seen
-    sentence = f"The baseline {verb}: {gap_text}; {loss_text}."
+    over_time = f"; {loss_text}" if table.epoch > 1 else ""
+    sentence = f"The baseline {verb}: {gap_text}{over_time}."
     return Diagnosis(overfits, gap, best + 1, rise, fall, sentence)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from droplab.errors import ArgumentError
-from droplab.verdict._signflip import LEVEL, Comparison
+from droplab.verdict._signflip import LEVEL, Comparison, checked
 
 LEAST = 5
 """Fewer folds than this, over all repeats, carry no verdict."""
@@ -25,7 +25,12 @@ def enough_folds(n: int) -> bool:
 
 
 def compare_folds(
-    differences: ArrayLike, folds: int, *, level: float = LEVEL, family: int | None = None
+    differences: ArrayLike,
+    folds: int,
+    *,
+    level: float = LEVEL,
+    family: int | None = None,
+    held: bool = False,
 ) -> tuple[Comparison, ...]:
     r"""Test the differences of several arms over the folds of a repeated cross-validation.
 
@@ -46,6 +51,8 @@ def compare_folds(
         folds: Folds of a repeat, at least 2.
         level: Coverage of the intervals, over all arms at once.
         family: m, where more is compared than is given here; None: the arms that have the folds.
+        held: Whether one fold more is not trained on, by which training is stopped early: the ratio
+            of validation to training rows is 1 / (folds - 2) then.
 
     Returns:
         One `Comparison` an arm; without bounds where there are fewer than two folds.
@@ -65,31 +72,34 @@ def compare_folds(
         >>> round(found.p, 3), found.low > 0
         (0.002, True)
     """
-    table = np.array(differences, dtype=np.float64)
-    if table.ndim != 2:
-        raise ArgumentError(f"compare_folds: expected shape (arms, folds), got {table.shape}")
-    if np.isinf(table).any():
-        raise ArgumentError(
-            "compare_folds: expected finite differences, got an infinite one; leave it out"
-        )
-    if not 0 < level < 1:
-        raise ArgumentError(f"compare_folds: level must be between 0 and 1, got {level}")
-    if folds < 2:
-        raise ArgumentError(f"compare_folds: expected at least 2 folds, got {folds}")
+    table = checked(differences, level, where="compare_folds", pair="folds")
+    if folds < 2 + held:
+        raise ArgumentError(f"compare_folds: expected at least {2 + held} folds, got {folds}")
     rows = [row[~np.isnan(row)] for row in table]
     if family is None:
         family = sum(enough_folds(len(row)) for row in rows)
     return tuple(
-        _one_arm(row, folds, family if enough_folds(len(row)) else 1, level) for row in rows
+        _one_arm(
+            row,
+            width(max(1, len(row)), folds, held=held),
+            family if enough_folds(len(row)) else 1,
+            level,
+        )
+        for row in rows
     )
 
 
-def _one_arm(row: Floats, folds: int, family: int, level: float) -> Comparison:
+def width(pairs: int, folds: int, *, held: bool = False) -> float:
+    """Return how much the mean of so many pairs varies, beside how much one does."""
+    return math.sqrt(1 / pairs + 1 / (folds - 1 - held))
+
+
+def _one_arm(row: Floats, wide: float, family: int, level: float) -> Comparison:
     n = len(row)
     if n < 2:
         return Comparison(n, float(row[0]) if n else math.nan, -math.inf, math.inf, 1.0)
     mean = float(row.mean())
-    error = float(row.std(ddof=1)) * math.sqrt(1 / n + 1 / (folds - 1))
+    error = float(row.std(ddof=1)) * wide
     if error <= _EQUAL * abs(mean):  # equal differences, up to rounding
         return Comparison(n, mean, mean, mean, 1.0 if mean == 0 else 0.0)
     p = _of_family(outside(mean / error, n - 1), family)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 
 from droplab import recipe
 from droplab.errors import ArgumentError, nearest
@@ -143,6 +144,14 @@ class WrittenMetric(recipe.Metric):
         return value > other if self.higher_is_better else value < other
 
 
+def stopped_name(name: str) -> str:
+    """Return the name under which a verdict has a metric where replicas are stopped early.
+
+    It has spaces, so that no metric of a recipe can be called so.
+    """
+    return f"{name} stopped early"
+
+
 def _number(text: str) -> float:
     """Read what `WrittenMetric` wrote; NaN for what is no finite number."""
     try:
@@ -220,6 +229,23 @@ class RunMetrics:
             *({n: replace(m, plain=True) for n, m in each.items()} for each in (epoch, test))
         )
 
+    def with_stopped(self, primary: WrittenMetric) -> RunMetrics:
+        """Return the same with the metric that decides where replicas are stopped early, beside it.
+
+        Example:
+            >>> from droplab.recipe import load
+            >>> metrics = RunMetrics.of(load("digits"))
+            >>> [each.label for each in metrics.with_stopped(metrics.loss).compared][:2]
+            ['validation loss', 'validation loss, stopped early']
+        """
+        early = replace(
+            primary, name=stopped_name(primary.name), label=f"{primary.label}, stopped early"
+        )
+        epoch: dict[str, WrittenMetric] = {}
+        for name, metric in self.epoch.items():
+            epoch |= {name: metric} | ({early.name: early} if name == primary.name else {})
+        return replace(self, epoch=epoch)
+
     def named(self, name: str) -> WrittenMetric:
         """Return the metric called `name`.
 
@@ -234,8 +260,8 @@ class RunMetrics:
 
     @property
     def loss(self) -> WrittenMetric:
-        """The validation loss, which every run has."""
-        return self.named("val_loss")
+        """The validation loss; where nobody measured one, what decides, which is then the first."""
+        return self.epoch.get("val_loss") or next(iter(self.epoch.values()))
 
     @property
     def score(self) -> WrittenMetric:
@@ -261,7 +287,9 @@ class RunMetrics:
     @property
     def compared(self) -> tuple[WrittenMetric, ...]:
         """All that is about validation examples: loss, score, gap, and the others."""
-        first = [self.loss, self.score, *(m for m in (self.epoch.get("gap"),) if m)]
+        both = (self.loss, self.score)
+        beside = chain(*((each, self.epoch.get(stopped_name(each.name))) for each in both))
+        first = [each for each in (*beside, self.epoch.get("gap")) if each]
         others = [each for each in self.epoch.values() if each.split == "validation"]
         return tuple(dict.fromkeys([*first, *others]))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from droplab.recipe import Recipe
+from droplab.results import ARM_COLUMN, ELSEWHERE, is_dropout
 
 _LONGEST = 40
 """Letters of a class's name that a sentence can bear."""
@@ -20,6 +21,7 @@ class About:
 
     Args:
         validation: Number of validation examples; None if unknown.
+        train: Number of training examples; None if unknown.
         commonest: Name of the commonest class among them; None if unknown.
         share: Its share of them: what the constant answer gets right.
         own_dropout: What the model drops by itself in the baseline, place to p.
@@ -29,10 +31,16 @@ class About:
         changed_code: What was not as before when the run was resumed all the same.
         validated_on: See `validated_on`.
         tested: Whether a test split is left for the end.
+        column: What differs between arms of rows from elsewhere, the name of their column.
+        seen: Whether droplab saw the runs.
         odd: What was odd about the data when the run began, a sentence each.
+        constant: What the best constant answer has on the validation examples, metric to value.
+        constant_examples: The metric that decides on each of them; empty if unknown.
+        classes: Names of the classes, in order; empty if unknown.
     """
 
     validation: int | None = None
+    train: int | None = None
     commonest: str | None = None
     share: float = math.nan
     own_dropout: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -42,15 +50,26 @@ class About:
     changed_code: tuple[str, ...] = ()
     validated_on: str = "train"
     tested: bool = True
+    column: str = field(default="", kw_only=True)
     odd: tuple[str, ...] = ()
+    seen: bool = True
+    constant: Mapping[str, float] = field(default_factory=dict[str, float])
+    constant_examples: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_dropout(self) -> bool:
+        """Whether it is dropout in which arms differ, as far as a column's name says."""
+        return not self.column or is_dropout(self.column)
 
     @classmethod
     def of(cls, recipe: Recipe, notes: Mapping[str, str]) -> About:
         """Read the notes of a run; what is not there or not readable stays unknown."""
         data, dropout = (_object(notes, name) for name in ("data", "dropout"))
-        size = recipe.data.validation
+        size = data.get("validation")  # of a search they are others than the recipe says
         if not isinstance(size, int):
-            size = data.get("validation")
+            size = recipe.data.validation
+        trained = data.get("train")
         commonest, share = _commonest(data)
         odd: object = data.get("notes")
         built, arms = _rates(dropout), _object(notes, "arms")
@@ -58,6 +77,7 @@ class About:
         own = {**built, **placed[recipe.baseline.name].get("existing", {})}
         return cls(
             size if isinstance(size, int) and size > 0 else None,
+            trained if isinstance(trained, int) and trained > 0 else None,
             commonest,
             share,
             {place: p for place, p in own.items() if p > 0},
@@ -68,6 +88,10 @@ class About:
             validated_on(recipe, data),
             data.get("test") != 0,
             tuple(map(str, cast("list[object]", odd))) if isinstance(odd, list) else (),
+            ELSEWHERE not in notes,
+            *_constant(_object(notes, "constant")),
+            tuple(_classes(data)),
+            column=notes.get(ARM_COLUMN, ""),
         )
 
 
@@ -86,18 +110,32 @@ def validated_on(recipe: Recipe, stored: Mapping[str, Any]) -> str:
     return "test" if recipe.data.validation in (None, "test") else "train"
 
 
+def _constant(table: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...]]:
+    values, examples = table.get("values"), table.get("examples")
+    found = cast("dict[object, object]", values) if isinstance(values, dict) else {}
+    each = cast("list[object]", examples) if isinstance(examples, list) else []
+    known = {str(name): float(v) for name, v in found.items() if isinstance(v, (int, float))}
+    return known, tuple(float(v) for v in each if isinstance(v, (int, float)))
+
+
 def _commonest(data: Mapping[str, Any]) -> tuple[str | None, float]:
-    counts, names = data.get("validation_counts"), data.get("classes")
-    if not isinstance(counts, list) or not isinstance(names, list):
+    counts, classes = data.get("validation_counts"), _classes(data)
+    if not isinstance(counts, list):
         return None, math.nan
     numbers = [n for n in cast("list[Any]", counts) if isinstance(n, int) and n >= 0]
-    classes = [str(name) for name in cast("list[Any]", names)]
     if len(numbers) != len(classes) or not sum(numbers):
         return None, math.nan
     most = max(range(len(numbers)), key=numbers.__getitem__)
-    name = classes[most]
-    short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
-    return short, numbers[most] / sum(numbers)
+    return classes[most], numbers[most] / sum(numbers)
+
+
+def _classes(data: Mapping[str, Any]) -> list[str]:
+    """Return the names of the classes, as long as a sentence can bear."""
+    names: object = data.get("classes")
+    if not isinstance(names, list):
+        return []
+    each = map(str, cast("list[object]", names))
+    return [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in each]
 
 
 def as_placed(recipe: Recipe, notes: Mapping[str, str]) -> Recipe:

@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 from droplab.errors import ArgumentError
 from droplab.results import RunResult
+
+_POOLED = "pooled runs"
+
+
+def runs_in(result: RunResult) -> int:
+    """Return how many runs a result is made of."""
+    return int(result.notes.get(_POOLED, 1))
+
+
+def spent_text(result: RunResult) -> str:
+    """Say why runs taken together carry no verdict: more than were planned as looks; "" if not."""
+    runs, looks = runs_in(result), result.recipe.looks
+    if runs <= looks:
+        return ""
+    before = "the first verdict has" if looks == 1 else "the first two looks have"
+    return f"with looks = {looks}, {before} spent the 5 %"
 
 
 def pool(results: Sequence[RunResult]) -> RunResult:
@@ -18,7 +35,8 @@ def pool(results: Sequence[RunResult]) -> RunResult:
 
     Returns:
         A run with all rows, whose recipe has all seeds; path, environment, notes and plan are
-        those of the first. Its metrics are those that all runs have.
+        those of the first. Its metrics are those that all runs have. If they are more than the
+        `looks` of the recipe, `judge` shows them without a word: the 5 % are spent.
 
     Raises:
         ArgumentError: There is no run, their recipes differ, or they share a seed.
@@ -45,8 +63,16 @@ def pool(results: Sequence[RunResult]) -> RunResult:
             [result.test_metrics for result in results],
         )
     )
+    blocks = [result.blocks for result in results]
+    count = sum(map(runs_in, results))
     return replace(
         first,
+        notes={**first.notes, **({_POOLED: str(count)} if count > 1 else {})},
+        # a run without blocks says nothing of early stopping, and then neither do all together
+        blocks=tuple(chain(*blocks)) if all(blocks) else (),
+        examples=tuple(row for result in results for row in result.examples),
+        answers=tuple(row for result in results for row in result.answers),
+        stopped_tests=tuple(row for result in results for row in result.stopped_tests),
         metrics=after_epochs,
         test_metrics=on_test,
         recipe=replace(first.recipe, seeds=seeds),

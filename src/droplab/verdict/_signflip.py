@@ -59,6 +59,16 @@ def enough(n: int, level: float = LEVEL) -> bool:
     return smallest_p(n) <= 1 - level
 
 
+def fewest(level: float = LEVEL) -> int:
+    """Return how many pairs can reach the level at least.
+
+    Example:
+        >>> fewest(0.95), fewest(0.975)
+        (6, 7)
+    """
+    return next(n for n in range(1, 1024) if enough(n, level))
+
+
 def compare(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Comparison, ...]:
     r"""Test the paired differences of several arms at once and give simultaneous intervals.
 
@@ -102,21 +112,32 @@ def compare(differences: ArrayLike, *, level: float = LEVEL) -> tuple[Comparison
         >>> same.p > 0.05, same.low < 0 < same.high
         (True, True)
     """
-    table = np.array(differences, dtype=np.float64)
-    if table.ndim != 2:
-        raise ArgumentError(f"compare: expected shape (arms, seeds), got {table.shape}")
-    if np.isinf(table).any():
-        raise ArgumentError(
-            "compare: expected finite differences, got an infinite one; leave it out"
-        )
-    if not 0 < level < 1:
-        raise ArgumentError(f"compare: level must be between 0 and 1, got {level}")
+    table = checked(differences, level, where="compare", pair="seeds")
     counts = np.count_nonzero(~np.isnan(table), axis=1)
     family = [i for i, n in enumerate(counts) if enough(int(n), level)]
     found = dict(zip(family, _together(table[family], level), strict=True))
     return tuple(
         found[i] if i in found else _together(table[i : i + 1], level)[0] for i in range(len(table))
     )
+
+
+def checked(differences: ArrayLike, level: float, *, where: str, pair: str) -> Floats:
+    """Return differences as a table of arms and pairs, if they can be tested at this level.
+
+    Raises:
+        ArgumentError: If the array has not two dimensions, holds an infinity, or `level` is not
+            between 0 and 1.
+    """
+    table = np.array(differences, dtype=np.float64)
+    if table.ndim != 2:
+        raise ArgumentError(f"{where}: expected shape (arms, {pair}), got {table.shape}")
+    if np.isinf(table).any():
+        raise ArgumentError(
+            f"{where}: expected finite differences, got an infinite one; leave it out"
+        )
+    if not 0 < level < 1:
+        raise ArgumentError(f"{where}: level must be between 0 and 1, got {level}")
+    return table
 
 
 def _together(table: Floats, level: float) -> tuple[Comparison, ...]:

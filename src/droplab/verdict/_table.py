@@ -26,7 +26,8 @@ class Table:
         arms: Names of the arms, in the recipe's order.
         seeds: Seeds, in the recipe's order.
         epoch: The epoch at which arms are judged, from 1: the recipe's last one, or as far as all
-            replicas have come if none of some arm has finished. 0 without rows.
+            replicas have come if none of some arm has finished, or if an own loop trained them. 0
+            without rows.
         diverged: (arm, seed) of the replicas with a loss, or a number in the metric that decides,
             that is not finite; whether it is NaN or infinite makes no difference.
         metrics: What was measured.
@@ -62,6 +63,10 @@ class Table:
             ArgumentError: A row is there twice, or of an arm, seed or epoch that the recipe does
                 not have: results of two recipes were mixed.
         """
+        members = tuple(members)
+        if recipe.loop is not None:  # a trial that failed, or goes on, counts for nothing yet
+            ended = {(m.arm, m.seed) for m in members if m.state in ("done", "nan")}
+            rows = [row for row in rows if (row.arm, row.seed) in ended]
         arms = tuple(arm.name for arm in recipe.arms)
         known: dict[tuple[str, int, int], EpochRow] = {}
         for row in rows:
@@ -83,14 +88,14 @@ class Table:
                 )
             known[place] = row
         diverged = {(m.arm, m.seed) for m in members if m.state == "nan"}
-        decisive = ("val_loss", primary or recipe.primary)
+        metrics = metrics or RunMetrics.of(recipe)
+        decisive = (metrics.loss.name, primary or recipe.primary)
         diverged |= {
             (r.arm, r.seed)
             for r in known.values()
             if not all(math.isfinite(r.values.get(name, math.nan)) for name in decisive)
         }
         epoch = _judged_epoch(recipe, known, diverged)
-        metrics = metrics or RunMetrics.of(recipe)
         return cls(recipe, arms, recipe.seeds, epoch, frozenset(diverged), metrics, known)
 
     @classmethod
@@ -98,6 +103,11 @@ class Table:
         """Sort the rows of a run that was read from disk."""
         metrics = RunMetrics.of(result)
         return cls.of(result.recipe, result.rows, result.members, primary, metrics)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether arms are judged after the last epoch."""
+        return self.epoch == self.recipe.epochs
 
     def values(self, metric: str) -> Floats:
         """Return a metric at the judged epoch, shape (arms, seeds); NaN where there is no row."""
@@ -141,7 +151,7 @@ class Table:
 
     def done(self) -> NDArray[np.bool_]:
         """Return which replicas are judged, shape (arms, seeds): those with a sound last row."""
-        there = ~np.isnan(self.values("val_loss"))
+        there = ~np.isnan(self.values(self.metrics.loss.name))
         for i, arm in enumerate(self.arms):
             for j, seed in enumerate(self.seeds):
                 there[i, j] &= (arm, seed) not in self.diverged
@@ -159,6 +169,8 @@ def _judged_epoch(
             last[arm, seed] = max(epoch, last.get((arm, seed), 0))
     if not last:
         return 0
+    if recipe.loop is not None:  # how long a trial trains is up to the loop
+        return min(last.values())
     begun = {arm for arm, _ in last}
     finished = {arm for (arm, _), epoch in last.items() if epoch == recipe.epochs}
     comparable = recipe.baseline.name in finished and len(finished) > 1

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from droplab.errors import ArgumentError
-from droplab.results import RunResult
-from droplab.verdict._arms import paired, summary
-from droplab.verdict._method import Method
+from droplab.results import RunResult, TestRow
+from droplab.verdict._method import NO_WORD, Method
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
+from droplab.verdict._paired import paired, summary
 from droplab.verdict._types import ArmVerdict, Difference, Summary, TestVerdict
 
 
@@ -23,13 +23,39 @@ def judge_test(
     primary: str,
     by: Method,
 ) -> TestVerdict | None:
-    """Return means and paired differences on the test split; None if it was not touched.
+    """Return what the test split says after all epochs, and where replicas were stopped early.
+
+    None if it was not touched.
+    """
+    last = _judge_rows(result, result.tests, metrics, chosen, by)
+    if last is None:
+        return None
+    early = _judge_rows(result, result.stopped_tests, metrics, chosen, by)
+    arms, differences = last
+    sentence = _sentence(chosen, arms, differences, metrics, by)
+    before = next((arm for arm in verdicts if arm.name == chosen), None)
+    if before is not None and differences:
+        sentence += _disagreement(before, differences, primary, metrics)
+    if early is None:
+        return TestVerdict(arms, differences, sentence)
+    said = _sentence(chosen, *early, metrics, by, early=True)
+    return TestVerdict(arms, differences, f"{sentence} {said}", TestVerdict(*early, said))
+
+
+def _judge_rows(
+    result: RunResult,
+    rows: Sequence[TestRow],
+    metrics: RunMetrics,
+    chosen: str | None,
+    by: Method,
+) -> tuple[dict[str, dict[str, Summary]], dict[str, Difference]] | None:
+    """Return means and paired differences of the chosen arm; None without rows.
 
     As on the validation examples, an arm has no number in a metric that is not finite on some
     seed: the mean over the others would flatter it.
     """
     recipe = result.recipe
-    known = {(row.arm, row.seed): row.values for row in result.tests}
+    known = {(row.arm, row.seed): row.values for row in rows}
     if not known:
         return None
     names = [arm.name for arm in recipe.arms if any(arm.name == a for a, _ in known)]
@@ -60,11 +86,7 @@ def judge_test(
     mine = (
         {m: found[chosen] for m, found in differences.items() if chosen in found} if chosen else {}
     )
-    sentence = _sentence(chosen, arms, mine, metrics, by)
-    before = next((arm for arm in verdicts if arm.name == chosen), None)
-    if before is not None and mine:
-        sentence += _disagreement(before, mine, primary, metrics)
-    return TestVerdict(arms, mine, sentence)
+    return arms, mine
 
 
 def _sentence(
@@ -73,15 +95,19 @@ def _sentence(
     differences: dict[str, Difference],
     metrics: RunMetrics,
     by: Method,
+    *,
+    early: bool = False,
 ) -> str:
     if chosen not in arms or not differences:
         which = ", ".join(f"'{name}'" for name in arms)
-        return f"The test split was touched by {which} alone."
+        when = ", stopped early," if early else ""
+        return f"The test split was touched by {which}{when} alone."
     said = list(dict.fromkeys((next(iter(metrics.test)), "loss")))
     shown = [(metrics.test[name], differences[name]) for name in said if name in metrics.test]
     if not all(found.n for _, found in shown):
+        when = ", stopped early," if early else ""
         return (
-            f"On the test split '{chosen}' and the baseline cannot be compared: they "
+            f"On the test split{when} '{chosen}' and the baseline cannot be compared: they "
             f"have no {by.unit} in common on which every number is finite, or a number of theirs "
             "became NaN or infinite."
         )
@@ -99,12 +125,15 @@ def _sentence(
         for other, each in others
     ]
     listed = "); ".join(texts)
-    return f"On the test split, touched once, '{chosen}' {listed}; {by.count(found.n)})."
+    where = "Stopped early" if early else "On the test split, touched once"
+    return f"{where}, '{chosen}' {listed}; {by.count(found.n)})."
 
 
 def _change(metric: WrittenMetric, found: Difference) -> str:
-    interval = metric.interval(found.low, found.high)
-    return f"{metric.difference(found.mean)}, interval {interval}"
+    change = metric.difference(found.mean)
+    if math.isinf(found.low) and math.isinf(found.high):  # too few seeds, as a caveat says
+        return f"{change}, no interval"
+    return f"{change}, interval {metric.interval(found.low, found.high)}"
 
 
 def _disagreement(
@@ -112,7 +141,7 @@ def _disagreement(
 ) -> str:
     """Say where the test split contradicts what the validation examples said of the chosen arm."""
     name = primary.removeprefix("val_")
-    if name not in differences or not primary.startswith("val_") or arm.word == "too few seeds":
+    if name not in differences or not primary.startswith("val_") or arm.word in NO_WORD:
         return ""
     there, here = differences[name], arm.differences[primary]
     turned = there.mean * here.mean < 0

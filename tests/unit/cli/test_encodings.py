@@ -59,7 +59,7 @@ def run(tmp_path_factory):
 
 
 def test_the_verdict_of_a_run(shown, run, monkeypatch):
-    monkeypatch.setattr("droplab.study.run", lambda *args, **kwargs: load_run(run))
+    monkeypatch.setattr("droplab.studies.run", lambda *args, **kwargs: load_run(run))
     code, out, _ = shown("run", "digits", "--out", str(run))
     assert code == 0
     assert "0.10" in out

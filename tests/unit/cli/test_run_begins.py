@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from droplab.cli import run as run_command
 from droplab.cli import sweep as sweep_command
 from droplab.errors import RunError
-from droplab.study import Observer
+from droplab.studies import Observer
 from droplab.train import ExecutionPlan
 
 
@@ -26,6 +26,7 @@ def test_the_title_comes_before_torch_is_imported():
     lines = done.stdout.splitlines()
     assert lines[0] == "Handwritten digits, 8x8: a network that overfits in seconds"
     assert lines[1] == "4 arms x 2 seeds x 60 epochs"
+    assert lines[2].startswith("2 seeds are too few for a verdict")
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def begun(monkeypatch):
             observer.planning()
         raise RunError("here it ends")
 
-    monkeypatch.setattr("droplab.study.run", run)
+    monkeypatch.setattr("droplab.studies.run", run)
     return seen
 
 
@@ -52,6 +53,7 @@ def test_a_pipe_gets_one_line_while_steps_are_measured(begun):
     assert found.output.splitlines() == [
         "Handwritten digits, 8x8: a network that overfits in seconds",
         "1 arm x 8 seeds x 60 epochs",
+        "There is no arm to compare with the baseline.",
         "measuring how to train fastest",
     ]
     assert isinstance(found.exception, RunError)

@@ -118,6 +118,33 @@ def test_sites_with_an_example_as_json(run):
     assert {e["name"]: e["p"] for e in document["existing"]} == {"drop": 0.1, "F.dropout": 0.2}
 
 
+def test_names_are_whole_in_a_terminal_of_any_width(run, monkeypatch, tmp_path):
+    long = "_".join(["part"] * 30)
+    source = (
+        NET.replace("fc2", long)
+        .replace("drop =", f"{long}_drop =")
+        .replace("self.drop(", f"self.{long}_drop(")
+    )
+    (tmp_path / "net.py").write_text(source)
+    for width in (20, 80, 400):
+        monkeypatch.setenv("COLUMNS", str(width))
+        first = [line.split(" ")[0] for line in run("sites", "net.py:Net")[0].splitlines()]
+        assert {"fc1", long, f"{long}_drop"} <= set(first)
+
+
+def test_what_is_random_without_a_rate_is_listed_with_its_line(run, tmp_path):
+    source = NET.replace(
+        "        return F.dropout(",
+        "        x = x + torch.randn_like(x)\n        return F.dropout(",
+    )
+    (tmp_path / "net.py").write_text(source)
+    out, _ = run("sites", "net.py:Net", "--example", "3x6", "--json")
+    (random,) = json.loads(out)["random"]
+    assert random["draws_by"] == "torch.randn_like"
+    assert random["at"].startswith("net.py:")
+    assert "net.py:" in run("sites", "net.py:Net", "--example", "3x6")[0]
+
+
 @pytest.mark.parametrize("what", ["make", "model"])
 def test_functions_and_finished_models_will_do(run, what):
     assert len(json.loads(run("sites", f"net.py:{what}", "--json")[0])["sites"]) == 2

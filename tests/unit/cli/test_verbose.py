@@ -33,9 +33,9 @@ def test_the_plan_is_told_where_it_is_asked_for(options, tmp_path, capsys):
     arguments = [*ARGUMENTS, "--plan", "measure", "--out", str(tmp_path / "run")]
     arguments = [*arguments, "-v"] if options == ("run -v",) else [*options, *arguments]
     told = stderr_of(arguments, capsys)
-    assert ("droplab.study: plan measured: Steps" in told) is bool(options)
-    assert ("droplab.study: plan tried: Steps eager, 1 thread" in told) is bool(options)
-    assert ("droplab.study: checkpoint written: " in told) is bool(options)
+    assert ("droplab.studies: plan measured: Steps" in told) is bool(options)
+    assert ("droplab.studies: plan tried: Steps eager, 1 thread" in told) is bool(options)
+    assert ("droplab.studies: checkpoint written: " in told) is bool(options)
 
 
 def test_workers_recordings_and_resuming_are_told(tmp_path, capsys):
@@ -44,10 +44,10 @@ def test_workers_recordings_and_resuming_are_told(tmp_path, capsys):
     place = ["--out", str(tmp_path / "run")]
     told = stderr_of([*ARGUMENTS, *place, "--plan", str(plan), "-v"], capsys)
     said = [
-        "droplab.study: worker process ",
-        "droplab.study: arm 'none', seed 0 begins",
+        "droplab.studies: worker process ",
+        "droplab.studies: arm 'none', seed 0 begins",
         "droplab.train: step recorded for a batch of ",
-        "droplab.study: checkpoint written: ",
+        "droplab.studies: checkpoint written: ",
         " ended, exit code 0",
     ]
     at = [told.index(each) for each in said]

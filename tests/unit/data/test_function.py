@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from droplab.data import Split, StreamedSplit, _memory, carve, load
-from droplab.errors import DataError
-from droplab.recipe import DataSpec
+from droplab.errors import DataError, RecipeError
+from droplab.recipe import DataSpec, dumps, loads, override
+from droplab.recipe import load as load_recipe
 
 MODULE = '''
+import datetime
+
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -104,6 +107,12 @@ def splits(names):
 def several():
     inputs = [{"x": X[i].float(), "n": i} for i in range(8)]
     return {"train": list(zip(inputs, Y.tolist())), "validation": list(zip(inputs, Y.tolist()))}
+
+
+def by(values, name="patient", plain=False):
+    if plain:
+        return TensorDataset(X, Y)
+    return {"train": TensorDataset(X, Y), name: eval(values)}  # what no recipe can hold
 
 
 def bad_label():
@@ -282,3 +291,91 @@ def test_arguments_are_named_in_the_error() -> None:
         load(spec("fails", whi="x"))
     with pytest.raises(DataError, match="no module 'their_dato' in the working directory"):
         load(DataSpec(function="their_dato:x"))
+
+
+def by(values: str, role: str = "groups", name: str = "patient", **more: object) -> DataSpec:
+    arguments = {"values": values, "name": name, role: name}
+    return DataSpec(function="their_data:by", arguments=arguments, **more)  # pyright: ignore[reportArgumentType]
+
+
+def rows_of(split: Split) -> list[int]:
+    return sorted((split.inputs[:, 0] // 3).tolist())
+
+
+def test_a_function_says_what_belongs_together() -> None:
+    patient = ["a", "b", "a", "c", "c", "b", "d", "d"]
+    spec = by(str(patient), validation=3)
+    data = load(spec)
+    splits = carve(data, spec)
+    train, validation = (
+        {patient[i] for i in rows_of(s)} for s in (splits.train, splits.validation)
+    )
+    assert not train & validation
+    assert len(splits.validation) == 4
+    other = load(by(str([*patient[:-1], "e"]), validation=3))
+    assert data.checksum != other.checksum  # they decide what is trained on
+    again = by(str(patient), validation=3, resample=True)
+    for seed in range(4):
+        mine = carve(load(again), again).of_seed(seed)
+        train, validation = (
+            {patient[i] for i in rows_of(s)} for s in (mine.train, mine.validation)
+        )
+        assert not train & validation
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        "{}",
+        "'2026-01-0{}'",
+        "datetime.date(2026, 1, {})",
+        "datetime.datetime(2026, 1, {}, 8)",
+        "torch.tensor({})",
+    ],
+)
+def test_a_function_says_when(each: str) -> None:
+    days = [each.format(day) for day in (3, 1, 2, 8, 7, 6, 5, 4)]
+    spec = by(f"[{', '.join(days)}]", "time", validation=3)
+    splits = carve(load(spec), spec)
+    assert rows_of(splits.validation) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            by("[1, 2, 3]"),
+            r"patient: expected one of data.groups for each of the 8 .* shape \(3,\)",
+        ),
+        (by("['a'] * 7 + [None]"), "got none for example 7"),
+        (by("[1.0] * 7 + [float('nan')]", "time"), "got none for example 7"),
+        (by("['soon'] * 8", "time"), "expected numbers or dates such as 2026-03-31, got 'soon'"),
+        (by("[[1]] * 7 + [[1, 2]]"), "for each of the 8 training examples"),
+        (
+            DataSpec(function="their_data:by", arguments={"values": "0", "groups": "day"}),
+            "to return a table in which 'day' has .* got one of 'train', 'patient'",
+        ),
+        (
+            DataSpec(
+                function="their_data:by", arguments={"values": "0", "plain": True, "groups": "day"}
+            ),
+            "to return a table in which 'day' has .* got TensorDataset",
+        ),
+    ],
+)
+def test_what_a_function_says_otherwise_is_refused(
+    module: None, spec: DataSpec, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        load(spec)
+
+
+def test_times_go_with_no_folds_and_are_written_beside_the_function() -> None:
+    for key in ({"folds": 3}, {"resample": True, "validation": 3}):
+        with pytest.raises(RecipeError, match=r"expected either (folds or time|time or resample)"):
+            by("[1] * 8", "time", **key)
+    changes = {"data.function": "their_data:by", "data.groups": "patient"}
+    recipe = override(load_recipe("digits"), changes)
+    assert 'groups = "patient"' in dumps(recipe).split("[data]")[1].split("[")[0]
+    assert loads(dumps(recipe)) == recipe
+    assert "each patient whole" in recipe.data.sentence

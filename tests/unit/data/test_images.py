@@ -151,3 +151,55 @@ def test_a_class_that_only_the_test_split_has(root: Path) -> None:
     picture(root / "test" / "doge" / "1.png", 1)
     with pytest.raises(DataError, match=r"'doge' is not among the classes .*did you mean 'dog'"):
         load(DataSpec(path=str(root)))
+
+
+def patients(folder: Path, count: int = 40) -> None:
+    """Four pictures of each of ten patients, one a day."""
+    for i in range(count):
+        kind = "cat" if i % 2 else "dog"
+        picture(folder / kind / f"p{i // 4}_2026-01-{1 + i % 28:02d}_{i}.png", i)
+
+
+@pytest.mark.parametrize("pattern", ["p[0-9]+", "(p[0-9]+)_"])
+def test_the_names_of_files_tell_groups(tmp_path: Path, pattern: str) -> None:
+    patients(tmp_path)
+    spec = DataSpec(path=str(tmp_path), arguments={"groups": pattern}, validation=0.25)
+    splits = carve(load(spec), spec)
+    assert isinstance(splits.train, Split)
+    assert isinstance(splits.validation, Split)
+    of = [set((s.inputs[:, 0, 0, 0] // 4).tolist()) for s in (splits.train, splits.validation)]
+    assert not of[0] & of[1]
+    assert len(splits.validation) == 12  # three patients, for ten are too few
+    folded = DataSpec(path=str(tmp_path), arguments={"groups": pattern}, folds=5)
+    for seed in range(5):
+        mine = carve(load(folded), folded).of_seed(seed)
+        of = [set((s.inputs[:, 0, 0, 0] // 4).tolist()) for s in (mine.train, mine.validation)]
+        assert not of[0] & of[1]
+
+
+def test_the_names_of_files_tell_times(tmp_path: Path) -> None:
+    patients(tmp_path, 28)
+    spec = DataSpec(path=str(tmp_path), arguments={"time": "[0-9-]{10}"}, validation=7)
+    splits = carve(load(spec), spec)
+    assert sorted(splits.validation.inputs[:, 0, 0, 0].tolist()) == list(range(21, 28))
+    numbered = DataSpec(path=str(tmp_path), arguments={"time": r"_(\d+)\.png"}, validation=7)
+    splits = carve(load(numbered), numbered)  # as numbers: 9 comes before 10
+    assert sorted(splits.validation.inputs[:, 0, 0, 0].tolist()) == list(range(21, 28))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("groups", "x[0-9]+", r"data.groups: expected 'x\[0-9\]\+' to find something .* 'dog/p"),
+        ("groups", "(p", "expected a regular expression .* does not compile"),
+        ("groups", 3, "data.groups: expected a name, got 3"),
+        ("time", "p[0-9]+", "expected numbers or dates such as 2026-03-31, got 'p"),
+    ],
+)
+def test_names_that_tell_nothing_are_refused(
+    tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    patients(tmp_path, 8)
+    spec = DataSpec(path=str(tmp_path), arguments={key: value}, validation=2)
+    with pytest.raises(DataError, match=message):
+        load(spec)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from droplab.data import Split, StreamedSplit, carve
 from droplab.data._memory import as_split
-from droplab.data._tree import leaves, named
 from droplab.data.dataset import DataSet, content_checksum
+from droplab.data.tree import leaves, named
 from droplab.errors import ArgumentError, DataError
 from droplab.recipe import DataSpec
 

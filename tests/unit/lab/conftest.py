@@ -48,7 +48,7 @@ class PlayedWorker:
 
     def store(self, **made):
         """Return the run's store, made or opened when it is first needed."""
-        assert self.got_job.wait(10)
+        assert self.got_job.wait(60)
         if self._store is None:
             recipe, folder, resume = self.job
             members = [(arm.name, seed) for arm in recipe.arms for seed in recipe.seeds]
@@ -179,7 +179,7 @@ def events():
 @pytest.fixture(scope="session")
 def _real_run(tmp_path_factory):
     """A finished run of the digits, made once."""
-    from droplab.study import run
+    from droplab.studies import run
     from droplab.train import ExecutionPlan
 
     folder = tmp_path_factory.mktemp("made") / "digits-made"

@@ -59,7 +59,7 @@ def test_an_interrupted_run_can_be_resumed(lab, real_run, runs, workers):
     assert lab.get(f"/api/runs/{real_run}").json()["run"]["state"] == "stopped"
     answer = lab.post(f"/api/runs/{real_run}/resume", json={})
     assert (answer.status_code, answer.json()["state"]) == (202, "running")
-    assert workers[0].got_job.wait(10)
+    assert workers[0].got_job.wait(60)
     recipe, folder, resume = workers[0].job
     assert (recipe, folder, resume) == (results.load(folder).recipe, runs / real_run, True)
     shown = lab.get(f"/api/runs/{real_run}").json()

@@ -25,7 +25,7 @@ def queue(runs, start_worker):
 def ended(queue):
     """Wait for the thread of the run at work."""
     thread = queue._thread
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -35,11 +35,11 @@ def test_one_at_a_time_in_order(queue, workers):
     assert len(workers) == 1
     workers[0].end("done")
     ended(queue) if len(workers) == 1 else None
-    workers[0].got_job.wait(10)
+    workers[0].got_job.wait(60)
     for at in (1, 2):
         while len(workers) <= at:  # the thread of the run before begins it
             queue._thread.join(0.01)
-        workers[at].got_job.wait(10)
+        workers[at].got_job.wait(60)
         workers[at].end("done")
     while runs[-1].state != "done":
         queue._thread.join(0.01)
@@ -55,7 +55,7 @@ def test_ids_are_names_of_folders_that_are_free(queue, runs):
 
 def test_the_worker_gets_the_recipe_and_the_folder(queue, workers, runs):
     run = queue.add(SMALL)
-    assert workers[0].got_job.wait(10)
+    assert workers[0].got_job.wait(60)
     recipe, folder, resume = workers[0].job
     assert (recipe, folder, resume) == (SMALL, runs / run.id, False)
 
@@ -157,7 +157,7 @@ def test_a_worker_is_kept_ready(runs, start_worker, workers):
     queue.open()
     assert len(workers) == 1
     queue.add(SMALL)
-    assert workers[0].got_job.wait(10)
+    assert workers[0].got_job.wait(60)
     workers[0].end("done")
     ended(queue)
     assert len(workers) == 2

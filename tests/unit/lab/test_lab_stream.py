@@ -158,7 +158,7 @@ def test_points_are_gathered(runs, start_worker, workers, monkeypatch):
         for epoch in (1, 2, 3):
             workers[0].write_row("none", seed, epoch)
     workers[0].end("done")
-    queue._thread.join(10)
+    queue._thread.join(60)
     found = run.missed(start)
     assert names(found) == ["points", "points", "progress", "verdict", "state"]
     assert json.loads(found[0][2])["points"][0][:3] == [0, 1, 1], "the first look"

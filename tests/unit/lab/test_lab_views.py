@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from droplab.lab._recipes import about, built_in, listing, sites
 from droplab.lab._verdict import judged, verdict_view
 from droplab.practice import exercises
 from droplab.recipe import METRICS, ModelSpec, builtin_names, load, override
+from droplab.report import compare_runs
 from droplab.report._solution import FILE, solution, source
 from droplab.results import EpochRow
 from droplab.verdict import judge
@@ -149,9 +151,13 @@ def test_the_verdict_is_that_of_the_command_line(judged_run):
     assert [row["arm"] for row in shown["table"]] == ["none", "0.3", "0.5", "input"]
     assert shown["table"][0]["rates"] == "no dropout"
     assert shown["table"][1]["rates"] == "fc2 0.3 · fc3 0.3"
-    assert [row["word"] for row in shown["table"]] == [arm.word for arm in verdict.arms]
+    assert [[word["text"] for word in row["words"]] for row in shown["table"]] == [
+        [text for _, text in arm.said] for arm in verdict.arms
+    ]
     tones = {None: "", "helps": "yes", "hurts": "no", "unstable": "no"}
-    assert [row["tone"] for row in shown["table"]] == [tones.get(a.word, "") for a in verdict.arms]
+    assert [word["tone"] for row in shown["table"] for word in row["words"]] == [
+        tones.get(word, "") for arm in verdict.arms for word in arm.words
+    ]
     assert shown["table"][0]["cells"][0]["difference"] is None
     (cell,) = [cell for cell in shown["table"][1]["cells"] if cell["metric"] == "val_loss"]
     difference = verdict.arm("0.3").differences["val_loss"]
@@ -265,3 +271,28 @@ def test_curves_are_means_over_the_seeds_that_have_a_row(rows):
             name = ["none", "0.3"][arm]
             assert count == whole["counts"][name][epoch - 1]
             assert means == [whole["curves"][name][metric][epoch - 1] for metric in METRICS]
+
+
+def test_runs_are_compared_as_the_command_line_does(lab, runs, real_run):
+    shutil.copytree(runs / real_run, runs / "again")
+    answer = lab.get(f"/api/compare?runs={real_run},again")
+    assert answer.status_code == 200
+    found = [results.load(runs / name) for name in (real_run, "again")]
+    assert answer.json() == json.loads(json.dumps(compare_runs(found).to_dict()))
+    assert answer.json()["sentences"][0] == "Both follow the same experiment."
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ("", 400, "expected 1 to 26 runs, got 0"),
+        ("{run},{run}", 400, "is given twice"),
+        ("{run},nothing-here", 404, ""),
+        ("../../etc,{run}", 404, ""),
+        (",".join(f"r{n}" for n in range(40)), 400, "at most 26 runs to compare, got 40"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(lab, real_run, asked, status, words):
+    answer = lab.get(f"/api/compare?runs={asked.format(run=real_run)}")
+    assert answer.status_code == status
+    assert words in answer.json()["error"]

@@ -78,7 +78,7 @@ def test_it_ends_when_the_server_is_gone(worker, runs):
             break
     worker._process.stdin.close()
     worker._process.stdout.close()
-    worker._process.wait(10)
+    worker._process.wait(60)
     assert results.load(runs / "run").rows
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from droplab import recipe, study
+from droplab import recipe, studies
 from droplab.lab import _masks_network as see
 from droplab.recipe import Arm, Recipe
 from droplab.train import ExecutionPlan, fit
@@ -41,7 +41,7 @@ def digits() -> Recipe:
 @pytest.fixture(scope="session")
 def trained(digits) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """Train for two epochs, and keep what goes into every site and what comes out of it."""
-    experiment = study.resolve(digits)
+    experiment = studies.resolve(digits)
     plan = ExecutionPlan(threads=1, matmul="highest", captured=False)
     replica = experiment.executor([digits.arm("every")], [3], plan)
     taken: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -101,7 +101,7 @@ def test_the_masks_are_those_that_training_dropped(trained, digits, example):
 
 
 def test_a_population_drops_the_same(digits):
-    experiment = study.resolve(digits)
+    experiment = studies.resolve(digits)
     population = experiment.population([digits.arm("none"), digits.arm("every")], [3])
     population.set_step(4)
     found = see.network("digits", 3)
@@ -143,7 +143,7 @@ def test_a_mask_in_digits_reads_back(keep):
 
 def test_outputs_are_those_of_the_model_under_its_masks(digits):
     found = see.outputs("digits", 3, RATES, layer="fc3", unit=4, count=40)
-    replica = study.resolve(digits).replica(digits.arm("every"), 3)
+    replica = studies.resolve(digits).replica(digits.arm("every"), 3)
     image, _ = see.example_image("digits", 3)
     values = []
     with torch.no_grad():

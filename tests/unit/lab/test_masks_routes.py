@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from droplab import study
+from droplab import studies
 from droplab.lab._masks import routes
 from droplab.recipe import load, override
 
@@ -21,8 +21,8 @@ def runs(tmp_path_factory) -> Path:
     """A folder with one run; what lies beside it is none of the page's business."""
     place = tmp_path_factory.mktemp("lab")
     recipe = override(load("digits"), {"epochs": 2, "seeds": [0]})
-    study.run(recipe, place / "runs" / "digits-1")
-    study.run(recipe, place / "secret", arms=["none"])
+    studies.run(recipe, place / "runs" / "digits-1")
+    studies.run(recipe, place / "secret", arms=["none"])
     (place / "runs" / "digits-2").mkdir()
     return place / "runs"
 

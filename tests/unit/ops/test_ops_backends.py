@@ -15,7 +15,7 @@ from numba import cfunc
 from droplab.ops import _cpu, _cpu_pool, dropout, keep_mask, make_key, uniform
 from droplab.ops import _reference as reference
 from droplab.ops._cpu import dropout_kernel
-from droplab.ops._layout import BLOCK, RUN
+from droplab.ops.layout import BLOCK, RUN
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SIZES = [1, 2, 1021, 2047, 2048, 2049, 5003, 16383, 16384, 16385, 3 * 16384 + 7001]

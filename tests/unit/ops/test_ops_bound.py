@@ -7,7 +7,7 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.ops import dropout, make_key
-from droplab.ops._dispatch import bind_dropout
+from droplab.ops.dispatch import bind_dropout
 
 REST = (0.0, None, None, False)
 

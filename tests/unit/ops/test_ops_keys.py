@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from droplab.errors import ArgumentError
-from droplab.ops import _rank, dropout, frozen_masks, make_key, masks_are_frozen, set_rank
+from droplab.ops import dropout, frozen_masks, make_key, masks_are_frozen, rank, set_rank
 from droplab.rng import stream_key
 
 X = torch.ones(1000)
@@ -107,14 +107,14 @@ def test_the_rank_is_found_in_torch_distributed_before_the_environment(
 ):
     monkeypatch.setenv("RANK", "3")
     set_rank(None)
-    assert _rank.rank() == 3
+    assert rank.rank() == 3
     dist.init_process_group(
         "gloo", store=dist.FileStore(str(tmp_path / "s"), 1), rank=0, world_size=1
     )
     try:
-        assert _rank.rank() == 0
+        assert rank.rank() == 0
         set_rank(9)
-        assert _rank.rank() == 9
+        assert rank.rank() == 9
     finally:
         dist.destroy_process_group()
 

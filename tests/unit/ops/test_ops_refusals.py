@@ -8,7 +8,7 @@ import torch
 from droplab.errors import ArgumentError, BackendError
 from droplab.ops import (
     _backends,
-    _dispatch,
+    dispatch,
     dropout,
     keep_mask,
     make_key,
@@ -182,7 +182,7 @@ def test_unnamed_the_reference_stands_in_and_says_so(monkeypatch):
     load = _backends.load
     broken = ImportError("No module named 'numba'")
     monkeypatch.setattr(_backends, "load", lambda name: broken if name == "cpu" else load(name))
-    monkeypatch.setattr(_dispatch, "_dense", {})
+    monkeypatch.setattr(dispatch, "_dense", {})
     _backends._warn_slow.cache_clear()
     with pytest.warns(RuntimeWarning, match="reference in plain torch, which gives the same bits"):
         out = dropout(X, 0.5, key=KEY)

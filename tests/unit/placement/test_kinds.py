@@ -84,7 +84,10 @@ def test_kinds_by_pattern_and_the_reason_in_the_plan(build):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("chanel", "expected one of element, channel, locked, alpha, got 'chanel'; did you mean"),
+        (
+            "chanel",
+            "expected one of element, channel, locked, alpha, path, got 'chanel'; did you mean",
+        ),
         ("locked", "needs a recurrent layer, but 'fc2' is a Linear"),
         ({"fc9": "element"}, "kind: 'fc9' matches no site; did you mean"),
         ({"fc*": "element", "*2": "channel"}, "'fc\\*' and '\\*2' both mean the site 'fc2'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 from torch import nn
 
 from droplab.errors import PlacementError
@@ -80,7 +81,7 @@ def test_the_second_name_of_a_layer_means_it_too():
         ({2: 0.3}, "expected names, patterns or layer types, got 2"),
         ("0.3", "expected a number, a Ramp or a mapping"),
         ({"fc*": 0.1, "*2": 0.2}, r"'\*2' and 'fc\*' both mean the site 'fc2'; give one"),
-        ({"fc1*": 0.1}, "left out unless asked for by their exact name.*own input"),
+        ({"fc1*": 0.1}, "left out unless asked for by name.*own input"),
     ],
 )
 def test_bad_rates_are_refused(net, rates, message):
@@ -104,3 +105,36 @@ def test_a_model_without_weight_layers_says_so():
 
 def test_no_rates_make_an_empty_plan(net):
     assert plan(net, {}).rates == {}
+
+
+class Normed(nn.Module):
+    """As a ResNet is: every convolution stands before a BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu())).relu()
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("example", [None, torch.zeros(2, 3, 8, 8)])
+def test_a_type_or_a_glob_reaches_layers_before_a_batch_norm_and_a_number_does_not(example):
+    model = Normed()
+    for rates in ({"type:Conv2d": 0.2}, {nn.Conv2d: 0.2}, {"conv*": 0.2}, {"re:conv.": 0.2}):
+        made = plan(model, rates, example=example)
+        assert made.rates == {"conv2": 0.2}  # the model's own input stays out
+        assert "a BatchNorm follows the layer" in made.edits[0].reason
+        assert "Warning: 1 of 1 placed stand before a BatchNorm" in " ".join(str(made).split())
+    for rates in (0.2, {"*": 0.2}, {"re:.*": 0.2}):
+        made = plan(model, rates, example=example)
+        assert made.rates == {"fc": 0.2}
+        assert made.before_batch_norm == ("conv2",)
+        assert "1 left out before a BatchNorm" in repr(made)
+        said = " ".join(str(made).split())
+        assert "1 of 3 sites get dropout; 1 are left out, since a BatchNorm follows" in said
+        assert '{"type:Conv2d": 0.1}' in said
+        assert "Warning" not in said

@@ -85,19 +85,19 @@ def refused(tmp_path, monkeypatch):
             "return self.inner(x)",
             {"inner.fc": 0.1},
             "net.py:7: 'inner.fc' belongs to class Inner (line 11), and a change there reaches all "
-            "its instances; run: droplab patch net.py:Inner --rates fc=RATE",
+            "its instances; run: droplab patch net.py:Inner --rates fc=0.1",
         ),
         (
             "self.blocks = nn.ModuleList([Inner() for _ in range(n)])",
             "return self.blocks[0](x)",
             {"blocks.1.fc": 0.1},
-            "run: droplab patch net.py:Inner --rates fc=RATE",
+            "run: droplab patch net.py:Inner --rates fc=0.1",
         ),
         (
             "self.net = nn.Sequential(nn.ReLU(), Inner())",
             "return self.net(x)",
             {"net.1.fc": 0.1},
-            "run: droplab patch net.py:Inner --rates fc=RATE",
+            "run: droplab patch net.py:Inner --rates fc=0.1",
         ),
         (
             "self.enc = torch.nn.TransformerEncoderLayer(4, 2)",
@@ -128,7 +128,12 @@ def refused(tmp_path, monkeypatch):
             "net.py:4: class Net: rates: 'f.*' matches no site",
         ),
         (FC, "return self.fc(x)", {"fc": 10}, "percentage; did you mean 0.1?"),
-        (FC, "return self.fc(x)", {"*": 0.1, "f*": 0.2}, "both mean the site 'fc'"),
+        (
+            f"self.a = nn.Linear(3, 3)\n        {FC}",
+            "return self.fc(self.a(x))",
+            {"*": 0.1, "f*": 0.2},
+            "both mean the site 'fc'",
+        ),
     ],
 )
 def test_refusals_name_file_line_and_reason(refused, init, body, rates, message):

@@ -17,10 +17,12 @@ from droplab.recipe import (
     Arm,
     Condition,
     DataSpec,
+    GroupSpec,
     ModelSpec,
     OptimizerSpec,
     Recipe,
     SchedulerSpec,
+    StoppingSpec,
     Target,
     dumps,
     loads,
@@ -45,6 +47,7 @@ arguments = st.dictionaries(
 validations = st.one_of(counts, st.just("test"), st.none())
 data = st.one_of(
     st.builds(DataSpec, name=filled, train=st.none() | counts, validation=validations),
+    st.builds(DataSpec, name=filled, validation=counts, resample=st.booleans()),
     st.builds(
         DataSpec,
         path=filled,
@@ -72,6 +75,11 @@ def arm_lists(draw: st.DrawFn) -> tuple[Arm, ...]:
     return tuple(draw(st.permutations(arms)))
 
 
+groups = st.builds(
+    GroupSpec,
+    filled | st.lists(filled, min_size=1, max_size=2),
+    st.dictionaries(filled, values, min_size=1, max_size=2),
+)
 recipes = st.builds(
     Recipe,
     name=labels,
@@ -80,7 +88,7 @@ recipes = st.builds(
     hints=st.lists(texts, max_size=3),
     data=data,
     model=st.builds(ModelSpec, st.sampled_from(["mlp", "a.b:C"]), arguments),
-    optimizer=st.builds(OptimizerSpec, filled, arguments),
+    optimizer=st.builds(OptimizerSpec, filled, arguments, st.none() | st.lists(groups, max_size=2)),
     epochs=counts,
     batch_size=counts,
     seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4, unique=True),
@@ -90,6 +98,12 @@ recipes = st.builds(
     clip=st.none() | st.floats(0, exclude_min=True, allow_infinity=False),
     scheduler=st.none()
     | st.builds(SchedulerSpec, filled, arguments, st.sampled_from([None, "step", "epoch"])),
+    looks=st.sampled_from([1, 2]),
+    stopping=st.just(StoppingSpec())
+    | st.builds(StoppingSpec, counts, st.floats(0, 1, exclude_max=True)),
+    accumulate=st.none() | counts,
+    precision=st.sampled_from([None, "bfloat16"]),
+    margin=st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),
 )
 quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -172,12 +186,19 @@ def test_every_setting_changes_the_digest() -> None:
         ('format = "npz"', 'format = "npy"'),
         ("x = 1", "x = true"),
         ("train = 9", "train = 9, in_memory = false"),
+        ("train = 9", "train = 9, resample = true"),
+        ("clip = 1.0", "clip = 1.0\n        looks = 2"),
         ('path = "mlp"', 'path = "mlb"'),
         ("[3]", "[4]"),
         ('"Adam"', '"AdamW"'),
         ("lr = 0.1", "lr = 0.2"),
+        ("lr = 0.1", "lr = 0.1, groups = [{match = '*.bias', lr = 1}]"),
+        ("lr = 0.1", "lr = 0.1, groups = [{match = '*.weight', lr = 1}]"),
+        ("lr = 0.1", "lr = 0.1, groups = [{match = '*.bias', lr = 2}]"),
         ("clip = 1.0", "clip = 1.5"),
         ("clip = 1.0", ""),
+        ("clip = 1.0", "clip = 1.0\n accumulate = 2"),
+        ("clip = 1.0", "clip = 1.0\n precision = 'bfloat16'"),
         ('"StepLR"', '"ExponentialLR"'),
         ("step_size = 2", "step_size = 3"),
         ("step_size = 2", 'step_size = 2, every = "step"'),

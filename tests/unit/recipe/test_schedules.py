@@ -8,7 +8,7 @@ import pytest
 
 from droplab.nn import schedules
 from droplab.recipe import SCHEDULES, Arm, ScheduleSpec
-from droplab.study._arms import rate_of_step
+from droplab.studies._arms import rate_of_step
 
 ARGUMENTS = {
     "early": {"steps": 4},

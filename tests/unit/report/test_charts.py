@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -7,13 +8,16 @@ from dataclasses import replace
 import pytest
 
 from droplab.recipe import Arm, load
+from droplab.report import _figures
 from droplab.report import _theme as theme
 from droplab.report._figures import Source, all_arms, draw, forest
 from droplab.report._frame import Ids
 from droplab.report._grid import draw_grid, grid_of
 from droplab.report._lines import Curves, Series, draw_curves, kept
 from droplab.report._rates import draw_rates, rate_points, rates_of
-from droplab.verdict import RunMetrics, judge
+from droplab.report._reliability import Reliability
+from droplab.results import AnswersRow
+from droplab.verdict import RunMetrics, StoppedArm, Summary, judge
 
 METRICS = RunMetrics.of(load("digits")).epoch
 
@@ -118,12 +122,57 @@ def test_every_arm_has_its_colour_everywhere(source):
         assert re.search(rf'class="label c{place}">{re.escape(name)}<', svg)
 
 
-def test_with_many_arms_the_telling_ones_are_named(sweep):
+def test_with_many_arms_the_telling_ones_are_named(sweep, monkeypatch):
+    monkeypatch.setattr(_figures, "MOST_NAMED", 6)
     source = Source.of(sweep, judge(sweep))
     assert source.named() == {"0", "0.4", "0.5"} | {source.verdict.chosen}
     svg = all_arms(source, Ids(), METRICS["val_loss"])
     assert svg.count("thin faint") == 9 - len(source.named())
     assert "further arms in the background" in svg
+
+
+def test_nine_rates_have_a_scale_and_a_name_each(sweep):
+    source = Source.of(sweep, judge(sweep))
+    others = [arm.name for arm in sweep.recipe.arms if arm != sweep.recipe.baseline]
+    assert len(others) == 8
+    colours = [theme.colour_class(source.place(name)) for name in others]
+    steps = [int(colour.removeprefix("o")) for colour in colours]
+    assert steps == sorted(set(steps))
+    assert (steps[0], steps[-1]) == (0, len(theme.RAMP_LIGHT) - 1)
+    svg = all_arms(source, Ids(), METRICS["val_loss"])
+    assert "faint" not in svg
+    heights = []
+    for name, colour in zip(others, colours, strict=True):
+        label = re.search(rf'<text [^>]*class="label {colour}"[^>]*>{re.escape(name)}<', svg)
+        assert label is not None
+        heights.append(float(re.search(r' y="([\d.]+)"', label[0])[1]))
+    heights.sort()
+    assert all(b - a > 11 for a, b in itertools.pairwise(heights))
+    assert svg.count("band ") == 2  # more would hide one another
+
+
+def test_named_arms_keep_their_colours(source):
+    """Four arms over several sites are no scale."""
+    assert source.place("input") == 3
+
+
+def test_a_scale_holds_for_any_number_of_rates():
+    for count in (4, 9, 40):
+        steps = [theme.step(rank, count) for rank in range(count)]
+        assert steps == sorted(steps)
+        assert {theme.colour_class(place) for place in steps} <= {f"o{i}" for i in range(12)}
+        assert all(theme.dash(place) is None for place in steps)
+    assert len({theme.step(rank, 9) for rank in range(9)}) == 9
+
+
+def test_every_seed_is_a_dot_at_the_end_of_its_curve(fashion, source):
+    svg = all_arms(source, Ids(), METRICS["val_loss"])
+    dots = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"[^>]*class="dot c3"', svg)
+    assert len(dots) == 8
+    assert len({x for x, _ in dots}) == 1
+    last = [r.val_loss for r in fashion.rows if r.arm == "input" and r.epoch == 50]
+    order = sorted(range(8), key=lambda seed: -last[seed])
+    assert order == sorted(range(8), key=lambda seed: float(dots[seed][1]))
 
 
 def test_ids_are_unique_over_a_page(source):
@@ -189,20 +238,85 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("ground", "colours"),
-    [(theme.GROUND_LIGHT, theme.LIGHT), (theme.GROUND_DARK, theme.DARK)],
+    ("ground", "colours", "ramp"),
+    [
+        (theme.GROUND_LIGHT, theme.LIGHT, theme.RAMP_LIGHT),
+        (theme.GROUND_DARK, theme.DARK, theme.RAMP_DARK),
+    ],
     ids=["light", "dark"],
 )
-def test_every_text_has_a_contrast_of_at_least_four_and_a_half(ground, colours):
+def test_every_text_has_a_contrast_of_at_least_four_and_a_half(ground, colours, ramp):
     for behind in ("bg", "panel"):
-        for colour in (*colours, ground["ink"], ground["soft"], ground["good"], ground["bad"]):
+        for colour in (
+            *colours,
+            *ramp,
+            ground["ink"],
+            ground["soft"],
+            ground["good"],
+            ground["bad"],
+        ):
             assert contrast(colour, ground[behind]) >= 4.5, (colour, behind)
     assert contrast(ground["good"], ground["goodbg"]) >= 4.5
     assert contrast(ground["bad"], ground["badbg"]) >= 4.5
     assert len(set(colours)) == len(colours) == len(theme.LIGHT)
+    light = [luminance(colour) for colour in ramp]
+    assert light == sorted(light, reverse=True)
+    assert len(set(ramp)) == len(ramp) == len(theme.RAMP_LIGHT)
 
 
 def test_beyond_the_last_colour_comes_a_dash():
     assert theme.colour_class(0) == "c0"
     assert (theme.colour_class(1), theme.dash(1)) == ("c1", None)
     assert (theme.colour_class(9), theme.dash(9)) == ("c1", "7 3")
+
+
+def test_the_stopped_epoch_is_marked_on_every_curve(fashion):
+    verdict = judge(fashion)
+    epochs = {"none": (10, 12), "input": (30, 40)}
+    arms = [
+        replace(
+            arm,
+            stopped=StoppedArm(Summary(0.4, 0.1, 2), None, None, "", dict(enumerate(at)), {}),
+        )
+        if (at := epochs.get(arm.name))
+        else arm
+        for arm in verdict.arms
+    ]
+    source = Source.of(fashion, replace(verdict, arms=tuple(arms)))
+    figures = draw(source, Ids())
+    for svg in (*figures.curves, *figures.gaps):
+        rings = re.findall(r'<circle cx="([\d.]+)"[^>]*class="ring (c\d)"', svg)
+        assert {style for _, style in rings} == {"c0", "c3"}  # of the others it is not known
+        ends = {style: float(x) for x, style in rings}
+        assert ends["c0"] == pytest.approx(44 + 10 / 49 * 300, abs=0.1)  # epoch 11 of 1 to 50
+        assert ends["c3"] == pytest.approx(44 + 34 / 49 * 300, abs=0.1)
+    for svg in figures.against:
+        assert svg.count('class="ring') == 3  # validation, training and running
+    bare = draw(Source.of(fashion, verdict), Ids())
+    assert "ring" not in "".join(re.findall(r'class="([^"]*)"', "".join(map(str, bare.curves))))
+
+
+def test_a_reliability_diagram_adds_up_the_answers_of_all_seeds(fashion):
+    none, few = [(0, 0.0, 0)] * 15, [(0, 0.0, 0)] * 15
+    none[13], none[14], few[14] = (50, 45.0, 30), (50, 49.0, 40), (100, 98.0, 90)
+    rows = [
+        AnswersRow("none", 0, tuple(none), ()),
+        AnswersRow("none", 1, tuple(few), ()),
+        AnswersRow("none", 99, tuple(few), ()),  # of no seed that is judged
+        AnswersRow("input", 0, tuple(few), ()),
+    ]
+    found = Reliability.of("none", 0, rows[:2])
+    assert found.confidence.tolist() == [0.9, 147 / 150]
+    assert found.accuracy.tolist() == [0.6, 130 / 150]
+    assert found.share.tolist() == [0.25, 0.75]
+    verdict = judge(fashion)
+    (svg,) = draw(Source.of(replace(fashion, answers=tuple(rows)), verdict), Ids()).reliability
+    assert "none: 60 % right at 90 % (25 %), 87 % right at 98 % (75 %); input: 90 %" in svg
+    (line,) = paths(svg, "line c0")
+    (x, y), (right, top) = re.findall(r"[ML]([\d.-]+) ([\d.-]+)", line)
+    assert float(x) == pytest.approx(44 + 300 * (0.9 - 0.5) / 0.52, abs=0.1)
+    assert float(y) == pytest.approx(230 - 196 * (0.6 - 0.5) / 0.52, abs=0.1)
+    assert float(right) > float(x)
+    assert float(top) < float(y)
+    for empty in ((), (AnswersRow("none", 0, ((0, 0.0, 0),) * 15, ()),)):
+        assert draw(Source.of(replace(fashion, answers=empty), verdict), Ids()).reliability == ()

@@ -6,19 +6,38 @@ import shutil
 import sqlite3
 import struct
 
+import numpy as np
 import pytest
 
 from droplab.errors import RunError
-from droplab.results import BatchRow, RunStore, TestRow, load
+from droplab.results import (
+    AnswersRow,
+    BatchRow,
+    BlockRow,
+    ExampleRow,
+    RunStore,
+    StoppedTestRow,
+    TestRow,
+    load,
+)
 from droplab.results._checksum import _EARLIER, _TABLES
 
 
 @pytest.fixture
 def closed(tmp_path, create, row):
     with create(tmp_path / "run") as store:
+        halves = np.array([0.5, 0.25], dtype=np.float32)
         store.commit_epochs(
-            [row(), row("half", 7, val_loss=0.123)], None, [BatchRow("none", 0, 1, 0.5)]
+            [row(), row("half", 7, val_loss=0.123)],
+            None,
+            [BatchRow("none", 0, 1, 0.5)],
+            [
+                BlockRow("none", 0, 1, (0.5,) * 8, (2.0,) * 8),
+                ExampleRow("none", 0, halves, halves),
+                AnswersRow("none", 0, ((2, 1.5, 1),), ((1, 1), (1, 0))),
+            ],
         )
+        store.add_test_row(StoppedTestRow({"loss": 0.25}, "none", 0, 1))
         store.add_test_row(TestRow({"loss": 0.25, "accuracy": 0.5, "ece": 0.1}, "none", 0))
         store.set_note("data", "text")
     return tmp_path / "run"
@@ -43,6 +62,12 @@ CHANGES = [
     "UPDATE epochs SET seconds = 2.0",
     "UPDATE members SET state = 'nan' WHERE seed = 7",
     "UPDATE test_values SET value = 0.51",
+    "UPDATE stopped_test_values SET value = 0.51",
+    "UPDATE blocks SET weight_8 = 1.0",
+    "UPDATE examples SET weights = NULL",
+    'UPDATE examples SET "values" = zeroblob(8)',
+    "UPDATE confidence_bins SET correct = 2",
+    "UPDATE class_counts SET correct = 1",
     "UPDATE batches SET loss = 0.25",
     "UPDATE notes SET text = 'test'",
     "UPDATE run SET value = '{\"threads\": 3}' WHERE name = 'plan'",

@@ -35,10 +35,12 @@ def check_rows(result) -> None:
     assert (other.arm, other.seed) == ("half", 7)
     assert result.tests == (TestRow({"loss": 0.5, "accuracy": 0.8, "ece": 0.03}, "none", 0),)
     assert (result.metrics, result.test_metrics) == (METRICS, TEST_METRICS)
+    assert (result.blocks, result.examples, result.stopped_tests) == ((), (), ())
+    assert result.answers == ()
 
 
 def test_there_is_a_file_of_each(earlier):
-    assert [path.stem for path in FILES] == ["layout1", "layout2"]
+    assert [path.stem for path in FILES] == ["layout1", "layout2", "layout3", "layout4"]
 
 
 def test_they_open(earlier):
@@ -62,13 +64,17 @@ def test_they_are_resumed_and_are_of_this_layout_then(earlier):
     check_rows(type(result)(**{**vars(result), "rows": result.rows[:-1]}))
     with sqlite3.connect(earlier / "run.sqlite") as sql:
         tables = {name for (name,) in sql.execute("SELECT name FROM sqlite_schema")}
-    assert {"epoch_values", "test_values"} <= tables
+    assert {"epoch_values", "test_values", "blocks", "examples", "stopped_test_values"} <= tables
+    assert {"confidence_bins", "class_counts"} <= tables
     assert not {"wide", "tests"} & tables
 
 
 def test_a_changed_value_is_noticed_in_them_too(earlier):
     with sqlite3.connect(earlier / "run.sqlite") as sql:
-        sql.execute("UPDATE epochs SET val_accuracy = 0.76 WHERE epoch = 1")
+        if sql.execute("PRAGMA user_version").fetchone()[0] < 3:
+            sql.execute("UPDATE epochs SET val_accuracy = 0.76 WHERE epoch = 1")
+        else:
+            sql.execute("UPDATE epoch_values SET value = 0.76 WHERE metric = 'val_accuracy'")
         closed = sql.execute("SELECT 1 FROM run WHERE name = 'checksum'").fetchone()
     sql.close()
     if closed is None:  # layout 1 has no checksum

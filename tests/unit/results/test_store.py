@@ -5,10 +5,67 @@ import sqlite3
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from droplab.errors import RunError
-from droplab.results import BatchRow, Member, RunStore, TestRow, load
+from droplab.results import (
+    AnswersRow,
+    BatchRow,
+    BlockRow,
+    ExampleRow,
+    Member,
+    RunStore,
+    StoppedTestRow,
+    TestRow,
+    load,
+)
+
+
+def test_parts_of_the_validation_examples_read_back_to_the_last_bit(tmp_path, create, row):
+    numbers = (0.1, 0.2, math.nan, math.inf, -2.5, 1e-300, 7.0, 0.1 + 0.2)
+    values = np.array([0.1, 0.0, 3.5], dtype=np.float32)
+    rows = [
+        BlockRow("half", 7, 1, numbers, (1.0, 2.0, 0.0, *(5.5,) * 5)),
+        BlockRow("none", 0, 1, numbers[::-1], (3.0,) * 8),
+    ]
+    answers = [
+        AnswersRow("half", 7, ((0, 0.0, 0), (3, 0.1 + 0.2, 1)), ((2, 1), (1, 0))),
+        AnswersRow("none", 0, ((1, 0.5, 1),), ()),  # of too many classes
+    ]
+    with create(tmp_path) as store:
+        examples = [
+            ExampleRow("none", 0, values, np.array([1.0, 0.0, 2.0], dtype=np.float32)),
+            ExampleRow("half", 7, values[::-1], np.ones(3, dtype=np.float32)),
+        ]
+        parts = [*rows, *examples, *answers]
+        store.commit_epochs([row(), row("half", 7)], None, (), parts)
+        store.commit_epochs([], None, (), parts)  # confirmed already
+        changed = AnswersRow("none", 0, ((1, 0.5, 0),), ())
+        with pytest.raises(RunError, match="seed 0: the resumed run has other counts of answers"):
+            store.commit_epochs([], parts=[changed])
+        stopped = StoppedTestRow({"accuracy": 0.5, "loss": math.nan}, "half", 7, 1)
+        assert store.add_test_row(stopped)
+        assert not store.add_test_row(stopped)
+        assert store.tests() == ()
+    result = load(tmp_path)
+    assert repr(result.blocks) == repr((rows[1], rows[0]))  # in the order of the members
+    assert result.answers == (answers[1], answers[0])
+    for one, other in zip(result.examples, examples, strict=True):
+        assert (one.arm, one.seed) == (other.arm, other.seed)
+        assert np.array_equal(one.values, other.values)
+        assert np.array_equal(one.weights, other.weights)
+    (read,) = result.stopped_tests
+    assert (read.arm, read.seed, read.epoch, read.accuracy) == ("half", 7, 1, 0.5)
+    assert read.to_dict() == {"arm": "half", "seed": 7, "epoch": 1, "accuracy": 0.5, "loss": None}
+    assert result.tests == ()
+
+
+def test_blocks_without_their_row_are_refused_and_nothing_is_written(tmp_path, create, row):
+    lonely = BlockRow("none", 0, 2, (0.5,) * 8, (1.0,) * 8)
+    with create(tmp_path) as store, pytest.raises(RunError):
+        store.commit_epochs([row()], parts=[lonely])
+    assert load(tmp_path).rows == ()
 
 
 def test_a_run_reads_back_as_it_was_written(tmp_path, create, row, plain_recipe):

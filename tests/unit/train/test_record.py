@@ -112,8 +112,8 @@ def test_small_dropout_inside_is_called_with_its_arguments_looked_up():
             assert torch.equal(replay(x), function(subject, x))
 
 
-def test_what_the_values_look_like_is_described_once(monkeypatch):
-    """A mode of fake tensors for each value took a third of the time of a recording."""
+def test_what_the_values_look_like_is_described_without_fake_tensors(monkeypatch):
+    """They took nearly half of the time of a recording."""
     made = []
     begin = FakeTensorMode.__init__
 
@@ -124,6 +124,6 @@ def test_what_the_values_look_like_is_described_once(monkeypatch):
     monkeypatch.setattr(FakeTensorMode, "__init__", count)
     x = torch.randn(3, 4)
     recorded = record(lambda _, x: (x.relu() * 2 + x).sum(), nn.Identity(), x)
-    assert len(made) == 1
+    assert not made
     with torch.inference_mode():
         assert torch.equal(recorded(x), (x.relu() * 2 + x).sum())

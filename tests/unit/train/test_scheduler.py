@@ -21,6 +21,7 @@ def test_the_table_is_what_torch_does(name):
         "CosineAnnealingWarmRestarts": {"T_0": 2},
         "CyclicLR": {"base_lr": 0.1, "max_lr": 0.5, "step_size_up": 2},
         "OneCycleLR": {"max_lr": 0.5, "total_steps": 6},
+        "ReduceLROnPlateau": {"patience": 1},
     }.get(name, {})
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.4, momentum=0.9)
     table = Scheduler(name, arguments).table(optimizer, 6)
@@ -35,14 +36,14 @@ def test_the_table_is_what_torch_does(name):
         )
         if row is not table[-1]:
             optimizer.step()
-            real.step()
+            real.step(*[0.0] if name == "ReduceLROnPlateau" else [])
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         ("StepLr", {}, "got 'StepLr'; did you mean 'StepLR'"),
-        ("ReduceLROnPlateau", {}, "needs a loss, which each replica has its own of"),
+        ("SequentialLR", {}, "which needs other schedulers"),
         ("LambdaLR", {}, "which needs a function"),
         ("StepLR", {"step": 3}, r"scheduler.step: .* did you mean 'step_size'"),
         ("StepLR", {}, r"refused \{\} over 4 epochs: .*step_size"),
@@ -82,6 +83,10 @@ def test_a_cycle_of_another_length_than_the_run_is_refused(arguments, every, mes
     told = Scheduler("OneCycleLR", {"max_lr": 0.2, "total_steps": right}, every)
     assert told.over(4, 5) is told
     assert Scheduler("OneCycleLR", {"max_lr": 0.2}, every).over(4, 5) == told
+    automatic = Scheduler("OneCycleLR", {"max_lr": 0.2, "total_steps": "auto"}, every)
+    assert automatic.over(4, 5) == told
+    sgd = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.4, momentum=0.9)
+    assert not automatic.recordable(sgd) or every == "epoch"
 
 
 def test_a_length_that_is_longer_than_the_run_is_noted():

@@ -131,9 +131,9 @@ def test_the_trainer_counts(every: Any, expected: list[float]) -> None:
 def test_frameworks_are_imported_only_when_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("lightning", "lightning.pytorch", "pytorch_lightning", "transformers"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(BackendError, match="install lightning"):
+    with pytest.raises(BackendError, match="pip install 'lightning'"):
         lightning_callback(ramp)
-    with pytest.raises(BackendError, match="install transformers"):
+    with pytest.raises(BackendError, match="pip install 'transformers'"):
         hugging_face_callback(ramp)
     with pytest.raises(ArgumentError, match="did you mean 'epoch'"):
         lightning_callback(ramp, every="epochs")  # pyright: ignore[reportArgumentType]

@@ -29,8 +29,9 @@ def test_helps_hurts_and_not_shown_to_help(make_result):
         "same": "not shown to help",
     }
     assert verdict.headline == (
-        "Dropout helps: with 'better' validation loss falls from 0.806 to 0.541, a difference of "
-        "−0.265 (95 % interval −0.295 to −0.235, 8 seeds)."
+        "Dropout helps after 4 epochs: validation loss is 0.806 without dropout and 0.541 with "
+        "'better', a difference of −0.265 (95 % interval −0.298 to −0.232). Measured over 8 seeds, "
+        "on these 400 validation examples and this training set."
     )
     found = verdict.arm("better").differences["val_loss"]
     assert found.mean == pytest.approx(-0.265)
@@ -38,8 +39,8 @@ def test_helps_hurts_and_not_shown_to_help(make_result):
     assert found.better is True
     assert verdict.arm("worse").differences["val_loss"].better is False
     assert verdict.arm("same").sentence == (
-        "'same' is not shown to help: −0.001 in validation loss (95 % interval −0.013 to +0.011, "
-        "p = 0.94, 8 seeds); seeds that scatter like these see improvements from 0.012 on."
+        "'same' is not shown to help: −0.001 in validation loss (95 % interval −0.016 to +0.014, "
+        "p = 0.94, 8 seeds); seeds that scatter like these see improvements from 0.015 on."
     )
     assert verdict.chosen == "better"
     assert verdict.best is not None
@@ -74,21 +75,23 @@ def test_loss_and_accuracy_are_never_taken_for_each_other(make_result):
 
 def test_hurts(make_result):
     verdict = judge(make_result({"none": BASE, "w": WORSE}))
-    assert verdict.headline.startswith("Dropout hurts: with 'w' validation loss rises from 0.806")
+    assert verdict.headline.startswith("Dropout hurts after 4 epochs: validation loss is 0.806 w")
     verdict = judge(make_result({"none": BASE, "w": WORSE, "s": SAME}))
-    assert verdict.headline.startswith("Dropout is not shown to help: with 's' validation loss ")
-    assert verdict.headline.endswith("like these see improvements from 0.011 on, and 'w' hurts.")
+    assert verdict.headline.startswith("Dropout is not shown to help after 4 epochs: validation ")
+    assert "with 's', at best, a difference" in verdict.headline
+    assert "like these see improvements from 0.011 on; 'w' hurts. Measured" in verdict.headline
     two = judge(make_result({"none": BASE, "w": WORSE, "v": [x + 0.01 for x in WORSE]}))
-    assert two.headline.startswith("Dropout hurts: even at its best with 'w'")
+    assert two.headline.startswith("Dropout hurts after 4 epochs: ")
+    assert "with 'w', at best" in two.headline
 
 
 def test_not_shown_to_help(make_result):
     verdict = judge(make_result({"none": BASE, "s": SAME}))
     assert verdict.headline.startswith(
-        "Dropout is not shown to help: with 's' validation loss falls from 0.806 to 0.805, a "
-        "difference of −0.001 (95 % interval"
+        "Dropout is not shown to help after 4 epochs: validation loss is 0.806 without dropout and "
+        "0.805 with 's', a difference of −0.001 (95 % interval"
     )
-    assert "8 seeds); seeds that scatter like these see improvements from 0.0" in verdict.headline
+    assert "); seeds that scatter like these see improvements from 0.0" in verdict.headline
     assert verdict.best is not None
     assert verdict.best.tied
 
@@ -116,7 +119,7 @@ def test_higher_is_better_is_minded(make_result):
     verdict = judge(replace(result, rows=rows), primary="val_accuracy")
     assert verdict.primary == "val_accuracy"
     assert words(verdict)["a"] == "helps"
-    assert "validation accuracy rises from 80.3 % to 82.9 %" in verdict.headline
+    assert "validation accuracy is 80.3 % without dropout and 82.9 % with 'a'" in verdict.headline
     assert "+2.50 points" in verdict.headline
     rows = tuple(replace(r, values={**r.values, "val_accuracy": 1 - r.val_accuracy}) for r in rows)
     assert words(judge(replace(result, rows=rows), primary="val_accuracy"))["a"] == "hurts"
@@ -127,7 +130,8 @@ def test_too_few_seeds_and_one_seed(make_result):
     assert words(verdict)["a"] == "too few seeds"
     assert verdict.headline == (
         "No verdict yet: 5 seeds are too few for a verdict: their smallest possible p is 0.0625; "
-        "at least 6 are needed. So far, with 'a' validation loss falls from 0.810 to 0.530."
+        "at least 6 are needed. So far, after 4 epochs validation loss is 0.810 without dropout "
+        "and 0.530 with 'a'."
     )
     assert any("run at least 6 seeds" in c for c in verdict.caveats)
     one = judge(make_result({"none": BASE[:1], "a": BETTER[:1]}))
@@ -156,7 +160,7 @@ def test_equal_and_zero_differences(make_result):
     assert any("'a' differs from the baseline by exactly the same" in c for c in verdict.caveats)
     assert any("'b' has exactly the baseline's validation loss" in c for c in verdict.caveats)
     alone = judge(make_result({"none": BASE, "b": BASE}))
-    assert "validation loss is exactly the same on every seed" in alone.headline
+    assert "it is exactly the same on every seed" in alone.headline
 
 
 def test_a_replica_that_ended_in_nan_costs_the_arm_its_verdict(make_result):
@@ -195,7 +199,8 @@ def test_every_arm_unstable(make_result):
     members = tuple(replace(m, state="nan") if m.arm == "a" else m for m in result.members)
     verdict = judge(replace(result, members=members))
     assert verdict.headline == (
-        "No verdict: every arm with dropout had a loss that became NaN or infinite on some seed."
+        "No verdict: every arm but the baseline had a loss that became NaN or infinite on some "
+        "seed."
     )
     assert verdict.chosen is None
     assert verdict.target.sentence.endswith("no arm to judge.")
@@ -272,6 +277,9 @@ def test_the_test_split(make_result):
     )
     alone = judge(make_result({"none": BASE, "a": BETTER}, tests=tests[:8]))
     assert alone.test.sentence == "The test split was touched by 'none' alone."
+    few = judge(make_result({"none": BASE[:5], "a": BETTER[:5]}, tests=[*tests[:5], *tests[8:13]]))
+    assert "(+2.00 points, no interval)" in few.test.sentence
+    assert "∞" not in few.test.sentence
 
 
 def test_caveats_name_the_split_and_the_size(make_result, make_recipe):

@@ -148,9 +148,11 @@ def test_p_against_the_best_is_max_t_over_all_pairs():
 def test_pool_joins_seeds_of_one_recipe_only(make_result, make_recipe):
     names = ("none", "a")
     better = [x - 0.2 - 0.01 * i for i, x in enumerate(BASE)]
-    first = make_result({"none": BASE[:4], "a": better[:4]}, make_recipe(names, range(4)))
-    second = make_result({"none": BASE[4:], "a": better[4:]}, make_recipe(names, range(4, 8)))
-    whole = make_result({"none": BASE, "a": better})
+    first = make_result({"none": BASE[:4], "a": better[:4]}, make_recipe(names, range(4), looks=2))
+    second = make_result(
+        {"none": BASE[4:], "a": better[4:]}, make_recipe(names, range(4, 8), looks=2)
+    )
+    whole = make_result({"none": BASE, "a": better}, make_recipe(names, range(8), looks=2))
     assert judge(pool([first, second])) == judge(whole)
     assert pool([first]) == first
     with pytest.raises(ArgumentError, match="seed 0, 1, 2, 3 is in more than one run"):

@@ -17,7 +17,7 @@ from droplab.recipe import load
 from droplab.results import TestRow
 from droplab.verdict import RunMetrics, compare, compare_skewed, judge, smallest_p
 from droplab.verdict._arms import sees_text
-from droplab.verdict._method import method_of
+from droplab.verdict._method import OverSeeds
 from droplab.verdict._signflip import p_against
 from droplab.verdict._target import condition_text, judge_target, reached_text
 from droplab.verdict._types import ConditionVerdict
@@ -160,7 +160,7 @@ def test_seeds_see_improvements_from_where_they_say(seed, arms, name):
         moved[0] += better * (reach + slack) - found.mean
         p = compare(moved)[0].p
         assert (p <= 0.05) == seen
-    assert write.size(reach) in sees_text([found], write, method_of(None))  # type: ignore[list-item]
+    assert write.size(reach) in sees_text([found], write, OverSeeds(0.95))  # type: ignore[list-item]
 
 
 @SOUND
@@ -244,5 +244,4 @@ def test_values_and_their_difference_are_of_the_same_seeds(make_result, seed, go
         assert found.before == pytest.approx(np.mean([x for x, _ in both]))
         before, after = METRICS["val_loss"].apart(found.before, found.after)
         assert before != after, "a change that cannot be seen in its numbers"
-        moved = "rises" if found.mean > 0 else "falls"
-        assert f"{moved} from {before} to {after}" in verdict.headline
+        assert f"is {before} without dropout and {after} with 'a'" in verdict.headline

@@ -73,17 +73,17 @@ def test_a_word_that_rests_on_symmetry_carries_a_caveat(make_result):
     unclear = [x - d for x, d in zip(BASE[:6], (0.001, 0.12, 0.02, 0.2, 0.01, 0.1), strict=True)]
     verdict = judge(make_result({"none": BASE[:6], "a": unclear}))
     assert verdict.arm("a").word == "helps"
-    found = [c for c in verdict.caveats if "scatter to both sides alike" in c]
+    found = verdict.also[verdict.also.index("'a' helps if") :]
     (wide,) = compare_skewed(np.array([unclear]) - np.array(BASE[:6]))
-    assert found == [
-        "'a' helps if its differences scatter to both sides alike, as they do where dropout "
+    assert found == (
+        "'a' helps if its differences scatter to both sides alike, as they do where an arm "
         "changes nothing. Were they as skewed as an exponential distribution, the interval would "
         f"be −0.206 to +0.055 (p = {wide.p:.2f}); about 11 seeds like these would settle it."
-    ]
+    )
     clear = [x - 0.3 + 0.01 * i for i, x in enumerate(BASE)]
     verdict = judge(make_result({"none": BASE, "a": clear}))
     assert verdict.arm("a").word == "helps"
-    assert not any("both sides alike" in c for c in verdict.caveats)
+    assert "both sides alike" not in verdict.also
 
 
 def test_the_caveat_minds_the_other_arms(make_result):
@@ -97,8 +97,8 @@ def test_the_caveat_minds_the_other_arms(make_result):
     alone = judge(make_result({"none": BASE, "a": near}))
     among = judge(make_result({"none": BASE, "a": near, **others}))
     assert alone.arm("a").word == among.arm("a").word == "helps"
-    assert not any("both sides alike" in c for c in alone.caveats)
-    assert [c[:9] for c in among.caveats if "both sides alike" in c] == ["'a' helps"]
+    assert "both sides alike" not in alone.also
+    assert "'a' helps if its differences scatter to both sides alike" in among.also
 
 
 def test_several_words_share_a_caveat(make_result):
@@ -108,8 +108,8 @@ def test_several_words_share_a_caveat(make_result):
     assert [arm.word for arm in verdict.arms[1:]] == ["helps", "hurts"]
     first, second = compare_skewed(np.array([better, worse]) - np.array(BASE))
     assert first.p == pytest.approx(second.p)
-    (found,) = (c for c in verdict.caveats if "both sides alike" in c)
-    assert found.startswith("'a' and 'b' differ from the baseline if their differences scatter")
+    found = verdict.also
+    assert "'a' and 'b' differ from the baseline if their differences scatter" in found
     assert (
         f"all these intervals would hold 0 (p from {first.p:.2f} to {first.p:.2f}); about" in found
     )
@@ -137,4 +137,4 @@ def test_many_more_seeds_where_no_number_is_known(monkeypatch, make_result):
     monkeypatch.setattr("droplab.verdict._caveats.seeds_needed", lambda *_, level: None)
     unclear = [x - d for x, d in zip(BASE[:6], (0.001, 0.12, 0.02, 0.2, 0.01, 0.1), strict=True)]
     verdict = judge(make_result({"none": BASE[:6], "a": unclear}))
-    assert sum("; many more seeds like these would settle it." in c for c in verdict.caveats) == 1
+    assert verdict.also.count("; many more seeds like these would settle it.") == 1

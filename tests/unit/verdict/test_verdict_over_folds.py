@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from scipy import stats
 
 from droplab.errors import ArgumentError
 from droplab.recipe import DataSpec
-from droplab.results import TestRow
-from droplab.verdict import choose, compare_folds, judge, pool, units_text
+from droplab.results import EpochRow, Member, RunResult, TestRow
+from droplab.verdict import choose, compare_folds, judge, pool, smallest_effect, units_text
 from droplab.verdict._folds import LEAST, critical, outside
 from droplab.verdict._method import OverFolds, OverSeeds, method_of
 
@@ -76,7 +77,7 @@ def test_an_arm_with_too_few_folds_is_as_if_it_were_not_there(seed, arms, kept):
 @SOUND
 @given(seed=st.integers(0, 10**6), arms=st.integers(2, 5))
 def test_the_best_is_compared_in_the_family_of_all_pairs(seed, arms):
-    values, by = rough(seed, arms, 10), method_of(10)
+    values, by = rough(seed, arms, 10), OverFolds(0.95, 10)
     p = by.against(values, 0)
     pairs = arms * (arms - 1) // 2
     differences = values[1:] - values[0]
@@ -114,8 +115,8 @@ def test_units_are_written_as_folds_and_repeats():
     assert units_text(13, 10) == "13 folds"
     assert units_text(1, 10) == "1 fold"
     assert units_text(1, None) == "1 seed"
-    assert isinstance(method_of(None), OverSeeds)
-    assert isinstance(method_of(2), OverFolds)
+    assert isinstance(method_of(DataSpec("digits")), OverSeeds)
+    assert isinstance(method_of(DataSpec("digits", folds=2)), OverFolds)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def losses(effect, n=10, seed=0, arms=("a",)):
 def test_helps_over_folds(folded):
     verdict = judge(folded(losses(-0.4)))
     assert verdict.arm("a").word == "helps"
-    assert "5 folds x 2 repeats)" in verdict.headline
+    assert "over 5 folds x 2 repeats of these examples." in verdict.headline
     assert "seed" not in verdict.headline + verdict.also + verdict.best.sentence
     assert (verdict.folds, verdict.unit) == (5, "fold")
     assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["folds"] == 5
@@ -205,14 +206,49 @@ def test_an_unfinished_run_says_that_it_has_too_few_folds(folded):
 
 
 def test_repeats_of_two_runs_are_one(folded):
-    made = losses(-0.4)
+    whole = folded(losses(-0.4))
+    whole = replace(whole, recipe=replace(whole.recipe, looks=2))
     halves = [
         replace(
-            folded(made),
-            recipe=replace(folded(made).recipe, seeds=seeds),
-            rows=tuple(row for row in folded(made).rows if row.seed in seeds),
+            whole,
+            recipe=replace(whole.recipe, seeds=seeds),
+            rows=tuple(row for row in whole.rows if row.seed in seeds),
             members=(),
         )
         for seeds in (tuple(range(5)), tuple(range(5, 10)))
     ]
-    assert judge(pool(halves)).headline == judge(folded(made)).headline
+    assert judge(pool(halves)).headline == judge(whole).headline
+    once = [replace(half, recipe=replace(half.recipe, looks=1)) for half in halves]
+    assert judge(pool(once)).arm("a").word == "seeds added"
+
+
+def test_a_fold_that_is_not_trained_on_widens_the_interval():
+    differences = np.random.default_rng(0).normal(1.0, 0.5, size=(1, 10))
+    (usual,), (held,) = (compare_folds(differences, 10, held=each) for each in (False, True))
+    ratio = math.sqrt((1 / 10 + 1 / 8) / (1 / 10 + 1 / 9))
+    assert held.high - held.mean == pytest.approx(ratio * (usual.high - usual.mean))
+    with pytest.raises(ArgumentError, match="at least 3 folds, got 2"):
+        compare_folds(differences, 2, held=True)
+    by = method_of(DataSpec("digits", folds=10, stop_on_fold=True))
+    assert by.compare(differences) == (held,)
+    assert smallest_effect(1, 10, folds=10, held=True) == pytest.approx(
+        ratio * smallest_effect(1, 10, folds=10), rel=1e-3
+    )
+
+
+def test_the_stopped_epoch_is_chosen_by_its_own_fold(make_recipe):
+    """By the validation examples epoch 1 would be the best one, by the fold to stop by 2 is."""
+    data = DataSpec("digits", folds=5, stop_on_fold=True)
+    recipe = replace(make_recipe(("none", "half"), range(5), data=data), epochs=3)
+    curves, rows = [(0.3, 0.9), (0.5, 0.4), (0.8, 0.7)], []
+    for arm, shift in (("none", 0.0), ("half", -0.1)):
+        for seed in range(5):
+            for epoch, (own, held) in enumerate(curves, start=1):
+                values = dict.fromkeys(recipe.metrics, 0.5)
+                values |= {"val_loss": own + shift + 0.01 * seed * (arm == "half")}
+                rows.append(EpochRow({**values, "stop_loss": held}, arm, seed, epoch, 1.0))
+    members = tuple(Member(arm.name, seed, "done", 3) for arm in recipe.arms for seed in range(5))
+    found = judge(RunResult(Path("run"), recipe, {}, tuple(rows), members=members))
+    assert found.arms[0].stopped.summary.mean == pytest.approx(0.5)
+    assert found.arms[1].stopped.difference.mean == pytest.approx(-0.08)
+    assert set(found.arms[1].stopped.epochs.values()) == {2}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 from droplab.doctor import _kinds
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
-from droplab.doctor._script import Event, Script
+from droplab.doctor._order import entries
+from droplab.doctor._states import Mode, Visit, awake
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,65 +22,39 @@ CODE = Code("DRP006", "eval-not-undone", "the model stays in eval mode after val
 _FROZEN = re.compile(
     r"teacher|target|ema|reference|ref_|frozen|pretrained|clip|vgg|lpips|vae|critic"
 )
-_Loop = ast.For | ast.AsyncFor | ast.While
 
 
 def reading(module: Module) -> Iterator[Finding]:
-    """Find loops that train and call eval(), and nowhere in them train()."""
+    """Find models that are trained in train mode, put into eval mode, and trained on."""
     if "backward" not in module.attributes or not module.attributes & {"eval", "train"}:
         return
-    script = Script.of(module)
-    done: set[tuple[int, int]] = set()
-    for loop in sorted(module.loops, key=lambda item: -item.lineno):
-        events = script.events(loop)
-        if not any(event.kind == "backward" for event in events):
-            continue
-        for event in events:
-            if event.kind != "eval" or not event.target or _FROZEN.search(event.target.lower()):
-                continue
-            at = (event.node.lineno, event.node.col_offset)
-            if at in done or not _innermost(module, script, loop, event):
-                continue
-            done.add(at)
-            if _restored(events, event) or not _trained(script, module, event.target, events):
+    for entry in entries(module):
+        trained = [visit for visit in entry.visits if visit.trained]
+        for at, visit in enumerate(trained):
+            earlier = [item for item in trained[:at] if item.key == visit.key]
+            mode = _lost(visit, earlier)
+            if mode is None or mode.by is None or _FROZEN.search(mode.text.lower()):
                 continue
             yield module.finding(
                 CODE,
-                event.node,
-                f"{event.target} is put into eval mode in the training loop of line {loop.lineno}, "
-                "and nothing puts it back: from then on it trains without dropout",
-                f"call {event.target}.train() after validation, or at the top of every epoch",
+                mode.by,
+                f"{mode.text} is put into eval mode, and nothing puts it back: from then on line "
+                f"{visit.node.lineno} trains it without dropout",
+                f"call {mode.text}.train() after validation, or at the top of every epoch",
             )
 
 
-def _innermost(module: Module, script: Script, loop: _Loop, event: Event) -> bool:
-    """Whether no loop inside this one holds both the eval() and a backward()."""
-    for above in module.ancestors(event.via):
-        if above is loop:
-            return True
-        if isinstance(above, _Loop) and any(e.kind == "backward" for e in script.events(above)):
-            return False
-    return False
-
-
-def _restored(events: list[Event], event: Event) -> bool:
-    for other in events:
-        if other.kind in ("train", "mode", "foreign") and _same(other.target, event.target):
-            return True
-        if other.kind in ("train", "mode") and not other.target:
-            return True
-    return False
-
-
-def _same(a: str, b: str) -> bool:
-    """Whether two expressions may be the same model, or one a part of the other."""
-    return a == b or a.startswith(b + ".") or b.startswith(a + ".")
-
-
-def _trained(script: Script, module: Module, target: str, events: list[Event]) -> bool:
-    """Whether it is this model that the loop trains."""
-    after = [e for e in events if e.kind == "call" and e.target == target and not e.no_grad]
-    return bool(after)
+def _lost(visit: Visit, earlier: list[Visit]) -> Mode | None:
+    """Return the eval mode in which a trained pass runs, though it began in train mode."""
+    if any(mode.kind == "unknown" for mode in visit.modes):
+        return None
+    began = {item.node for item in earlier if awake(item.modes)}
+    if not began:
+        return None
+    if not visit.stepped and visit.node not in began:
+        # Gradients alone, after the training: an attack or an explanation of the model.
+        return None
+    return next((mode for mode in visit.modes if mode.kind == "eval"), None)
 
 
 def watching(loop: Loop) -> Iterator[Finding]:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 CODE = Code("DRP009", "monte-carlo-batchnorm", "Monte Carlo passes train BatchNorm", "error")
 
+_FIX = (
+    "use droplab.uncertainty.awake(model), or call eval(), then train() on every kind of dropout "
+    "module alone"
+)
+
 _NAME = re.compile(r"(?:^|_)mc(?:_|d|$)|monte|uncertain|bayes|stochastic|epistemic", re.IGNORECASE)
 _SPREAD = frozenset({"stack", "var", "std", "mean", "var_mean", "std_mean"})
 
@@ -43,7 +48,7 @@ def reading(module: Module) -> Iterator[Finding]:
                 event.node,
                 f"{event.target}.train() wakes BatchNorm too: every Monte Carlo pass uses the "
                 "statistics of its batch and changes the running ones",
-                "call eval(), then train() on the dropout modules alone",
+                _FIX,
             )
 
 
@@ -126,7 +131,7 @@ def watching(loop: Loop) -> Iterator[Finding]:
             CODE,
             f"Monte Carlo passes of {type(root).__name__} run BatchNorm in train mode: each uses "
             "the statistics of its batch and changes the running ones",
-            "call eval(), then train() on the dropout modules alone",
+            _FIX,
             place=passes[0].place,
             evidence={"Monte Carlo passes with BatchNorm in train mode": len(passes)},
         )

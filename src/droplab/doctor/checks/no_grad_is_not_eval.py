@@ -3,101 +3,115 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from droplab.doctor import _validation
 from droplab.doctor._finding import Code, Finding
+from droplab.doctor._gate import parameters
 from droplab.doctor._module import Module
-from droplab.doctor._script import Event, Script
+from droplab.doctor._order import entries
+from droplab.doctor._script import Script
+from droplab.doctor._states import Visit, awake
 
 if TYPE_CHECKING:
     from droplab.doctor.live._loop import Loop
 
 CODE = Code("DRP008", "no-grad-is-not-eval", "no_grad() is taken for eval()", "error")
 
+_SAMPLES = re.compile(
+    r"(?:^|_)mc(?:_|d|$)|monte|uncertain|bayes|stochastic|epistemic|n_samples|forward_passes",
+    re.IGNORECASE,
+)
+
 
 def reading(module: Module) -> Iterator[Finding]:
-    """Find validation under no_grad in a file that trains the model and never calls eval()."""
-    for region, event in validations(module):
-        if event.no_grad:
+    """Find validation under no_grad of a model that the same code trains, still in train mode."""
+    for visit in validations(module):
+        if visit.no_grad and _validates(module, visit.node):
             yield module.finding(
                 CODE,
-                event.node,
-                f"no_grad() saves memory, it does not stop dropout: nothing puts {event.target} "
+                visit.node,
+                f"no_grad() saves memory, it does not stop dropout: nothing puts {visit.text} "
                 "into eval mode",
-                f"call {event.target}.eval() before validation, and train() after it",
+                f"call {visit.text}.eval() before validation, and train() after it",
             )
-            del region
 
 
-def validations(module: Module) -> Iterator[tuple[ast.AST, Event]]:
-    """Yield (region, call of the model) of validation code in a file without any eval().
+def validations(module: Module) -> Iterator[Visit]:
+    """Yield passes in train mode of models that the same code trains, but not in these passes.
 
-    A region is a `with` block, a loop or a function that says by its names that it validates, and
-    runs a model whose parameters an optimizer of the file holds, without a backward().
+    Where a function is not called in the file, who calls it is unknown: then nothing in the file
+    may speak of the model's mode.
     """
-    if "backward" not in module.attributes or _validation.sets_eval(module):
+    if "backward" not in module.attributes or "step" not in module.attributes:
         return
-    if not _validation.mode_matters(module):
-        return
-    script = Script.of(module)
-    models = _validation.optimized(module)
-    if not models or not _validation.trains(module, script):
-        return
-    done: set[tuple[int, int]] = set()
-    top = script.events(module.tree)
-    for function in module.functions:
-        top.extend(script.events(function))
-    if any(e.kind == "foreign" and e.target in models and not _harmless(e) for e in top):
-        return
-    trained = {_place(e) for e in top if e.kind == "call" and _trains_here(module, script, e)}
-    for event in top:
-        if event.kind != "call" or event.target not in models or _place(event) in done:
-            continue
-        region = _region(module, event)
-        if region is None or _place(event) in trained:
-            continue
-        done.add(_place(event))
-        if _validation.plain_class(module, event.target):
-            continue
-        yield region, event
+    every = entries(module)
+    trained = {visit.text for entry in every for visit in entry.visits if visit.trained}
+    trained |= _validation.optimized(module)
+    done: set[ast.Call] = set()
+    for entry in every:
+        by_node: dict[ast.Call, list[Visit]] = {}
+        for visit in entry.visits:
+            by_node.setdefault(visit.node, []).append(visit)
+        here = {visit.key for visit in entry.visits if visit.trained}
+        for node, visits in by_node.items():
+            if node in done or any(v.trained or not awake(v.modes) for v in visits):
+                continue
+            first = visits[0]
+            if first.key not in here:
+                if first.text not in trained or first.text in _validation.spoken_of(module):
+                    continue
+                if _is_own(entry.region, first):
+                    continue
+            elif _validation.asked(module, first.text):
+                continue
+            if _validation.depends(module, first.text) and not _sampled(module, node):
+                done.add(node)
+                yield first
 
 
-def _place(event: Event) -> tuple[int, int]:
-    return event.node.lineno, event.node.col_offset
-
-
-def _harmless(event: Event) -> bool:
-    """Whether a foreign call that gets the model surely leaves its mode alone."""
-    function = event.node.func
-    name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-    return name in ("print", "len", "summary", "DataParallel", "DistributedDataParallel", "append")
-
-
-def _trains_here(module: Module, script: Script, event: Event) -> bool:
-    """Whether the innermost loop or function around a call also runs backward()."""
-    for above in module.ancestors(event.node):
-        if isinstance(above, ast.With | ast.AsyncWith) and any(
-            script.is_no_grad(item.context_expr) for item in above.items
+def _sampled(module: Module, call: ast.Call) -> bool:
+    """Whether a pass is one of several for one input, whose spread is asked for."""
+    for above in module.ancestors(call):
+        if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if _SAMPLES.search(above.name):
+                return True
+        elif isinstance(above, ast.stmt) and any(
+            _SAMPLES.search(name) for name in _validation.names_in(above)
         ):
-            return False
-        if isinstance(above, ast.For | ast.While | ast.FunctionDef | ast.AsyncFunctionDef):
-            return any(e.kind == "backward" for e in script.events(above))
+            return True
+    around = module.function(call)
+    names = _validation.names_in(around) if around is not None else set[str]()
+    return bool(names & {"var", "std", "var_mean", "std_mean"})
+
+
+def _is_own(region: ast.AST, visit: Visit) -> bool:
+    """Whether a function made the model itself, which only has the name of the trained one."""
+    function = isinstance(region, ast.FunctionDef | ast.AsyncFunctionDef)
+    return function and ":" in visit.key and visit.text not in parameters(region)
+
+
+def _validates(module: Module, call: ast.Call) -> bool:
+    """Whether the innermost code around a call validates, by its names or by what it does."""
+    script = Script.of(module)
+    for above in module.ancestors(call):
+        if isinstance(above, ast.With | ast.AsyncWith):
+            if _validation.speaks(above):
+                return True
+        elif isinstance(above, ast.For | ast.AsyncFor | ast.While):
+            if any(event.kind == "backward" for event in script.events(above)):
+                # A pass within the training step: pseudo labels, a momentum encoder, a cache.
+                return False
+            if _validation.speaks(above) or _validation.measures(above):
+                return True
+        elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
+            if any(event.kind == "backward" for event in script.events(above)):
+                return False
+            named = _validation.WORDS.search(above.name) is not None
+            return named or _validation.speaks(above) or _validation.measures(above)
     return False
-
-
-def _region(module: Module, event: Event) -> ast.AST | None:
-    """Return the innermost code around a call that says it validates."""
-    for above in module.ancestors(event.node):
-        if isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
-            names = _validation.names_in(above) | {above.name}
-            return above if any(_validation.WORDS.search(name) for name in names) else None
-        if isinstance(above, ast.With | ast.AsyncWith | ast.For):
-            names = _validation.names_in(above)
-            if any(_validation.WORDS.search(name) for name in names):
-                return above
-    return None
 
 
 def watching(loop: Loop) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""DRP001: functional dropout that does not follow the module's training flag."""
+"""DRP001: functional dropout that is not told the module's training flag."""
 
 from __future__ import annotations
 
@@ -15,18 +15,39 @@ CODE = Code("DRP001", "untied-functional", "functional dropout ignores eval()", 
 
 
 def reading(module: Module) -> Iterator[Finding]:
-    """Find calls of a dropout function whose training flag is missing or a literal."""
-    for call in module.calls:
+    """Find calls of a dropout function whose training flag is missing."""
+    for call, flag in untied(module):
+        if flag is not None:
+            continue
         name = module.resolve(call.func)
-        functional = _names.FUNCTIONS.get(name)
+        functional, short = _names.FUNCTIONS[name], name.rpartition(".")[2]
+        if functional.default:
+            message = f"{short}() has training=True by default, so it drops in eval mode too"
+        else:
+            message = f"{short}() has training=False by default, so it never drops"
+        owner = module.method(call)
+        me = (self_name(owner[1]) or "self") if owner else "self"
+        yield module.finding(
+            CODE,
+            call,
+            message,
+            f"pass {functional.flag}={me}.training",
+            edits=_fix(module, call, owner, functional.flag),
+        )
+
+
+def untied(module: Module) -> Iterator[tuple[ast.Call, ast.expr | None]]:
+    """Yield calls of dropout functions in models whose flag is missing (None) or a literal True."""
+    for call in module.calls:
+        functional = _names.FUNCTIONS.get(module.resolve(call.func))
         if functional is None or _names.has_unpacking(call):
             continue
         flag = functional.flag_of(call)
-        literal = flag.value if isinstance(flag, ast.Constant) else None
-        if flag is not None and not isinstance(literal, bool):
+        if flag is None and functional.default is None:
             continue
-        value = functional.default if flag is None else literal
-        if value is None or _gate.gated(module, call) or _gate.deliberate(module, call):
+        if flag is not None and not (isinstance(flag, ast.Constant) and flag.value is True):
+            continue
+        if _gate.gated(module, call) or _gate.deliberate(module, call):
             continue
         rate = functional.rate_of(call)
         function = module.function(call)
@@ -36,22 +57,8 @@ def reading(module: Module) -> Iterator[Finding]:
         if isinstance(rate, ast.Name) and function and rate.id in _gate.parameters(function):
             # Whoever calls the function can pass 0 in eval mode.
             continue
-        owner = module.method(call)
-        if not _belongs(module, owner, call):
-            continue
-        short = name.rpartition(".")[2]
-        if value:
-            how = f"{short}() has training=True by default" if flag is None else "training is True"
-            message = f"{how}, so it drops in eval mode too"
-        elif flag is None:
-            message = f"{short}() has training=False by default, so it never drops"
-        else:
-            continue
-        edits = _fix(module, call, owner, functional.flag, flag)
-        me = (self_name(owner[1]) or "self") if owner else "self"
-        yield module.finding(
-            CODE, call, message, f"pass {functional.flag}={me}.training", edits=edits
-        )
+        if _belongs(module, module.method(call), call):
+            yield call, flag
 
 
 def _belongs(module: Module, owner: tuple[ClassInfo, Function] | None, call: ast.Call) -> bool:
@@ -78,14 +85,10 @@ def _fix(
     call: ast.Call,
     owner: tuple[ClassInfo, Function] | None,
     name: str,
-    flag: ast.expr | None,
 ) -> tuple[Edit, ...]:
     if owner is None or self_name(owner[1]) is None or module.function(call) is not owner[1]:
         return ()
     me = self_name(owner[1])
-    if flag is not None:
-        start, end = module.span(flag)
-        return (Edit(start, end, f"{me}.training"),)
     parts = [*call.args, *(keyword.value for keyword in call.keywords)]
     if not parts:
         return ()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from droplab.doctor import _validation
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
+from droplab.doctor._script import Script
 from droplab.doctor.checks.no_grad_is_not_eval import validations
 
 if TYPE_CHECKING:
@@ -18,26 +19,27 @@ CODE = Code("DRP007", "validation-in-train-mode", "validation runs in train mode
 
 
 def reading(module: Module) -> Iterator[Finding]:
-    """Find a loop over validation data in a file that trains and never calls eval()."""
-    for region, event in validations(module):
-        if event.no_grad or not _validates(module, region, event.node):
+    """Find passes over validation data of a model that is still in train mode."""
+    for visit in validations(module):
+        if visit.no_grad or not _validates(module, visit.node):
             continue
         yield module.finding(
             CODE,
-            event.node,
-            f"validation runs with dropout on: nothing puts {event.target} into eval mode",
-            f"call {event.target}.eval() before validation, and train() after it",
+            visit.node,
+            f"validation runs with dropout on: nothing puts {visit.text} into eval mode",
+            f"call {visit.text}.eval() before validation, and train() after it",
         )
 
 
-def _validates(module: Module, region: ast.AST, call: ast.Call) -> bool:
+def _validates(module: Module, call: ast.Call) -> bool:
     """Whether a loop's data or the function's name say validation; a metric alone does not."""
-    for above in [region, *module.ancestors(call)]:
-        if isinstance(above, ast.For | ast.AsyncFor):
+    for above in module.ancestors(call):
+        if isinstance(above, ast.For | ast.AsyncFor | ast.comprehension):
             if any(_validation.WORDS.search(name) for name in _validation.names_in(above.iter)):
                 return True
         elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
-            return bool(_validation.WORDS.search(above.name))
+            trains = any(event.kind == "backward" for event in Script.of(module).events(above))
+            return _validation.WORDS.search(above.name) is not None and not trains
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,14 +13,14 @@ from droplab.doctor._finding import Code, Finding, FoundBy, Severity
 from droplab.doctor.live._events import Drop
 
 
-class Witness:
+class Witness(ABC):
     """Saw a model run, and says so in findings."""
 
     way: ClassVar[FoundBy]
 
+    @abstractmethod
     def name(self, module: nn.Module | None) -> str:
         """Return the dotted path of a module in its model, or ""."""
-        raise NotImplementedError
 
     def label(self, drop: Drop) -> str:
         """Return how to call a dropout in a sentence: its class and path, or the function."""

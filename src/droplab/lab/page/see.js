@@ -43,6 +43,8 @@ export function mount(root) {
   const numbers = h("dl", { class: "see-numbers row" });
   const about = h("p", { class: "soft small" });
   const problem = h("div");
+  // Nothing in it can be used before the recipes are known: `inert` until then.
+  const controls = h("div", { inert: true });
 
   async function guard(work) {
     try {
@@ -62,6 +64,7 @@ export function mount(root) {
 
   async function choose() {
     known = recipes.find((each) => each.name === recipe.value);
+    controls.inert = false;
     example.max = known.batch_size;
     const arms = known.arms.filter((each) => Object.values(each.rates).some(Boolean));
     setRates((arms[0] ?? known.arms[0]).rates);
@@ -189,7 +192,7 @@ export function mount(root) {
   }
 
   const fields = (...inside) => h("div", { class: "see-fields row" }, inside);
-  root.append(problem,
+  controls.append(
     fields(field("Recipe", recipe), field("Seed", seed), field("Example of the mini-batch", example)),
     h("fieldset", { class: "see-rates" }, h("legend", null, "Rate p at each site"), rateSliders),
     h("div", { class: "row" }, button("Back", by(-1)), button("Step", by(1)), play,
@@ -204,6 +207,8 @@ export function mount(root) {
     h("h2", null, "What a layer puts out, over many masks"),
     fields(field("Layer", layer), field("Output", unit), field("Weights", run), armField),
     h("figure", { class: "see-figure" }, spread, h("figcaption", null, numbers, about)));
+
+  root.append(problem, controls);
 
   const obey = () => {
     calm.hidden = !(play.hidden = still.matches);

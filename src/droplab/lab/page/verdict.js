@@ -26,17 +26,17 @@ function table(verdict) {
   const cellsOf = (row) => verdict.columns.map(({ metric }) => row.cells.find((cell) => cell.metric === metric));
   return h("div", { class: "scroll", role: "region", "aria-label": "Table of the verdict", tabindex: "0" },
     h("table", null,
-      h("caption", null, h("span", null, `After the last epoch: mean over the ${verdict.unit}s, and the difference to the baseline, paired by ${verdict.unit}, with its interval over all arms at once`)),
+      h("caption", null, h("span", null, `After the last epoch: mean over the ${verdict.unit}s, and the difference to the baseline, paired by ${verdict.unit}, with its interval ${verdict.at_once}`)),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "arm"), verdict.columns.map(({ label }) => h("th", { scope: "col" }, label)), h("th", { scope: "col" }, "verdict"))),
       h("tbody", null, verdict.table.map((row, index) => h("tr", null,
         h("th", { scope: "row" }, h("span", { class: `key k${colourOf(index)}`, "aria-hidden": "true" }), row.arm, h("small", null, row.rates)),
         cellsOf(row).map((cell) => h("td", null, cell.mean ?? "–",
           cell.difference && h("small", { class: cell.better === true ? "good" : cell.better === false ? "bad" : null }, cell.difference),
           cell.low && cell.high && h("small", null, `${cell.low} to ${cell.high}`))),
-        h("td", null, row.word && h("span", { class: `badge ${row.tone}` }, row.word)))))));
+        h("td", null, row.words.map(({ text, tone }) => h("span", { class: `badge ${tone}` }, text))))))));
 }
 
-const helps = (verdict) => verdict?.table.some((row) => row.arm === verdict.chosen && row.word === "helps");
+const helps = (verdict) => verdict?.table.some((row) => row.arm === verdict.chosen && row.helps);
 
 /** The solution: the best arm as plain lines in the model's own source. */
 export function patchPanel(patch, verdict) {

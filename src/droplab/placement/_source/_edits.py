@@ -9,7 +9,9 @@ import libcst as cst
 from droplab.errors import PlacementError
 from droplab.placement._layers import Kind
 from droplab.placement._source._explain import no_call
+from droplab.placement._source._file import SourceFile
 from droplab.placement._source._flow import Existing, element_dropout, existing_dropout
+from droplab.placement._source._maker import torch_layer
 from droplab.placement._source._places import Place
 from droplab.placement._source._rewrite import Changes
 from droplab.placement._source._torch import Imports, dropout_layer
@@ -76,9 +78,28 @@ class Editor:
                     f"{where}, so its rate cannot change for some of them alone; give all of them "
                     "one rate, or give each a dropout of its own first",
                 )
-            for creation in self.view.creations[attribute]:
-                if isinstance(creation.value, cst.Call):
-                    self._set_rate(creation.value, 0, values.copy().pop())
+            self._set_module(attribute, values.pop())
+
+    def _set_module(self, attribute: str, p: float) -> None:
+        """Give a dropout module another rate, also where a condition leaves it out."""
+        values = [creation.value for creation in self.view.creations[attribute]]
+        calls = [call for value in values for call in _torch_calls(self.source, value)]
+        if not calls:
+            raise self.source.refuse(
+                values[0],
+                f"the dropout '{attribute}' is made by a helper, whose rate may have other uses; "
+                "give it a rate of its own first",
+            )
+        for value in values:
+            if value in calls:
+                assert isinstance(value, cst.Call)
+                self._set_rate(value, 0, p)
+            else:
+                self.changes.swap[value] = (calls[0], p)
+                self._note(
+                    f"{self.source.path}:{self.source.line(value)}: '{attribute}' is no longer "
+                    "left out under a condition"
+                )
 
     def _at_calls(self, place: Place, p: float, kind: Kind) -> None:
         name = place.attribute
@@ -183,6 +204,10 @@ class Editor:
         self._edited(place, f"changed the dropout that is there ({where}) to p={p:g}")
 
     def _set_rate(self, call: cst.Call, at: int, p: float) -> None:
+        if not self.source.full_name(call.func).startswith("torch."):
+            raise self.source.refuse(
+                call, "this dropout is made by a helper; write it out, so that it has its own rate"
+            )
         if any(arg.star for arg in call.args):
             raise self.source.refuse(call, "its rate is hidden in starred arguments")
         old = self.changes.rate.get(call)
@@ -201,7 +226,7 @@ class Editor:
         self._note(f"{place.name}: p = 0 adds nothing")
 
     def _note_moved(self, place: Place) -> None:
-        path = place.name.rpartition(".")[0]
+        path = place.name.rpartition(".")[0] or self.view.name
         self._note(
             f"{self.source.path}:{self.source.line(place.value)}: the indices in '{path}' move, so "
             f"state_dict keys change from '{place.name}' on, and saved weights no longer fit; "
@@ -213,6 +238,15 @@ class Editor:
             self.notes.append(text)
 
 
+def _torch_calls(source: SourceFile, value: cst.BaseExpression) -> list[cst.Call]:
+    """Return the dropout layers of torch that an expression makes, at once or under a condition."""
+    if isinstance(value, cst.IfExp):
+        return _torch_calls(source, value.body) + _torch_calls(source, value.orelse)
+    if isinstance(value, cst.Call) and "Dropout" in torch_layer(source.full_name(value.func)):
+        return [value]
+    return []
+
+
 def _target(line: cst.SimpleStatementLine, name: str) -> str:
     """Return the "self.fc2" that a line assigns to."""
     for small in line.body:
@@ -221,7 +255,9 @@ def _target(line: cst.SimpleStatementLine, name: str) -> str:
             target = small.targets[0].target
         elif isinstance(small, cst.AnnAssign):
             target = small.target
-        if isinstance(target, cst.Attribute) and target.attr.value == name:
-            assert isinstance(target.value, cst.Name)
-            return f"{target.value.value}.{name}"
+        parts = target.elements if isinstance(target, cst.Tuple) else ()
+        for part in (target, *(element.value for element in parts)):
+            if isinstance(part, cst.Attribute) and part.attr.value == name:
+                assert isinstance(part.value, cst.Name)
+                return f"{part.value.value}.{name}"
     raise PlacementError(f"no assignment to '{name}' in this line")

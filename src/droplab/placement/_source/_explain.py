@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import shlex
+from numbers import Real
+from typing import Any
+
 import libcst as cst
 
 from droplab.errors import PlacementError, nearest
+from droplab.placement._source._maker import factory
 from droplab.placement._source._places import Place, sequential_literal
 from droplab.placement._source._view import ClassView
 
 _CONTAINERS = ("ModuleList", "ModuleDict")
 
 
-def explain(view: ClassView, name: str, found: dict[str, Place]) -> PlacementError:
+def explain(view: ClassView, name: str, found: dict[str, Place], rate: Any) -> PlacementError:
     """Return why a site that was asked for by its name cannot be patched in this class."""
     head, _, rest = name.partition(".")
     source = view.source
+    if isinstance(view.node, cst.Call):
+        return source.refuse(
+            view.node,
+            f"the Sequential '{view.name}' has no linear, convolution or recurrent layer '{name}' "
+            f"that stands here{nearest(name, found)}",
+        )
     creations = view.creations.get(head, [])
     if not creations:
-        inherited = _in_base(view, head)
+        inherited = _in_base(view, head, rate)
         if inherited is not None:
             return inherited
         return source.refuse(
@@ -42,67 +53,79 @@ def explain(view: ClassView, name: str, found: dict[str, Place]) -> PlacementErr
         )
     if kind == "Sequential":
         if sequential_literal(view, first.value) is None or len(creations) > 1:
-            return source.refuse(
+            return _other_class(view, first.value, name, rest, rate) or source.refuse(
                 first.value,
                 f"the elements of '{head}' do not stand in the source (they are made in a list, a "
                 "loop or under a condition), so there is no line to add; write them out, or keep "
                 "the plan in memory",
             )
         names = [place for place in found if place.startswith(f"{head}.")]
-        return _other_class(view, first.value, name, rest) or source.refuse(
+        return _other_class(view, first.value, name, rest, rate) or source.refuse(
             first.value,
             f"'{name}' is no linear, convolution or recurrent layer of torch{nearest(name, names)}",
         )
     if kind in _CONTAINERS:
-        return _other_class(view, first.value, name, rest) or source.refuse(
+        return _other_class(view, first.value, name, rest, rate) or source.refuse(
             first.value,
             f"'{head}' is a {kind}, whose layers are called through an index, so the call of "
             f"'{name}' cannot be told from the others; keep the plan in memory",
         )
-    return _other_class(view, first.value, name, rest) or source.refuse(
+    return _other_class(view, first.value, name, rest, rate) or source.refuse(
         first.value,
         f"'{name}' belongs to {made_by}, which is defined elsewhere; patch the file that defines "
         "it, or keep the plan in memory",
     )
 
 
-def _other_class(view: ClassView, value: cst.Call, name: str, rest: str) -> PlacementError | None:
-    """Return where the change belongs if a class of the same file makes the submodule."""
+def _command(view: ClassView, owner: str, site: str, rate: Any) -> str:
+    """Return the command that patches another class of the file."""
+    here = shlex.quote(f"{view.source.path}:{owner}")
+    written = f"{rate:g}" if isinstance(rate, Real) else "RATE"
+    return f"droplab patch {here} --rates {shlex.quote(f'{site}={written}')}"
+
+
+def _other_class(
+    view: ClassView, value: cst.Call, name: str, rest: str, rate: Any
+) -> PlacementError | None:
+    """Return where the change belongs if a class of the same file makes the submodule.
+
+    It is made in the expression itself, or in the helper that this calls.
+    """
     finder = _LocalCalls(view)
     value.visit(finder)
-    if finder.found is None:
+    helper = factory(view.source, value.func, view.methods)
+    if not finder.found and helper is not None:
+        helper.body.visit(finder)
+    for call, owner in finder.found:
+        site = rest if call is value else rest.partition(".")[2]
+        node = view.source.find_class(owner)
+        if not site or site.partition(".")[0] in ClassView(view.source, node).creations:
+            break
+    else:
         return None
-    call, owner = finder.found
-    direct = call is value
-    site = rest if direct else rest.partition(".")[2]
-    node = view.source.find_class(owner)
-    here = f"{view.source.path}:{owner}"
+    run = f"; run: {_command(view, owner, site, rate)}" if site else ""
     return view.source.refuse(
         call,
         f"'{name}' belongs to class {owner} (line {view.source.line(node)}), and a change there "
-        f"reaches all its instances; run: droplab patch {here} --rates {site or 'SITE'}=RATE",
+        f"reaches all its instances{run}",
     )
 
 
 class _LocalCalls(cst.CSTVisitor):
-    """Finds the first call of a class that the same file defines."""
+    """Finds the calls of classes that the same file defines."""
 
     def __init__(self, view: ClassView) -> None:
         self.view = view
         self.classes = view.source.classes()
-        self.found: tuple[cst.Call, str] | None = None
+        self.found: list[tuple[cst.Call, str]] = []
 
     def visit_Call(self, node: cst.Call) -> None:
         name = self.view.source.full_name(node.func)
-        if (
-            self.found is None
-            and name in self.classes
-            and self.classes[name][0] is not (self.view.node)
-        ):
-            self.found = (node, name)
+        if name in self.classes and self.classes[name][0] is not self.view.node:
+            self.found.append((node, name))
 
 
-def _in_base(view: ClassView, attribute: str) -> PlacementError | None:
+def _in_base(view: ClassView, attribute: str, rate: Any) -> PlacementError | None:
     """Return where the change belongs if a base class makes the attribute."""
     source = view.source
     for base in view.bases():
@@ -114,10 +137,9 @@ def _in_base(view: ClassView, attribute: str) -> PlacementError | None:
                 return source.refuse(
                     line,
                     f"'{attribute}' is made by the base class {base}, and a change there reaches "
-                    f"all its children; run: droplab patch {source.path}:{base} "
-                    f"--rates {attribute}=RATE",
+                    f"all its children; run: {_command(view, base, attribute, rate)}",
                 )
-            deeper = _in_base(other, attribute)
+            deeper = _in_base(other, attribute, rate)
             if deeper is not None:
                 return deeper
         elif base not in ("torch.nn.Module", "object"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from pathlib import Path
 
 import libcst as cst
@@ -32,12 +33,10 @@ class SourceFile:
             ) from None
         _check_depth(path, self.data)
         try:
-            wrapper = meta.MetadataWrapper(cst.parse_module(self.data), unsafe_skip_copy=True)
+            wrapper, self.text = _parsed(self.data)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeDecodeError, LookupError) as error:
             raise _not_python(path, self.data, error) from None
-        self.wrapper = wrapper
         self.module = wrapper.module
-        self.text = self.module.code
         self._positions = wrapper.resolve(meta.PositionProvider)
         self._parents = wrapper.resolve(meta.ParentNodeProvider)
         self._names = wrapper.resolve(meta.QualifiedNameProvider)
@@ -71,6 +70,24 @@ class SourceFile:
         self.module.visit(reader)
         return reader.found
 
+    def functions(self) -> dict[str, cst.FunctionDef]:
+        """Return the functions that stand at the top of the file."""
+        found = [node for node in self.module.body if isinstance(node, cst.FunctionDef)]
+        return {node.name.value: node for node in found}
+
+    def assigned(self, name: str) -> cst.BaseExpression | None:
+        """Return what a name is set to at the top of the file, if that is done once."""
+        values = [
+            small.value
+            for line in self.module.body
+            if isinstance(line, cst.SimpleStatementLine)
+            for small in line.body
+            if isinstance(small, cst.Assign)
+            for target in small.targets
+            if isinstance(target.target, cst.Name) and target.target.value == name
+        ]
+        return values[0] if len(values) == 1 else None
+
     def find_class(self, name: str) -> cst.ClassDef:
         """Return the one class of that name.
 
@@ -90,6 +107,13 @@ class SourceFile:
                 found[1], f"the class '{name}' is defined more than once, in lines {lines}"
             )
         return found[0]
+
+
+@lru_cache(maxsize=1)
+def _parsed(data: bytes) -> tuple[meta.MetadataWrapper, str]:
+    """Return a module and its text; run after run has models of one file, a second's reading."""
+    wrapper = meta.MetadataWrapper(cst.parse_module(data), unsafe_skip_copy=True)
+    return wrapper, wrapper.module.code
 
 
 def _check_depth(path: Path, data: bytes) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import libcst as cst
 
-from droplab.placement._source._view import ClassView, torch_layer
+from droplab.placement._source._maker import layer_of
+from droplab.placement._source._view import ClassView
 
 _FUNCTIONAL = "torch.nn.functional."
 _DROPOUT_FUNCTIONS = frozenset(
@@ -80,7 +81,7 @@ def element_dropout(view: ClassView, before: list[cst.BaseExpression]) -> Existi
     for value in reversed(before):
         if not isinstance(value, cst.Call):
             return None
-        layer = torch_layer(view.source.full_name(value.func))
+        layer = layer_of(view.source, value, view.methods)
         if layer in _DROPOUT_LAYERS:
             return Existing(value, "", 0)
         if layer not in _SEEN_THROUGH_LAYERS:
@@ -93,7 +94,7 @@ def element_after_selu(view: ClassView, before: list[cst.BaseExpression]) -> boo
     for value in reversed(before):
         if not isinstance(value, cst.Call):
             return False
-        layer = torch_layer(view.source.full_name(value.func))
+        layer = layer_of(view.source, value, view.methods)
         if layer == "SELU":
             return True
         if layer not in _DROPOUT_LAYERS | {"Identity", "Flatten"}:
@@ -109,6 +110,8 @@ def _makers(view: ClassView, value: cst.BaseExpression) -> Iterator[cst.Call]:
             if assigned is None:
                 return
             value = assigned
+        if isinstance(value, cst.IfExp) and _drops(view, value.body):
+            value = value.body
         if not isinstance(value, cst.Call):
             return
         yield value
@@ -144,28 +147,58 @@ def _seen_through(view: ClassView, call: cst.Call, attribute: str) -> cst.BaseEx
 
 def _last_assigned(view: ClassView, name: cst.Name) -> cst.BaseExpression | None:
     """Return what a variable was last set to, if that is in the same straight run of lines."""
+    return assigned_before(view, name)[0]
+
+
+def assigned_before(view: ClassView, name: cst.Name) -> tuple[cst.BaseExpression | None, bool]:
+    """Return what a variable was last set to in the run of lines, and whether it was set at all.
+
+    A dropout that is called under a condition (`if self.drop is not None: x = self.drop(x)`) is
+    what it was set to.
+    """
     node: cst.CSTNode | None = name
-    while node is not None and not isinstance(node, cst.SimpleStatementLine):
+    while node is not None and not isinstance(node, cst.SimpleStatementLine | cst.If):
         if isinstance(node, cst.FunctionDef | cst.Lambda | cst.CompFor):
-            return None
+            return None, True
         node = view.source.parent(node)
-    block = None if node is None else view.source.parent(node)
-    if not isinstance(block, cst.IndentedBlock):
-        return None
-    at = next(i for i, line in enumerate(block.body) if line is node)
-    for line in reversed(block.body[:at]):
-        if not _binds(line, name.value):
-            continue
-        if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1:
-            small = line.body[0]
-            if (
-                isinstance(small, cst.Assign)
-                and len(small.targets) == 1
-                and isinstance(small.targets[0].target, cst.Name)
-            ):
-                return small.value
-        return None
+    outside = False
+    while node is not None:
+        block = view.source.parent(node)
+        if isinstance(block, cst.IndentedBlock):
+            at = next(i for i, line in enumerate(block.body) if line is node)
+            for line in reversed(block.body[:at]):
+                if _binds(line, name.value):
+                    value = _set_to(view, line, name.value)
+                    return (None if outside else value), True
+        if isinstance(block, cst.FunctionDef):
+            return None, False
+        outside = outside or isinstance(block, cst.IndentedBlock)
+        node = block
+    return None, True
+
+
+def _set_to(view: ClassView, line: cst.CSTNode, name: str) -> cst.BaseExpression | None:
+    if isinstance(line, cst.If) and line.orelse is None and len(line.body.body) == 1:
+        value = _set_to(view, line.body.body[0], name)
+        return value if value is not None and _drops(view, value) else None
+    if isinstance(line, cst.SimpleStatementLine) and len(line.body) == 1:
+        small = line.body[0]
+        if (
+            isinstance(small, cst.Assign)
+            and len(small.targets) == 1
+            and isinstance(small.targets[0].target, cst.Name)
+        ):
+            return small.value
     return None
+
+
+def _drops(view: ClassView, value: cst.BaseExpression) -> bool:
+    """Whether an expression is the call of a dropout."""
+    if not isinstance(value, cst.Call):
+        return False
+    return view.layer(_own_attribute(view, value)) in _DROPOUT_LAYERS or (
+        view.source.full_name(value.func) in _DROPOUT_FUNCTIONS
+    )
 
 
 def _binds(line: cst.CSTNode, name: str) -> bool:

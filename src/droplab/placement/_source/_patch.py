@@ -19,6 +19,8 @@ from droplab.placement._source._edits import Editor, SourceEdit
 from droplab.placement._source._explain import explain
 from droplab.placement._source._file import SourceFile
 from droplab.placement._source._flow import after_selu, element_after_selu
+from droplab.placement._source._maker import model_of
+from droplab.placement._source._origin import left_out
 from droplab.placement._source._places import Place, as_sites, layer_class, places
 from droplab.placement._source._rewrite import Rewrite
 from droplab.placement._source._view import ClassView
@@ -93,7 +95,9 @@ def make_patch(
 ) -> SourcePatch:
     """Return the change that adds dropout to a class in a file, as `patch_file` says."""
     source = SourceFile(path)
-    view = ClassView(source, source.find_class(class_name))
+    made = None if class_name in source.classes() else model_of(source, class_name)
+    node, class_name = made or (source.find_class(class_name), class_name)
+    view = ClassView(source, node, class_name)
     found = places(view)
     _check_names(view, rates, found)
     editor = Editor(view, keep_names=keep_names)
@@ -118,7 +122,7 @@ def _check_names(view: ClassView, rates: Mapping[Any, Any], found: dict[str, Pla
     for name in rates:
         plain = isinstance(name, str) and not any(mark in name for mark in "*?[:")
         if plain and name not in found:
-            raise explain(view, name, found)
+            raise explain(view, name, found, rates[name])
 
 
 def _choices(
@@ -127,7 +131,8 @@ def _choices(
     rates: Mapping[Any, Any],
     kind: str | Mapping[Any, str] | None,
 ) -> list[tuple[Choice, Kind]]:
-    sites = as_sites(found, {name for name, place in found.items() if _after_selu(view, place)})
+    selu = {name for name, place in found.items() if _after_selu(view, place)}
+    sites = as_sites(found, selu, *left_out(view, found))
     bases = {name: (layer_class(p.layer) or object).__mro__ for name, p in found.items()}
     try:
         chosen = choose(sites, rates, bases)

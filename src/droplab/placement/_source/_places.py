@@ -9,7 +9,8 @@ from torch import nn
 
 from droplab.placement._layers import default_kind, role_of
 from droplab.placement._sites import Site
-from droplab.placement._source._view import ClassView, torch_layer
+from droplab.placement._source._maker import factory, layer_of, returned
+from droplab.placement._source._view import ClassView
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Place:
 def places(view: ClassView) -> dict[str, Place]:
     """Return the sites that a class's source shows, in order."""
     found: dict[str, Place] = {}
+    if isinstance(view.node, cst.Call):
+        _inside(view, "", "", view.node, found)
     for name, creations in view.creations.items():
         layer = view.layer(name)
         first = creations[0].value
@@ -74,7 +77,7 @@ def places(view: ClassView) -> dict[str, Place]:
         if is_weight_layer(layer):
             found[name] = Place(name, name, layer, first)
         elif layer == "Sequential" and len(creations) == 1:
-            _inside(view, name, name, first, found)
+            _inside(view, name, name, written_out(view, first), found)
     return found
 
 
@@ -87,16 +90,28 @@ def _inside(
     for index, item in enumerate(literal.items):
         if not isinstance(item.value, cst.Call):
             continue
-        name = f"{path}.{item.name}"
-        layer = torch_layer(view.source.full_name(item.value.func))
+        name = f"{path}.{item.name}" if path else item.name
+        layer = layer_of(view.source, item.value, view.methods)
         if is_weight_layer(layer):
             found[name] = Place(name, attribute, layer, item.value, literal, index)
         elif layer == "Sequential":
             _inside(view, name, attribute, item.value, found)
 
 
+def written_out(view: ClassView, call: cst.Call) -> cst.Call:
+    """Return the Sequential that a helper returns which only this call calls, else the call."""
+    helper = factory(view.source, call.func, view.methods)
+    if helper is None:
+        return call
+    made = returned(helper)
+    only = view.source.code(view.source.module).count(f"{helper.name.value}(") == 2
+    return made[0] if only and len(made) == 1 and isinstance(made[0], cst.Call) else call
+
+
 def sequential_literal(view: ClassView, call: cst.Call) -> Literal | None:
     """Return the elements of a Sequential, None if they do not stand in the source."""
+    if view.source.full_name(call.func) != "torch.nn.Sequential":
+        return None
     if any(arg.star or arg.keyword for arg in call.args):
         return None
     if len(call.args) == 1:
@@ -140,13 +155,26 @@ def is_weight_layer(layer: str) -> bool:
     return cls is not None and role_of(cls) is not None
 
 
-def as_sites(found: dict[str, Place], after_selu: set[str]) -> list[Site]:
-    """Return the places as sites, so that the rules of a plan choose among them."""
+def as_sites(
+    found: dict[str, Place], after_selu: set[str], raw: set[str], shifted: set[str]
+) -> list[Site]:
+    """Return the places as sites, so that the rules of a plan choose among them.
+
+    Args:
+        found: The places.
+        after_selu: Those that a SELU feeds.
+        raw: Those that the model's own input reaches.
+        shifted: Those whose layer a BatchNorm follows.
+    """
     result: list[Site] = []
     for name, place in found.items():
         cls = layer_class(place.layer)
         what = None if cls is None else role_of(cls)
         if what is not None:
             kind, why = default_kind(what, after_selu=name in after_selu)
-            result.append(Site(name, place.layer, what, kind, why))
+            left_out = "the model's own input" if name in raw else ""
+            shifts = not left_out and name in shifted
+            if shifts:
+                left_out = "a BatchNorm follows the layer: dropout would shift its variance"
+            result.append(Site(name, place.layer, what, kind, why, left_out, shifts=shifts))
     return result

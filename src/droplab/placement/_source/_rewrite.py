@@ -26,8 +26,13 @@ class Changes:
     named: dict[cst.Call, str] = field(default_factory=dict)
     """Sequentials that become an OrderedDict, with what the file calls that."""
 
+    swap: dict[cst.BaseExpression, tuple[cst.Call, float]] = field(default_factory=dict)
+    """Expressions that become a call, with its rate changed."""
+
     def __bool__(self) -> bool:
-        return any((self.wrap, self.rate, self.after, self.before, self.insert, self.named))
+        return any(
+            (self.swap, self.wrap, self.rate, self.after, self.before, self.insert, self.named)
+        )
 
 
 class Rewrite(cst.CSTTransformer):
@@ -36,6 +41,13 @@ class Rewrite(cst.CSTTransformer):
     def __init__(self, changes: Changes) -> None:
         super().__init__()
         self.changes = changes
+
+    def on_leave(self, original_node: Any, updated_node: Any) -> Any:
+        """Swap whole expressions, and change the others as they are."""
+        if original_node in self.changes.swap:
+            call, p = self.changes.swap[original_node]
+            return _with_rate(call, 0, p)
+        return super().on_leave(original_node, updated_node)
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
         if original_node in self.changes.rate:

@@ -8,6 +8,7 @@ from torch import nn
 from droplab.errors import PlacementError
 from droplab.placement._layers import Kind, role_of
 from droplab.placement._source._file import SourceFile
+from droplab.placement._source._maker import torch_layer
 from droplab.placement._source._places import Place, layer_class
 from droplab.placement._source._rewrite import Changes
 
@@ -75,7 +76,8 @@ class Imports:
     def layer(self, place: Place, name: str) -> str:
         """Return how to write torch's layer `name` in the place of a site."""
         func = place.value.func
-        if isinstance(func, cst.Attribute):  # as the layer itself is written: "nn."
+        # as the layer itself is written: "nn."
+        if isinstance(func, cst.Attribute) and torch_layer(self.source.full_name(func)):
             return f"{self.source.code(func.value)}.{name}"
         assert hasattr(nn, name)
         full = f"torch.nn.{name}"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from droplab.placement._source import _maker as maker
 from droplab.placement._source._file import SourceFile
-
-TORCH_NN = "torch.nn."
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,18 @@ class ClassView:
 
     Args:
         source: The file.
-        node: The class.
+        node: The class; or the call that makes a Sequential at the top of the file, which has no
+            attributes.
+        name: What that is called.
     """
 
-    def __init__(self, source: SourceFile, node: cst.ClassDef) -> None:
+    def __init__(self, source: SourceFile, node: cst.ClassDef | cst.Call, name: str = "") -> None:
         self.source = source
         self.node = node
-        self.name = node.name.value
+        self.name = node.name.value if isinstance(node, cst.ClassDef) else name
         reader = _Reader(source, node)
-        node.visit(reader)
+        if isinstance(node, cst.ClassDef):
+            node.visit(reader)
         self.creations = reader.creations
         self.uses = reader.uses
         self.methods = reader.methods
@@ -65,25 +67,68 @@ class ClassView:
         return found
 
     def layer(self, name: str) -> str:
-        """Return the torch class that makes an attribute ("Linear"), "" if it is another."""
-        made = {creation.made_by for creation in self.creations.get(name, ())}
-        return torch_layer(made.pop()) if len(made) == 1 else ""
+        """Return the torch class that makes an attribute ("Linear"), "" if it is another.
+
+        A dropout that is left out under a condition is that dropout.
+        """
+        creations = self.creations.get(name, ())
+        made = {self.made(each.value) for each in creations}
+        dropout = {layer for layer in made if layer.endswith("Dropout") or "Dropout" in layer}
+        if dropout and all(layer in ("Identity", "None") for layer in made - dropout):
+            made = dropout
+        return made.pop().removeprefix("None") if len(made) == 1 else ""
+
+    def made(self, value: cst.BaseExpression) -> str:
+        """Return the torch class that an expression in this class makes, "" if none."""
+        return maker.layer_of(self.source, value, self.methods)
+
+    def own(self, func: cst.BaseExpression) -> str:
+        """Return the attribute that `self.name` means, "" for anything else."""
+        if not isinstance(func, cst.Attribute):
+            return ""
+        uses = self.uses.get(func.attr.value, ())
+        return func.attr.value if any(use.node is func for use in uses) else ""
+
+    def argument(self, name: cst.Name) -> tuple[str, int]:
+        """Return which method has a name for an argument, and where; ("", 0) if none has."""
+        node: cst.CSTNode | None = name
+        while node is not None and node not in self.methods.values():
+            node = self.source.parent(node)
+        if not isinstance(node, cst.FunctionDef):
+            return "", 0
+        params = (*node.params.posonly_params, *node.params.params)[1:]
+        at = [i for i, param in enumerate(params) if param.name.value == name.value]
+        return (node.name.value, at[0]) if at else ("", 0)
+
+    def is_part(self) -> bool:
+        """Whether another class of the file makes this one, so that its input is not a model's."""
+        reader = _Makes(self.source, self.name)
+        for classes in self.source.classes().values():
+            for node in classes:
+                if node is not self.node:
+                    node.body.visit(reader)
+        return reader.found
 
     def bases(self) -> list[str]:
         """Return the full names of the base classes."""
         return [
             self.source.full_name(arg.value) or self.source.code(arg.value)
-            for arg in self.node.bases
+            for arg in (self.node.bases if isinstance(self.node, cst.ClassDef) else ())
         ]
 
 
-def torch_layer(full_name: str) -> str:
-    """Return "Linear" for "torch.nn.Linear", "" for what is not torch's."""
-    return full_name.rpartition(".")[2] if full_name.startswith(TORCH_NN) else ""
+class _Makes(cst.CSTVisitor):
+    def __init__(self, source: SourceFile, name: str) -> None:
+        self.source = source
+        self.name = name
+        self.found = False
+
+    def visit_Call(self, node: cst.Call) -> None:
+        self.found = self.found or self.source.full_name(node.func) == self.name
 
 
 class _Reader(cst.CSTVisitor):
-    def __init__(self, source: SourceFile, target: cst.ClassDef) -> None:
+    def __init__(self, source: SourceFile, target: cst.CSTNode) -> None:
         self.source = source
         self.target = target
         self.creations: dict[str, list[Creation]] = {}
@@ -108,8 +153,14 @@ class _Reader(cst.CSTVisitor):
             self.me = ""
 
     def visit_Assign(self, node: cst.Assign) -> None:
-        if len(node.targets) == 1:
-            self._created(node.targets[0].target, node.value, node)
+        if len(node.targets) != 1:
+            return
+        target, value = node.targets[0].target, node.value
+        if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple):
+            for one, other in zip(target.elements, value.elements, strict=False):
+                self._created(one.value, other.value, node)
+        else:
+            self._created(target, value, node)
 
     def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
         if node.value is not None:
@@ -135,6 +186,9 @@ class _Reader(cst.CSTVisitor):
         parent = self.source.parent(node)
         if isinstance(parent, cst.AnnAssign) and parent.target is node:
             return
+        if isinstance(parent, cst.Element):  # self.a, self.b = ...
+            around = self.source.parent(parent)
+            parent = around if around is None else self.source.parent(around)
         if isinstance(parent, cst.AssignTarget) and self._is_only_target(parent):
             return
         name = node.attr.value

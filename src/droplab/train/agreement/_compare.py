@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs, Split
-from droplab.data._tree import leaves, mapped, merged, of_first
+from droplab.data.tree import leaves, mapped, merged, of_first
 from droplab.errors import DroplabError
 from droplab.train._call import call
 from droplab.train._population import Population
 from droplab.train._step import UnsupportedError, first_sentence
 from droplab.train._streams import batch_order
 from droplab.train.agreement._members import VALUE, Batch, Compared, Key, OneByOne, Stacked
-from droplab.train.agreement._rounding import StepRounding, gap, nudge, nudged, within
+from droplab.train.agreement._rounding import StepRounding, gap, neighbour, nudge, within
 
 _STEPS = 4
 """Steps that are compared: of those that are recorded, the first one runs as it is."""
@@ -118,7 +118,8 @@ def _compare_steps(direct: OneByOne, other: Compared, batches: Sequence[Batch]) 
     for number, batch in enumerate(batches):
         for member in members:
             _synchronise(direct.state(member), other.state(member))
-        measured = [_measured(direct, member, number, batch) for member in members]
+        together = isinstance(other, Stacked)
+        measured = [_measured(direct, member, number, batch, together) for member in members]
         before = [_copied(direct.state(member)) for member in members]
         expected = direct.step(number, batch)
         try:
@@ -150,11 +151,12 @@ def _at(number: int) -> str:
     return f"at step {number + 1}"
 
 
-def _measured(direct: OneByOne, member: int, number: int, batch: Batch) -> StepRounding:
+def _measured(
+    direct: OneByOne, member: int, number: int, batch: Batch, together: bool
+) -> StepRounding:
+    own = direct.members[member], number, direct.batch(member, batch), direct.task
     try:
-        return StepRounding.of(
-            direct.members[member], number, direct.batch(member, batch), direct.task
-        )
+        return StepRounding.of(*own, together=together)
     except copy.Error as error:
         raise _Differs(f"the model cannot be copied: {first_sentence(error)}") from error
     except RuntimeError as error:
@@ -207,10 +209,10 @@ def _compare_scores(direct: OneByOne, other: Compared, inputs: Inputs) -> None:
                 f"forward changes '{key[0]}' in eval mode, with every batch that is scored"
             )
     for member, (one, two) in enumerate(zip(expected, got, strict=True)):
-        twin = nudged(copy.deepcopy(direct.members[member][0])).eval()
+        twin, spread = neighbour(direct.members[member][0], together=isinstance(other, Stacked))
         with torch.no_grad():
-            near = call(twin, mapped(nudge, of_first(inputs, member // direct.arms)))
-        if not within(two, one, gap(near, one)):
+            near = call(twin.eval(), mapped(nudge, of_first(inputs, member // direct.arms)))
+        if not within(two, one, spread * gap(near, one)):
             raise _Differs("the logits in eval mode differ from those of the single run")
 
 

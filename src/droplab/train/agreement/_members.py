@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs
-from droplab.data._tree import of_first
+from droplab.data.tree import of_first
 from droplab.errors import DroplabError
 from droplab.placement import Applied
 from droplab.train._call import call
 from droplab.train._population import Population
 from droplab.train._population_step import PopulationStep
 from droplab.train._step import EagerStep, Step, UnsupportedError, first_sentence
+from droplab.train._streams import seed_torch
 from droplab.train.tasks import CLASSIFICATION, Task
 
 Member = tuple[nn.Module, torch.optim.Optimizer, Applied]
@@ -73,7 +74,7 @@ class OneByOne:
         for at, (model, _, applied) in enumerate(self.members):
             applied.set_step(number)
             model.train()
-            torch.manual_seed(number)
+            seed_torch(number)
             found.append(self._steps[at](*self.batch(at, batch)))
         return found
 

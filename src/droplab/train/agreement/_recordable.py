@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from droplab.data import Inputs
-from droplab.data._tree import of_first
+from droplab.data.tree import of_first
 from droplab.train._call import call
 from droplab.train._capture import CapturedStep, can_record, traced_step
 from droplab.train._executor import eval_logits
@@ -26,6 +26,7 @@ from droplab.train._population import Population
 from droplab.train._population_step import traced_population_step
 from droplab.train._record import storage_of, trace
 from droplab.train._step import EagerStep, UnsupportedError, first_sentence
+from droplab.train._streams import seed_torch
 from droplab.train.agreement._compare import disagreement
 from droplab.train.agreement._members import Batch, Member, OneByOne, Stacked
 from droplab.train.agreement._python_state import changed, python_state
@@ -153,7 +154,7 @@ def _why_not_the_same(
         try:
             twin = copy.deepcopy(subject, memo)
             _alter([memo.get(id(tensor)) for tensor in tensors], number)
-            torch.manual_seed(number)
+            seed_torch(number)
             graph, originals = trace(function, twin, *batches[number % len(batches)])
         except UnsupportedError as error:
             return str(error)

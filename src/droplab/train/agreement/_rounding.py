@@ -9,15 +9,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from droplab.data._tree import mapped
+from droplab.data.tree import mapped
 from droplab.train._call import call
+from droplab.train._precision import compute_in_float32, computes_in_bfloat16
 from droplab.train._step import trained_parameters
-from droplab.train._streams import global_generators
+from droplab.train._streams import global_generators, seed_torch
 from droplab.train.agreement._members import Batch, Member
 from droplab.train.tasks import CLASSIFICATION, Task
 
 _MARGIN = 30.0
 """How much more than the measured rounding another order of summation may make of it."""
+
+_COARSE = 4.0
+"""The same for bfloat16, of which two roundings are compared with how far one went."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +46,22 @@ class StepRounding:
 
     @classmethod
     def of(
-        cls, member: Member, number: int, batch: Batch, task: Task = CLASSIFICATION
+        cls,
+        member: Member,
+        number: int,
+        batch: Batch,
+        task: Task = CLASSIFICATION,
+        *,
+        together: bool = False,
     ) -> StepRounding:
-        """Measure the step with this index on copies of a replica."""
+        """Measure the step with this index on copies of a replica; see `neighbour`."""
         model, optimizer, applied = member
         applied.set_step(number)
         ids = {id(p) for p in trained_parameters(optimizer) if p.requires_grad}
         names = [name for name, p in model.named_parameters() if id(p) in ids]
         inputs, targets = batch
-        twins = copy.deepcopy(model), nudged(copy.deepcopy(model))
+        other, spread = neighbour(model, together=together)
+        twins = copy.deepcopy(model), other
         logits, plain = _forward_backward(twins[0], names, batch, number, task)
         near, moved = _forward_backward(
             twins[1], names, (mapped(nudge, inputs), targets), number, task
@@ -62,18 +73,18 @@ class StepRounding:
             if one is None or two is None or not one.numel():
                 continue
             floor = rounding(one) * (10 * float(one.abs().max()) + 1e-3 * max(sizes))
-            noise[name] = _MARGIN * gap(two, one) + floor
+            noise[name] = spread * _MARGIN * gap(two, one) + floor
             # sums that are rounding alone are zero by chance now and then
             structural = one.dim() > 1 and float(one.abs().max()) > noise[name]
             still[name] = (one == 0) & (two == 0) & structural
         buffers = [dict(twin.named_buffers()) for twin in twins]
         return cls(
             logits,
-            gap(near, logits),
+            spread * gap(near, logits),
             dict(zip(names, plain, strict=True)),
             noise,
             still,
-            {name: gap(buffers[1].get(name, t), t) for name, t in buffers[0].items()},
+            {name: spread * gap(buffers[1].get(name, t), t) for name, t in buffers[0].items()},
         )
 
     def moved_alike(self, name: str, other: Tensor, value: Tensor, start: Tensor | None) -> bool:
@@ -111,7 +122,7 @@ def _forward_backward(
     model: nn.Module, names: Sequence[str], batch: Batch, seed: int, task: Task
 ) -> tuple[Tensor, list[Tensor | None]]:
     with global_generators(seed, "agreement"):  # not what the direct step finds in them
-        torch.manual_seed(seed)
+        seed_torch(seed)
         logits = call(model.train(), batch[0])
     own = dict(model.named_parameters())
     loss = task.mean(logits, batch[1])
@@ -153,6 +164,22 @@ def rounding(x: Tensor) -> float:
 def tolerance(x: Tensor) -> float:
     """Return by which part of its size a number may differ: what is wrong is wrong by more."""
     return min(1e-2, max(1e-9, 1000 * rounding(x)))
+
+
+def neighbour(model: nn.Module, *, together: bool) -> tuple[nn.Module, float]:
+    """Return a copy that differs by rounding, and how much of what it differs by that may make.
+
+    A product of many replicas in bfloat16 rounds otherwise than that of one, by far more than last
+    bits of float32 move it: so that is measured by how far bfloat16 is from float32.
+
+    Args:
+        model: The model.
+        together: Whether it is compared with replicas that are stacked.
+    """
+    twin = nudged(copy.deepcopy(model))
+    if not together or not computes_in_bfloat16(model):
+        return twin, 1.0
+    return compute_in_float32(twin), _COARSE / _MARGIN
 
 
 def nudged(model: nn.Module) -> nn.Module:

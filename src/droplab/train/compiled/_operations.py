@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from droplab.ops._dispatch import mask_kernel_address
-from droplab.ops._layout import BLOCK
+from droplab.ops.dispatch import mask_kernel_address
+from droplab.ops.layout import BLOCK
 from droplab.train._step import UnsupportedError
 
 if TYPE_CHECKING:

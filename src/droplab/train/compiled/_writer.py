@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from droplab.ops._arguments import check_rate_values
+from droplab.ops.arguments import check_rate_values
 from droplab.train._record_writer import SAME_START, carry_out
 from droplab.train._step import UnsupportedError
 from droplab.train.compiled._compiler import load

@@ -15,6 +15,7 @@ class Binary(Task):
 
     name = "binary"
     usual = Loss(bce)
+    answers_classes = True
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""
@@ -53,7 +54,11 @@ class BinaryMeter(Meter):
         positive = targets > 0.5
         correct = ((outputs > 0) == positive).double()
         self._correct += correct.sum(1)
-        self._calibration.add(outputs.abs().double().sigmoid(), correct)
+        self.keep_terms("accuracy", correct)
+        confidence = outputs.abs().double().sigmoid()
+        self._calibration.add(confidence, correct)
+        if self.answers is not None:
+            self.answers.add(confidence, correct, positive, 2)
         self._logits.append(outputs)
         self._positive.append(positive[0])
 

@@ -26,8 +26,7 @@ class Calibration:
     def add(self, confidence: Tensor, correct: Tensor) -> None:
         """Add confidences in [0, 1] and whether the prediction was right, float64 (K, B)."""
         self._count += confidence.shape[1]
-        # bins are (0, 1/15], (1/15, 2/15], ...: the upper edge belongs to the bin
-        bins = (confidence * ECE_BINS).ceil().long().sub_(1).clamp_(0, ECE_BINS - 1) + self._first
+        bins = bin_of(confidence) + self._first
         for row, weights in enumerate((confidence, correct)):
             flat = weights.reshape(-1)
             self._bins[row] += torch.bincount(bins.reshape(-1), flat, minlength=self._size)
@@ -36,3 +35,14 @@ class Calibration:
         """Return the error of each member, (K,)."""
         gaps = (self._bins[0] - self._bins[1]).abs().view(self._members, ECE_BINS).sum(1)
         return gaps / self._count
+
+
+def bin_of(confidence: Tensor) -> Tensor:
+    """Return the bin of each confidence, from 0: (0, 1/15], (1/15, 2/15], and so on.
+
+    Example:
+        >>> bin_of(torch.tensor([0.01, 0.5, 1.0])).tolist()
+        [0, 7, 14]
+    """
+    # the upper edge belongs to the bin
+    return (confidence * ECE_BINS).ceil().long().sub_(1).clamp_(0, ECE_BINS - 1)

@@ -16,6 +16,7 @@ class Classification(Task):
 
     name = "classification"
     usual = CrossEntropy()
+    answers_classes = True
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""
@@ -56,8 +57,11 @@ class ClassificationMeter(Meter):
         if self.task.plain:  # which the log probabilities have already
             index = targets.expand(self.members, -1)[:, :, None]
             self.count += len(targets)
-            self._loss[0] -= log_probabilities.gather(2, index).squeeze(2).double().sum(1)
+            gained = log_probabilities.gather(2, index).squeeze(2)
+            self._loss[0] -= gained.double().sum(1)
             self._loss[1] += len(targets)
+            if self.parts is not None:
+                self.keep_terms("loss", -gained)
             self._rest(log_probabilities, targets)
         else:
             super().add(outputs, targets)
@@ -71,7 +75,11 @@ class ClassificationMeter(Meter):
         confidence = confidence.exp().double()
         correct = (predicted == targets).double()
         self._correct += correct.sum(1)
+        self.keep_terms("accuracy", correct)
         self._calibration.add(confidence, correct)
+        if self.answers is not None:
+            same = targets.expand(self.members, -1)
+            self.answers.add(confidence, correct, same, log_probabilities.shape[2])
 
     def results(self) -> list[Tensor]:
         """Return accuracy and calibration error."""

@@ -13,7 +13,11 @@ from droplab.errors import ArgumentError, DroplabError, quote
 from droplab.importing import import_object
 from droplab.numeric import real
 from droplab.recipe import MetricSpec
+from droplab.train.tasks._binary import auroc
+from droplab.train.tasks._losses import per_example
 from droplab.train.tasks._multilabel import macro_f1
+from droplab.train.tasks._task import Terms
+from droplab.train.tasks._tokens import IGNORED
 
 MetricFunction = Callable[[Tensor, Tensor], Any]
 """Called as function(outputs, targets), it returns one number."""
@@ -26,11 +30,13 @@ class Further(NamedTuple):
         name: Its name in a score.
         function: Takes outputs (N, ...) and targets (N, ...) of a whole split, on the CPU.
         path: What messages call the function; "" for droplab's own.
+        terms: Returns what the metric is the mean of, where it is a mean over examples.
     """
 
     name: str
     function: MetricFunction
     path: str = ""
+    terms: Callable[[Tensor, Tensor], Terms] | None = None
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> float:
         """Return the metric.
@@ -74,8 +80,11 @@ def further(
     """
     found: list[Further] = []
     for spec in specs:
+        if spec.path is None and spec.name not in _OWN[task]:
+            continue
         if spec.path is None:
-            found.append(Further(spec.name, _OWN[task][spec.name]))
+            own = _OWN[task][spec.name]
+            found.append(Further(spec.name, own, terms=_TERMS.get(own)))
             continue
         where = f"also_measure.{spec.name}"
         given: Any = (functions or {}).get(spec.name) or import_object(spec.path, where=where)
@@ -131,17 +140,63 @@ def brier(outputs: Tensor, targets: Tensor) -> Tensor:
     Of several classes, summed over them (Brier 1950, equation 2), from 0 to 2; of two, or of
     labels, of the probability of yes alone, from 0 to 1, as scikit-learn has it.
     """
+    return _errors(outputs, targets).mean()
+
+
+def _errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the squared errors of the probabilities: (N,), or (N, labels)."""
     if outputs.ndim == 2 and targets.ndim == 1:
         wanted = F.one_hot(targets.long(), outputs.shape[1])
-        return (_probabilities(outputs) - wanted).square().sum(1).mean()
-    return (outputs.double().sigmoid() - targets.double()).square().mean()
+        return (_probabilities(outputs) - wanted).square().sum(1)
+    return (outputs.double().sigmoid() - targets.double()).square()
 
 
-def nll(outputs: Tensor, targets: Tensor) -> Tensor:
+def _brier_terms(outputs: Tensor, targets: Tensor) -> Terms:
+    return per_example(_errors(outputs, targets)), None
+
+
+def nll(outputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
     """Return the mean negative log likelihood of the targets, whatever the loss is."""
     if outputs.ndim == targets.ndim + 1:
-        return F.cross_entropy(outputs.double().movedim(-1, 1), targets.long())
-    return F.binary_cross_entropy_with_logits(outputs.double(), targets.double())
+        logits = outputs.double().movedim(-1, 1)
+        return F.cross_entropy(logits, targets.long(), reduction=reduction)
+    return F.binary_cross_entropy_with_logits(
+        outputs.double(), targets.double(), reduction=reduction
+    )
+
+
+def _nll_terms(outputs: Tensor, targets: Tensor) -> Terms:
+    losses = nll(outputs, targets, "none")
+    if outputs.ndim == targets.ndim + 1 and targets.ndim > 1:  # tokens, of which some are ignored
+        return losses.flatten(1).sum(1), (targets != IGNORED).flatten(1).sum(1).double()
+    return per_example(losses), None
+
+
+_TERMS: Mapping[MetricFunction, Callable[[Tensor, Tensor], Terms]] = {
+    brier: _brier_terms,
+    nll: _nll_terms,
+}
+"""Those that are means over examples."""
+
+
+def class_auroc(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the area under the ROC curve of each class against the rest, the mean over classes.
+
+    It is scikit-learn's `roc_auc_score(..., multi_class="ovr")`; a class that does not occur is
+    left out of the mean. NaN where a single class occurs.
+
+    Args:
+        outputs: Logits (N, C).
+        targets: Class numbers (N,).
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
+        >>> class_auroc(logits, torch.tensor([0, 1, 1]))
+        tensor(0.5000, dtype=torch.float64)
+    """
+    scores = _probabilities(outputs).T
+    found = [auroc(scores[label][None], targets == label) for label in targets.unique()]
+    return torch.cat(found).mean()
 
 
 _CLASSES: Mapping[str, MetricFunction] = {
@@ -151,9 +206,11 @@ _CLASSES: Mapping[str, MetricFunction] = {
     "nll": nll,
 }
 _OWN: Mapping[str, Mapping[str, MetricFunction]] = {
-    "classification": _CLASSES,
+    "classification": {**_CLASSES, "auroc": class_auroc},
     "binary": _CLASSES,
     "multilabel": {"brier": brier, "nll": nll},
     "tokens": {"nll": nll},
+    "regression": {},
 }
-"""What measures the metrics of `droplab.recipe.FURTHER`."""
+"""What measures the metrics of `droplab.recipe.FURTHER` on a split. That of a regression, "nll", is
+made of the errors on two splits: see `gaussian_nll`."""

@@ -47,7 +47,9 @@ class MultilabelMeter(Meter):
     def measure(self, outputs: Tensor, targets: Tensor) -> None:
         """Add logits (K, B, L)."""
         predicted, actual = outputs > 0, targets > 0.5
-        self._correct += (predicted == actual).double().mean(2).sum(1)
+        correct = (predicted == actual).double().mean(2)
+        self._correct += correct.sum(1)
+        self.keep_terms("accuracy", correct)
         both = (predicted & actual).sum(1).double()
         either = (predicted.sum(1) + actual.sum(1)).double()
         found = torch.stack((2 * both, either))

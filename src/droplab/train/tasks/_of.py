@@ -131,6 +131,16 @@ def resolve_loss(
     return dataclasses.replace(recipe, loss=LossSpec(spec.name, arguments))
 
 
+def is_balanced(recipe: Recipe) -> bool:
+    """Say whether a recipe has class weights by the counts of its training examples."""
+    spec = recipe.loss
+    return (
+        spec is not None
+        and spec.name in LOSSES
+        and "balanced" in (spec.arguments.get("weight"), spec.arguments.get("pos_weight"))
+    )
+
+
 def _with_pos_weight(
     recipe: Recipe, spec: LossSpec, outputs: int, targets: Tensor | None
 ) -> Recipe:

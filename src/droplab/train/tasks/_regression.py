@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+
 import torch
 from torch import Tensor
 
@@ -15,6 +18,7 @@ class Regression(Task):
     name = "regression"
     usual = Loss(squared)
     counts = False
+    means = ("loss", "mae")
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""
@@ -46,6 +50,28 @@ class Regression(Task):
         return RegressionMeter(self, members, device)
 
 
+def gaussian_nll(rmse: float, training_rmse: float) -> float:
+    r"""Return the mean negative log likelihood of targets under a normal distribution.
+
+    It lies about each prediction, with one variance for all: the mean squared error on the training
+    examples in eval mode, which is what likelihood says of it there. So a network that has learned
+    its training examples by heart is too sure, and pays for it on others.
+
+    \log(2 \pi s^2) / 2 + e^2 / (2 s^2), with the error s on the training examples and e on these.
+
+    Args:
+        rmse: Root mean squared error on the examples.
+        training_rmse: The same on the training examples.
+
+    Example:
+        >>> round(gaussian_nll(2.0, 2.0), 4), round(gaussian_nll(2.0, 0.5), 4)
+        (2.1121, 8.2258)
+    """
+    # by products, since a power that is too large is an error in Python
+    variance = max(training_rmse * training_rmse, sys.float_info.min)
+    return (math.log(2 * math.pi * variance) + rmse * rmse / variance) / 2
+
+
 class RegressionMeter(Meter):
     """Loss, root mean squared error, mean absolute error, and R squared.
 
@@ -63,7 +89,9 @@ class RegressionMeter(Meter):
         y = targets[0].double().reshape(targets.shape[1], -1)
         off = outputs.double().reshape(self.members, len(y), -1) - y
         self._squared = self._squared + off.square().sum(1)
-        self._absolute += off.abs().mean(2).sum(1)
+        absolute = off.abs().mean(2)
+        self._absolute += absolute.sum(1)
+        self.keep_terms("mae", absolute)
         # sums of squares about a number nearby, so that the difference of two large ones is exact
         zero = (y.mean(0), torch.zeros_like(y[0]), torch.zeros_like(y[0]))
         shift, first, second = self._moments or zero

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from droplab.errors import DroplabError
 from droplab.recipe import TASKS
+from droplab.train.tasks._answers import AnswerCounts
+from droplab.train.tasks._in_parts import InParts, Values
 from droplab.train.tasks._losses import Loss, total
 
 Score = Mapping[str, float]
@@ -17,6 +20,17 @@ Score = Mapping[str, float]
 
 Terms = tuple[Tensor, Tensor | None]
 """A number for each example, and the weight of each; None where all weigh the same."""
+
+
+class FurtherMetric(Protocol):
+    """A metric beside those of a task: a function of outputs and targets of a whole split."""
+
+    @property
+    def terms(self) -> Callable[[Tensor, Tensor], Terms] | None:
+        """What it is the mean of, where it is a mean over examples."""
+        ...
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> float: ...
 
 
 class Task(ABC):
@@ -36,16 +50,20 @@ class Task(ABC):
         name: As recipes have it.
         usual: The loss that it has unless a recipe says otherwise.
         counts: Whether targets are whole numbers.
+        means: Which measures are means over examples, of those that its meter keeps the terms of.
+        answers_classes: Whether each example has one class and its answer is one.
     """
 
     name: ClassVar[str]
     usual: ClassVar[Loss]
     counts: ClassVar[bool] = True
+    means: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    answers_classes: ClassVar[bool] = False
 
     def __init__(
         self,
         loss: Loss | None = None,
-        further: Mapping[str, Callable[[Tensor, Tensor], float]] | None = None,
+        further: Mapping[str, FurtherMetric] | None = None,
         weighted: tuple[int, ...] | None = None,
     ) -> None:
         self.loss = self.usual if loss is None else loss
@@ -121,6 +139,10 @@ class Meter(ABC):
         task: What is measured.
         members: How many there are, K.
         device: Where the outputs come from.
+
+    Attributes:
+        parts: What is kept of one metric, for `of_blocks`; see `ask`.
+        answers: What is counted of answers, where they are classes.
     """
 
     def __init__(self, task: Task, members: int = 1, device: torch.device | None = None) -> None:
@@ -128,17 +150,41 @@ class Meter(ABC):
         self.members = members
         self.count = 0
         self.device = device
+        self.parts: InParts | None = None
+        self.answers: AnswerCounts | None = None
         self._loss = torch.zeros(2, members, dtype=torch.float64, device=device)
         self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def ask(self, in_parts: str | None, *, answers: bool = False) -> None:
+        """Say what is wanted besides scores, before anything is added.
+
+        Args:
+            in_parts: The metric that is wanted on parts of the examples; None: of none.
+            answers: Whether answers are counted, where they are classes.
+        """
+        if in_parts is not None:
+            self.parts = InParts(in_parts, self.members)
+        if answers and self.task.answers_classes:
+            self.answers = AnswerCounts(self.members, self.device)
 
     def take(self, outputs: Tensor, targets: Tensor, *, keep: bool = False) -> None:
         """Add a batch as `add` does, and keep it for the further metrics if `keep` is set."""
         self.add(outputs, targets)
-        if keep and self.task.further:
+        parts, more = self.parts, self.task.further
+        if parts is not None and parts.metric not in (*self.task.means, *more):
+            parts.keep_outputs(outputs, targets)
+        if keep and more:
             targets, _ = self.task.unpacked(targets)
             same = targets.expand(self.members, *targets.shape).flatten(0, 1)
             aligned = self.task.aligned(outputs.float().flatten(0, 1), same)
-            self._kept.append((aligned.unflatten(0, (self.members, -1)).cpu(), targets.cpu()))
+            kept = aligned.unflatten(0, (self.members, -1)).cpu(), targets.cpu()
+            self._kept.append(kept)
+            if parts is not None and parts.metric in more:
+                terms = more[parts.metric].terms
+                if terms is None:
+                    parts.keep_outputs(*kept)
+                else:
+                    parts.keep_terms(*terms(aligned, same))
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add outputs of shape (K, B, ...) for targets of shape (B, ...)."""
@@ -153,9 +199,15 @@ class Meter(ABC):
             self._loss[1] += targets.shape[1]
         else:
             self._loss[1] += weights.double().view(members, -1).sum(1)
+        self.keep_terms("loss", losses, weights)
         plain, _ = self.task.unpacked(same)
         outputs = self.task.aligned(flat, plain).unflatten(0, (members, -1))
         self.measure(outputs, plain.unflatten(0, (members, -1)))
+
+    def keep_terms(self, metric: str, values: Tensor, weights: Tensor | None = None) -> None:
+        """Keep the terms of a mean over examples, (K, B) or (K * B,), if they are asked for."""
+        if self.parts is not None and metric == self.parts.metric:
+            self.parts.keep_terms(values, weights)
 
     def zeros(self, *shape: int) -> Tensor:
         """Return sums that begin at 0, (K, ...)."""
@@ -183,3 +235,29 @@ class Meter(ABC):
                 for score, own in zip(scores, outputs, strict=True):
                     score[name] = function(own, targets)
         return list[Score](scores)
+
+    def of_blocks(self, blocks: Tensor) -> Values:
+        """Return the metric of `parts` on each block of what was added, (K, blocks).
+
+        Args:
+            blocks: int64 (N,), the block of each example, from 0 on.
+        """
+        assert self.parts is not None  # it was asked for before
+        return self.parts.of_blocks(blocks, self._of_some)
+
+    def _of_some(self, outputs: Tensor, targets: Tensor) -> list[float]:
+        """Return the metric of `parts`, no mean over examples, on some examples."""
+        assert self.parts is not None
+        metric = self.parts.metric
+        function = self.task.further.get(metric)
+        if function is None:
+            meter = self.task.meter(self.members, self.device)
+            meter.add(outputs, targets)
+            return [score[metric] for score in meter.scores()]
+        values: list[float] = []
+        for own in outputs:
+            try:
+                values.append(function(own, targets))
+            except DroplabError:  # one's own may not take a part: one without a class, for example
+                values.append(float("nan"))
+        return values

@@ -65,6 +65,8 @@ class TokensMeter(Meter):
         self._right += right.view(self.members, -1).sum(1)
         self._entropy += losses.double().view(self.members, -1).sum(1)
         self._tokens += counts.view(self.members, -1).sum(1)
+        if self.parts is not None:
+            self.keep_terms("accuracy", right.sum(2), counts.sum(2))
 
     def results(self) -> list[Tensor]:
         """Return accuracy and perplexity."""

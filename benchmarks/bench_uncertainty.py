@@ -1,0 +1,174 @@
+"""Fifty passes with dropout and their mean and spread, against other ways to make them.
+
+A multilayer perceptron on 10 000 images, the ResNet-18 of timm at 28 x 28 (dropout before its head)
+and a small BERT of transformers. The rivals: the loop that people write (dropout modules in
+training mode, all else in eval mode), and torch-uncertainty and baal where they are installed; each
+is used as its documentation shows. All keep every pass, as most of them do; droplab's are checked
+to have the loop's mean within six standard errors before anything is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+
+import _loops
+import torch
+from _harness import Benchmark, peak_bytes
+from torch import Tensor, nn
+
+from droplab.uncertainty import sample
+
+PASSES, BATCH = 50, 256
+
+
+def perceptron() -> nn.Module:
+    """Two hidden layers for images of 28 x 28, dropout after each."""
+    return nn.Sequential(
+        nn.Flatten(),
+        *(nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.3)),
+        *(nn.Linear(256, 128), nn.ReLU(), nn.Dropout(0.3)),
+        nn.Linear(128, 10),
+    )
+
+
+def resnet() -> nn.Module:
+    """The ResNet-18 of timm, a dropout module before its head.
+
+    timm's own dropout is a function, which the loop that people write never wakes.
+    """
+    body = _loops.resnet()
+    body.reset_classifier(0)  # pyright: ignore[reportCallIssue]
+    return nn.Sequential(body, nn.Dropout(0.3), nn.Linear(512, 10))
+
+
+class Bert(nn.Module):
+    """A small BERT classifier, dropout at its usual places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertForSequenceClassification
+
+        config = BertConfig(
+            vocab_size=500,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+        )
+        config.num_labels = 4
+        self.bert = BertForSequenceClassification(config)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits (B, 4) of token numbers (B, T)."""
+        return self.bert(tokens).logits
+
+
+def loop(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What people write: switch the dropout modules on, and pass after pass over the batches."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.train()
+    with torch.no_grad():
+        passes = [torch.cat([model(x) for x in inputs.split(BATCH)]) for _ in range(PASSES)]
+    model.eval()
+    return torch.stack(passes)
+
+
+def torch_uncertainty(model: nn.Module, inputs: Tensor) -> Tensor:
+    """torch-uncertainty's wrapper."""
+    from torch_uncertainty.models import mc_dropout  # pyright: ignore[reportMissingImports]
+
+    wrapped = mc_dropout(model, num_estimators=PASSES, last_layer=False, on_batch=False)
+    wrapped.eval()
+    with torch.no_grad():
+        parts = [wrapped(x).view(PASSES, len(x), -1) for x in inputs.split(BATCH)]
+    return torch.cat(parts, dim=1)
+
+
+def baal(model: nn.Module, inputs: Tensor) -> Tensor:
+    """baal's patched modules and its wrapper."""
+    from baal.bayesian.dropout import MCDropoutModule  # pyright: ignore[reportMissingImports]
+    from baal.modelwrapper import (  # pyright: ignore[reportMissingImports]
+        ModelWrapper,
+        TrainingArgs,
+    )
+
+    patched = MCDropoutModule(model)
+    wrapper = ModelWrapper(patched, TrainingArgs(use_cuda=False, batch_size=BATCH))
+    wrapper.eval()
+    parts = [wrapper.predict_on_batch(x, iterations=PASSES) for x in inputs.split(BATCH)]
+    patched.unpatch()
+    return torch.cat([torch.as_tensor(part) for part in parts]).movedim(-1, 0)
+
+
+RIVALS: Mapping[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "the loop": loop,
+    "torch-uncertainty": torch_uncertainty,
+    "baal": baal,
+}
+
+
+def droplab(model: nn.Module, inputs: Tensor) -> Tensor:
+    """This package."""
+    return sample(model, inputs, PASSES, seed=0)
+
+
+def check(ours: Tensor, theirs: Tensor) -> None:
+    """Make sure that both are passes of one network with dropout awake, and of the same rate."""
+    error = (ours.var(0) / len(ours) + theirs.var(0) / len(theirs)).sqrt()
+    apart = (ours.mean(0) - theirs.mean(0)).abs() / error.clamp(min=1e-6)
+    if not apart.max() < 6 or not 0.9 < ours.std(0).mean() / theirs.std(0).mean() < 1.1:
+        raise SystemExit("the passes are not those of the same network")
+
+
+def measure(bench: Benchmark, title: str, make: Callable[[], nn.Module], inputs: Tensor) -> None:
+    """Time all ways in turns, and add a row for each rival."""
+    torch.manual_seed(0)
+    try:
+        model = make().eval()
+    except (ImportError, RuntimeError) as error:  # torchvision, which timm imports, may be broken
+        bench.skip(title, str(error).splitlines()[0])
+        return
+    rivals = dict(RIVALS)
+    for name, way in RIVALS.items():
+        try:
+            way(model, inputs[:2])
+        except ImportError:
+            bench.skip(name, "not installed")
+            del rivals[name]
+    check(droplab(model, inputs), loop(model, inputs))
+    before = peak_bytes()
+    times: dict[str, list[float]] = {"droplab": [], **{name: [] for name in rivals}}
+    for _ in range(3 if bench.quick else 7):
+        for name, way in {"droplab": droplab, **rivals}.items():
+            began = perf_counter()
+            way(model, inputs)
+            times[name].append(perf_counter() - began)
+    for name in rivals:
+        bench.add(
+            f"{PASSES} passes, {title}",
+            name,
+            times["droplab"],
+            times[name],
+            examples=len(inputs),
+            threads=torch.get_num_threads(),
+            peak_more_bytes=peak_bytes() - before,
+            readme=not bench.quick and name == "the loop",
+        )
+
+
+def main() -> None:
+    """Run the benchmark."""
+    bench, _ = Benchmark.from_command_line("bench_uncertainty", __doc__ or "")
+    few = 10 if bench.quick else 1
+    images = torch.rand(10_000 // few, 1, 28, 28)
+    measure(bench, "a perceptron", perceptron, images)
+    measure(bench, "timm's ResNet-18 at 28 x 28", resnet, images[: 250 // few])
+    measure(bench, "a small BERT", Bert, torch.randint(0, 500, (500 // few, 20)))
+    bench.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The page of a search: its verdict, what is left of what it saw, and every plan."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any, cast
+
+from markupsafe import Markup
+
+from droplab.report._context import split_headline
+from droplab.report._frame import Ids
+from droplab.report._render import styled
+from droplab.report._uncertainty import Line, draw_lines
+from droplab.results import ProposedPlan, SearchRecord
+
+_SHOWN = 200
+"""Plans in the table; a longer search shows its best."""
+
+
+def render_search(record: SearchRecord, name: str) -> str:
+    """Return a search as one HTML page that needs nothing but itself, torch and Optuna included.
+
+    Args:
+        record: What `droplab.results.load_search` returned.
+        name: What the search is called on the page.
+    """
+    environment, style = styled()
+    short, long = split_headline(record.headline or "The search goes on.")
+    ranked = _ranked(record)
+    page = environment.get_template("search.html").render(
+        style=style,
+        version=metadata.version("droplab"),
+        record=record,
+        name=name,
+        short=short,
+        long=long,
+        figures=_figures(record, ranked, Ids("search")),
+        plans=[_row(plan, record) for plan in [*ranked, *_others(record, ranked)][:_SHOWN]],
+        importance=sorted(record.importance.items(), key=lambda item: -item[1]),
+        steps=[
+            (
+                f"{each.arm}, {each.metric}",
+                _number(each.searched),
+                _interval(each.seeds, each.seeds_low, each.seeds_high),
+                _interval(each.fresh, each.fresh_low, each.fresh_high),
+            )
+            for each in record.shrinkage
+        ],
+        asked=_asked(record),
+    )
+    return page + "\n"
+
+
+def _asked(record: SearchRecord) -> list[tuple[str, str]]:
+    """Return what was asked in words; what was not asked, and what the space says, is left out."""
+    found: list[tuple[str, str]] = []
+    for key, value in record.asked.items():
+        if key == "parts" or value is None or value is False or value in ([], {}):
+            continue
+        text = "yes" if value is True else value
+        if isinstance(value, list):
+            text = ", ".join(map(str, cast("list[Any]", value)))
+        found.append((key.replace("_", " "), str(text)))
+    return found
+
+
+def _ranked(record: SearchRecord) -> list[ProposedPlan]:
+    """Return the plans that have a number to decide by, the best first."""
+    name, sign = record.objective[0], -1 if record.higher[0] else 1
+    found = [
+        (sign * value, plan.number, plan)
+        for plan in record.plans
+        if plan.state == "done" and (value := plan.values.get(name)) is not None
+    ]
+    return [plan for *_, plan in sorted(found, key=lambda item: item[:2])]
+
+
+def _others(record: SearchRecord, ranked: list[ProposedPlan]) -> list[ProposedPlan]:
+    there = {plan.number for plan in ranked}
+    return [plan for plan in record.plans if plan.number not in there]
+
+
+def _row(plan: ProposedPlan, record: SearchRecord) -> dict[str, object]:
+    rates = {**plan.rates, **plan.existing}
+    listed = ", ".join(f"{site} {p:g}" for site, p in rates.items())
+    more = [text for text in (plan.kind, plan.schedule) if text]
+    source = plan.source if plan.generation else f"told by {plan.source}"
+    state = plan.state if plan.met else f"{plan.state}, breaks a constraint"
+    return {
+        "name": plan.name,
+        "rates": "; ".join([listed, *more]),
+        "source": source,
+        "state": state,
+        "seeds": plan.seeds,
+        "values": [_number(plan.values.get(name)) for name in record.objective],
+        "chosen": plan.name in record.winners,
+    }
+
+
+def _figures(record: SearchRecord, ranked: list[ProposedPlan], ids: Ids) -> list[Markup]:
+    drawn: list[Markup] = []
+    if not ranked:
+        return drawn
+    winners = [plan for plan in ranked if plan.name in record.winners] or ranked[:1]
+    places = [*winners[0].rates, *winners[0].existing]
+    at = [float(number + 1) for number in range(len(places))]
+    best = ranked[: max(1, len(ranked) // 4)]
+    if len(places) > 1:
+        lines = [Line("best quarter", at, [_mean_rate(best, place) for place in places])]
+        lines += [Line(plan.name, at, [_rate(plan, place) for place in places]) for plan in winners]
+        note = f"from {places[0]} to {places[-1]}, in the order of the model"
+        drawn.append(draw_lines(ids, "Rate against depth", "place", lines, note, whole=True))
+    own = sorted(ranked, key=lambda plan: plan.number)
+    name = record.objective[0]
+    numbers = [float(plan.number) for plan in own]
+    values = [value for plan in own if (value := plan.values[name]) is not None]
+    so_far, reached = list[float](), values[0]
+    for value in values:
+        reached = max(reached, value) if record.higher[0] else min(reached, value)
+        so_far.append(reached)
+    lines = [Line("best so far", numbers, so_far), Line("plans", numbers, values, joined=False)]
+    note = "on the examples of the search, mean over its seeds"
+    title, label = f"{name} of every plan", "number of the plan"
+    drawn.append(draw_lines(ids, title, label, lines, note, whole=True))
+    lines = [
+        Line(called, [x for x, _ in found], [y for _, y in found], joined=False)
+        for called, plans in (("plans", own), ("front", winners))
+        if (found := _pairs(plans, record.objective))
+    ]
+    if lines:
+        title = f"{record.objective[1]} against {record.objective[0]}"
+        drawn.append(draw_lines(ids, title, record.objective[0], lines, note))
+    return drawn
+
+
+def _pairs(plans: list[ProposedPlan], names: tuple[str, ...]) -> list[tuple[float, float]]:
+    """Return both objectives of the plans that have both; none where there is one objective."""
+    if len(names) < 2:
+        return []
+    both = [(plan.values.get(names[0]), plan.values.get(names[1])) for plan in plans]
+    return [(x, y) for x, y in both if x is not None and y is not None]
+
+
+def _rate(plan: ProposedPlan, place: str) -> float:
+    return plan.rates.get(place, plan.existing.get(place, 0.0))
+
+
+def _mean_rate(plans: list[ProposedPlan], place: str) -> float:
+    return sum(_rate(plan, place) for plan in plans) / len(plans)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}".replace("-", "−")
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return _number(value)
+    return f"{_number(value)} [{_number(low)}, {_number(high)}]"

@@ -1,0 +1,261 @@
+"""The page on many passes with dropout against the plain one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from markupsafe import Markup
+
+from droplab.report._frame import Frame, Ids, chart
+from droplab.report._render import styled
+from droplab.report._svg import bounds, element, polyline, spread_out, ticks
+from droplab.report._theme import colour_class, dash
+from droplab.verdict import Verdict
+
+FEWEST = 30
+"""Examples below which the accuracy of a bin says little."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart, or points without a line.
+
+    Args:
+        name: What stands at its end.
+        x: Where.
+        y: How much.
+        error: Half the length of a bar at each point; empty for none.
+        joined: Whether the points are joined.
+        sizes: How large each point is drawn, in units of the usual; empty for the usual.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    error: Sequence[float] = ()
+    joined: bool = True
+    sizes: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A validation example with what the passes say of it.
+
+    Args:
+        number: Its place in the validation split.
+        entropy: Of the mean prediction over all models, in nats.
+        truth: Its class.
+        guess: The class that the mean prediction holds for the likeliest.
+        picture: It as a PNG; empty for what is no picture.
+    """
+
+    number: int
+    entropy: float
+    truth: str
+    guess: str
+    picture: bytes = b""
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """The plain prediction of each seed's model beside the mean of its passes.
+
+    Args:
+        arm: The arm whose models they are.
+        passes: How many passes.
+        examples: How many validation examples they are scored on.
+        rows: One for each way to predict and seed, with its scores.
+        verdict: Monte Carlo against plain, paired by seed, as arms are.
+        ensembles: Scores of the mean over all seeds, of plain predictions and of Monte Carlo ones.
+        error: Mean Monte Carlo standard error of a probability.
+        curve: For some numbers of passes, the mean negative log likelihood over seeds, and the
+            standard error of its difference to that of the plain pass.
+        plain: Mean negative log likelihood of the plain pass over seeds.
+        reliability: For each way to predict, bins of all seeds' predictions as (confidence,
+            accuracy, count); ways with a temperature are scored on the half of the examples that
+            it was not fitted on.
+        risk: For each way to predict, the error rate among the most certain examples at each
+            share of them, mean over seeds.
+        extremes: The least and the most certain examples.
+        other: Scores on other data, how well each measure tells it from the model's own; empty
+            without it.
+    """
+
+    arm: str
+    passes: int
+    examples: int
+    rows: tuple[dict[str, Any], ...]
+    verdict: Verdict
+    ensembles: dict[str, dict[str, float]]
+    error: float
+    curve: tuple[tuple[int, float, float], ...] = ()
+    plain: float = float("nan")
+    reliability: Mapping[str, Sequence[tuple[float, float, int]]] | None = None
+    risk: Mapping[str, Sequence[tuple[float, float]]] | None = None
+    extremes: Mapping[str, Sequence[Example]] | None = None
+    other: Mapping[str, Mapping[str, float]] | None = None
+
+
+def render_averaging(found: Averaging, run: str) -> str:
+    """Return the comparison as one HTML page that needs nothing but itself.
+
+    Args:
+        found: What `droplab.studies.compare_averaging` returned.
+        run: What the run is called on the page.
+    """
+    environment, style = styled()
+    metrics = found.verdict.metrics.epoch
+    table = [
+        [
+            each.name,
+            *(f"{each.metrics[m].mean:.4f} ± {each.metrics[m].sd:.4f}" for m in metrics),
+        ]
+        for each in found.verdict.arms
+    ]
+    table += [
+        [f"{way}, all seeds together", *(f"{scores[m]:.4f}" for m in metrics)]
+        for way, scores in found.ensembles.items()
+        if scores
+    ]
+    page = environment.get_template("uncertainty.html").render(
+        style=style,
+        version=metadata.version("droplab"),
+        found=found,
+        run=run,
+        labels=[metric.label for metric in metrics.values()],
+        table=table,
+        figures=_figures(found, Ids("unc")),
+        picture=_picture,
+    )
+    return page + "\n"
+
+
+def _picture(example: Example) -> str:
+    return "data:image/png;base64," + base64.b64encode(example.picture).decode()
+
+
+def _figures(found: Averaging, ids: Ids) -> list[Markup]:
+    drawn: list[Markup] = []
+    if found.curve:
+        x, y, error = zip(*found.curve, strict=True)
+        lines = [
+            Line("plain", [1, found.passes], [found.plain, found.plain]),
+            Line("Monte Carlo", x, y, error),
+        ]
+        note = "bar: standard error of the difference to the plain pass, over seeds"
+        drawn.append(
+            draw_lines(ids, "Negative log likelihood against passes", "passes", lines, note)
+        )
+    if found.reliability:
+        lines = [
+            Line(
+                way,
+                [b[0] for b in bins],
+                [b[1] for b in bins],
+                joined=False,
+                sizes=[1.0 if b[2] >= FEWEST else 0.4 for b in bins],
+            )
+            for way, bins in found.reliability.items()
+        ]
+        note = f"in %; on the line confidence is right; small: fewer than {FEWEST} predictions"
+        drawn.append(
+            draw_lines(ids, "Accuracy against confidence", "confidence", lines, note, square=True)
+        )
+    if found.risk:
+        lines = [
+            Line(way, [p[0] for p in points], [p[1] for p in points])
+            for way, points in found.risk.items()
+        ]
+        note = "error rate among the most certain by entropy, both in %"
+        drawn.append(
+            draw_lines(
+                ids, "Risk against coverage", "share that is answered", lines, note, percent=True
+            )
+        )
+    return drawn
+
+
+def _counts(frame: Frame) -> list[float]:
+    """Return the whole numbers among which the marks of the lower edge lie."""
+    low, high = frame.x.low, frame.x.high
+    rounded = {float(round(value)) for value in ticks(low, high, 5)}
+    return sorted(value for value in rounded if low <= value <= high)
+
+
+def draw_lines(
+    ids: Ids,
+    title: str,
+    x_label: str,
+    lines: Sequence[Line],
+    note: str,
+    *,
+    square: bool = False,
+    percent: bool = False,
+    whole: bool = False,
+) -> Markup:
+    """Return a chart of lines over a number.
+
+    Args:
+        ids: Where its ids come from.
+        title: Its title.
+        x_label: What runs along its lower edge.
+        lines: The lines, the plain one first.
+        note: A remark under the title.
+        square: Whether both axes go from 0 to 1, with the line on which they are equal.
+        percent: Whether both are fractions.
+        whole: Whether what runs along the lower edge is counted.
+    """
+    unit = (0.0, 1.0)
+    x_range = unit if square else bounds((x for line in lines for x in line.x), pad=0.02)
+    reached = [
+        value + sign * bar
+        for line in lines
+        for value, bar in zip(line.y, line.error or [0.0] * len(line.y), strict=True)
+        for sign in (-1, 1)
+    ]
+    frame = Frame.of(x_range, unit if square else bounds(reached), right=126, top=42)
+    percent = percent or square
+    parts: list[str] = [
+        frame.y_axis(percent=percent),
+        frame.x_axis(x_label, percent=percent, values=_counts(frame) if whole else None),
+    ]
+    if square:
+        equal = polyline([(frame.x(0.0), frame.y(0.0)), (frame.x(1.0), frame.y(1.0))])
+        parts.append(element("path", d=equal, class_="zero", stroke_dasharray="2 4"))
+    for place, line in enumerate(lines):
+        parts += _line(frame, line, place)
+    ends = [frame.y(line.y[-1]) for line in lines]
+    if square:  # the points lie on each other at the right: a list of names in the order of lines
+        ends = [frame.top + 14 + 16 * at for at in range(len(lines))]
+    for place, (line, y) in enumerate(
+        zip(lines, spread_out(ends, 14.0, frame.top, frame.bottom), strict=True)
+    ):
+        style = f"label {colour_class(place)}"
+        parts.append(element("text", line.name, x=frame.right + 10, y=y + 4, class_=style))
+    said = "; ".join(
+        f"{line.name}: {line.y[0]:.3g} at {line.x[0]:.3g} to {line.y[-1]:.3g} at {line.x[-1]:.3g}"
+        for line in lines
+    )
+    return chart(ids, title, f"{title}. {said}.", *parts, note=note)
+
+
+def _line(frame: Frame, line: Line, place: int) -> list[str]:
+    colour, points = colour_class(place), list(zip(line.x, line.y, strict=True))
+    parts: list[str] = []
+    if line.joined:
+        path = polyline((frame.x(x), frame.y(y)) for x, y in points)
+        parts.append(element("path", d=path, class_=f"line {colour}", stroke_dasharray=dash(place)))
+    for (x, y), bar in zip(points, line.error, strict=False):
+        path = polyline([(frame.x(x), frame.y(y - bar)), (frame.x(x), frame.y(y + bar))])
+        parts.append(element("path", d=path, class_=f"thin {colour}"))
+    if not line.joined or line.error:
+        sizes = line.sizes or [0.7] * len(points)
+        parts += [
+            element("circle", cx=frame.x(x), cy=frame.y(y), r=4 * size, class_=f"dot {colour}")
+            for (x, y), size in zip(points, sizes, strict=True)
+        ]
+    return parts

@@ -1,0 +1,26 @@
+"""Searches over plans: Optuna proposes, the engine trains, and the verdict is on fresh ground."""
+
+from __future__ import annotations
+
+from droplab.searches._asked import Asked
+from droplab.searches._observer import SearchObserver
+from droplab.searches._proposals import SAMPLERS
+from droplab.searches._search import SearchResult, default_folder, search
+from droplab.searches._space import Knob, Space, block_of
+from droplab.searches._spec import RULES, Part, SpaceSpec, read_space
+
+__all__ = [
+    "RULES",
+    "SAMPLERS",
+    "Asked",
+    "Knob",
+    "Part",
+    "SearchObserver",
+    "SearchResult",
+    "Space",
+    "SpaceSpec",
+    "block_of",
+    "default_folder",
+    "read_space",
+    "search",
+]

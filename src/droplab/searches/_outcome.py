@@ -1,0 +1,79 @@
+"""What a search came to, in words."""
+
+from __future__ import annotations
+
+from droplab.results import SearchRecord, Shrinkage
+from droplab.verdict import Verdict, WrittenMetric
+
+
+def outcome(
+    record: SearchRecord, verdict: Verdict | None, *, cut: bool = False
+) -> tuple[str, tuple[str, ...]]:
+    """Return the headline and further sentences.
+
+    Args:
+        record: The search, all but what is said of it.
+        verdict: The verdict on fresh seeds and examples; None if no plan went on.
+        cut: Whether the Pareto front had more plans than were trained again.
+    """
+    states = [plan.state for plan in record.plans if plan.generation]
+    count, failed = len(states), states.count("failed")
+    if verdict is None:
+        why = "every one of them failed: a number that decides became NaN or infinite"
+        if failed < count and record.constraints:
+            why = f"none of them meets {' and '.join(record.constraints)}"
+        elif failed < count:
+            why = "none of them drops anything and has a number to decide by"
+        return f"Nothing was found: of {count} plans, {why}.", ()
+    trained = ("at most " if "pruned" in states else "") + _seeds(len(record.seeds))
+    said = [
+        f"Found among {count} plans, each trained with {trained} and scored on "
+        f"{record.searched} validation examples. Judged on {_seeds(len(record.fresh_seeds))} and "
+        f"{record.fresh} examples that the search never had."
+    ]
+    steps = [each for each in record.shrinkage if each.metric == record.objective[0]]
+    if (
+        len(record.objective) == 1
+        and steps
+        and not any(_better(each, higher=record.higher[0]) for each in steps)
+    ):
+        said.append("In the search itself no plan was better than the baseline.")
+    said += [_shrunk(each, verdict) for each in record.shrinkage if each.arm == verdict.chosen]
+    if failed:
+        said.append(f"{failed} of the {count} plans failed: a number that decides was not finite.")
+    if len(record.winners) > 1 and len(record.objective) > 1:
+        are = "lie evenly along" if cut else "are"
+        front = f"The {len(record.winners)} plans that were judged {are} the Pareto front of "
+        labels = [verdict.metrics.named(name).label for name in record.objective]
+        said.append(f"{front}{' and '.join(labels)}; the verdict holds for all of them at once.")
+    return verdict.headline, tuple(said)
+
+
+def _better(step: Shrinkage, *, higher: bool) -> bool:
+    return step.searched is not None and (step.searched > 0) == higher and step.searched != 0
+
+
+def _shrunk(step: Shrinkage, verdict: Verdict) -> str:
+    metric = verdict.metrics.named(step.metric)
+    texts = [
+        _text(metric, step.searched, None, None),
+        _text(metric, step.seeds, step.seeds_low, step.seeds_high),
+        _text(metric, step.fresh, step.fresh_low, step.fresh_high),
+    ]
+    return (
+        f"By {metric.label} the search saw a difference of {texts[0]} for '{step.arm}'; fresh "
+        f"seeds leave {texts[1]} on the same examples, and {texts[2]} on fresh ones."
+    )
+
+
+def _text(metric: WrittenMetric, value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "no number"
+    text = metric.difference(value)
+    if low is None or high is None:
+        return text
+    return f"{text} ({metric.interval(low, high)})"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"

@@ -1,0 +1,42 @@
+"""How a trial of somebody's own loop ended."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from droplab.errors import DroplabError
+from droplab.results import State
+
+_OWN = Path(__file__).parents[1]
+"""The folder of this package: a user's may be called droplab, too."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended.
+
+    Args:
+        state: "done", "nan" or "failed".
+        message: Why it failed, or what was not finite.
+        seen: What was seen of it, as JSON can hold it.
+    """
+
+    state: State
+    message: str = ""
+    seen: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def reason(error: BaseException) -> str:
+    """Return why a trial failed: the error, and the line of somebody's own file where it arose."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, DroplabError):
+        text = str(error)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not Path(frame.filename).is_relative_to(_OWN) and "site-packages" not in frame.filename
+    ]
+    return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text

@@ -1,0 +1,57 @@
+"""The model of a run's arm and seed, as it was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from droplab import results
+from droplab.data import Split, to_float
+from droplab.errors import RunError
+from droplab.studies._folders import weights_path_in
+from droplab.studies._resolve import resolve
+from droplab.train import load_weights
+from droplab.verdict import judge
+
+_ROWS = 8
+
+
+def trained_model(
+    folder: str | Path, *, arm: str | None = None, seed: int | None = None
+) -> tuple[nn.Module, Any]:
+    """Return a model of a run with the weights of its last epoch, and a few inputs of its own.
+
+    Args:
+        folder: The run.
+        arm: Whose model; None: that of the chosen arm, of the baseline where none is chosen.
+        seed: Which seed's; None: the first.
+
+    Raises:
+        RunError: If the run has no such model, or is one of a loop of somebody's own.
+    """
+    result = results.load(folder)
+    recipe = result.recipe
+    if recipe.loop is not None:
+        raise RunError(
+            f"{result.path}: expected a run that droplab trained, got one of a loop of somebody's "
+            "own; give the file of the model, and --weights"
+        )
+    name = arm or judge(result).chosen or recipe.baseline.name
+    seeds = sorted(m.seed for m in result.members if m.arm == name and m.state == "done")
+    which = seeds[0] if seed is None and seeds else seed
+    if which is None or which not in seeds:
+        known = ", ".join(f"{m.arm} {m.seed}" for m in result.members if m.state == "done")
+        wanted = f"arm '{name}'" + ("" if seed is None else f" and seed {seed}")
+        raise RunError(f"{result.path}: no trained model of {wanted}; it has {known or 'none'}")
+    experiment = resolve(recipe)
+    each = experiment.of_seeds([which])
+    split = each.splits.validation
+    if not isinstance(split, Split):
+        raise RunError(f"{result.path}: expected validation examples in memory, got streamed")
+    model = each.replica(recipe.arm(name), which).model
+    load_weights(model, weights_path_in(result.path, recipe, name, which, "last"))
+    inputs, _ = next(iter(split.batches(torch.arange(min(_ROWS, len(split))), _ROWS)))
+    return model, to_float(inputs)

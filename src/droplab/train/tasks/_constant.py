@@ -1,0 +1,96 @@
+"""The best answer that is always the same: what any model has to beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from droplab.train.tasks._losses import CrossEntropy
+from droplab.train.tasks._task import Score, Task
+from droplab.train.tasks._tokens import Tokens
+
+_HALF = 0.5
+"""What is added to every count, so that a class of which there is no training example is not
+impossible."""
+
+_MOST, _BATCH = 400_000, 1_000_000
+"""Numbers in the outputs that a constant is fitted on, and that are scored at once."""
+
+
+def constant_scores(
+    task: Task, train: Tensor, validation: Tensor, metric: str | None
+) -> tuple[Score, Tensor | None]:
+    """Return what a constant answer, fitted on training targets, has on validation targets.
+
+    It is the class shares (for labels, the share of each; for quantities the mean), or, where the
+    loss is another than the usual one, whatever that loss likes best.
+
+    Args:
+        task: What is learned.
+        train: Training targets, (N, ...), packed with weights if the task has them.
+        validation: Validation targets, alike.
+        metric: The metric whose value is wanted for each example, too.
+
+    Returns:
+        The score, and float64 (N,) if `metric` is a mean over examples.
+
+    Example:
+        >>> from droplab.train.tasks import CLASSIFICATION
+        >>> labels = torch.tensor([0, 0, 0, 1])
+        >>> score, each = constant_scores(CLASSIFICATION, labels, labels, "accuracy")
+        >>> score["accuracy"], each.tolist()
+        (0.75, [1.0, 1.0, 1.0, 0.0])
+    """
+    start = _start(task, train, validation)
+    seen = train[: max(1, _MOST // max(start.numel(), 1))]
+    answers = [start, *_by_loss(task, seen, start)]
+    losses = [float(task.mean(_repeated(each, len(seen)), seen)) for each in answers]
+    best = answers[losses.index(min(losses))]
+    meter = task.meter()
+    meter.ask(metric)
+    for part in validation.split(max(1, _BATCH // max(best.numel(), 1))):
+        # without the further metrics: one's own may not take answers that are all alike
+        meter.take(_repeated(best, len(part))[None], part)
+    found = meter.parts.of_examples() if meter.parts is not None else None
+    return meter.scores()[0], None if found is None else found.values[0]
+
+
+def _repeated(answer: Tensor, count: int) -> Tensor:
+    return answer.expand(count, *answer.shape)
+
+
+def _start(task: Task, train: Tensor, validation: Tensor) -> Tensor:
+    """Return the usual constant: the mean, or the log odds or shares, like one example's output."""
+    targets, _ = task.unpacked(train)
+    if task.name == "regression":
+        return targets.float().mean(0)
+    if task.name in ("binary", "multilabel"):
+        shares = (targets.float().sum(0) + _HALF) / (len(targets) + 2 * _HALF)
+        return torch.logit(shares)
+    known, beyond = targets.flatten(), task.unpacked(validation)[0].flatten()
+    if isinstance(task, Tokens):
+        known, beyond = (each[each != task.ignored] for each in (known, beyond))
+    classes = 1 + int(torch.cat([known, beyond]).max())
+    if isinstance(task.loss, CrossEntropy) and task.loss.weight is not None:
+        classes = len(task.loss.weight)
+    counts = known.bincount(minlength=classes).float() + _HALF
+    shares = counts.log() - counts.sum().log()
+    return shares.expand(targets.shape[1], classes) if isinstance(task, Tokens) else shares
+
+
+def _by_loss(task: Task, train: Tensor, start: Tensor) -> list[Tensor]:
+    """Return the answer that a loss other than the usual likes best: a quantile, for one."""
+    if task.plain:
+        return []
+    answer = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([answer], max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = task.mean(_repeated(answer, len(train)), train)
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
+    return [answer.detach()] if torch.isfinite(answer).all() else []

@@ -1,0 +1,34 @@
+"""Uncertainty from dropout: Monte Carlo passes that drop what they should, and nothing else."""
+
+from __future__ import annotations
+
+from droplab.uncertainty._awake import Awake, awake
+from droplab.uncertainty._blocks import ROWS
+from droplab.uncertainty._export import Exported, export
+from droplab.uncertainty._predict import Prediction, predict
+from droplab.uncertainty._sample import sample
+from droplab.uncertainty._scores import (
+    Bin,
+    calibration,
+    fit_temperature,
+    score,
+    separation,
+    tempered,
+)
+
+__all__ = [
+    "ROWS",
+    "Awake",
+    "Bin",
+    "Exported",
+    "Prediction",
+    "awake",
+    "calibration",
+    "export",
+    "fit_temperature",
+    "predict",
+    "sample",
+    "score",
+    "separation",
+    "tempered",
+]

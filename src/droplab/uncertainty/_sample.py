@@ -1,0 +1,305 @@
+"""Monte Carlo samples of a model's output, the same for the same seed."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from droplab.errors import ArgumentError, quote
+from droplab.numeric import whole
+from droplab.placement import CALLS_A_STEP, Applied, as_call, inner
+from droplab.rng import check_seed, stream_key
+from droplab.uncertainty._awake import awake, unseeded
+from droplab.uncertainty._blocks import blocks, cut, example_of, rows_of
+
+_GROUP, _BYTES = 64, 2**27
+"""Passes that are tried together, unless it is said how many: so many at most, and as many as keep
+the largest output of a module below so many bytes."""
+
+_TURNS = 3
+"""How often passes together and passes alone are timed, the quickest of each counts."""
+
+_CLOSE = 1e-3
+"""How far passes together may be from passes alone, relative to the largest number."""
+
+Masks = Literal["per-input", "shared"]
+
+
+def sample(
+    model: nn.Module,
+    data: Any,
+    passes: int = 50,
+    *,
+    seed: int,
+    masks: Masks = "per-input",
+    rates: Any = None,
+    batch_passes: int | Literal["auto"] = "auto",
+) -> Any:
+    """Return the outputs of `passes` passes over the data with dropout awake.
+
+    The same seed gives the same masks, on any device, and however many passes go together: what
+    comes out is the same within the rounding of sums in another order.
+
+    Args:
+        model: Any module; it is left as it was, flags, buffers and hooks.
+        data: Inputs: a tensor (B, ...), a tuple of arguments, a mapping of keyword arguments, or a
+            loader or map-style data set of them, whose items may be pairs of input and target.
+        passes: How many passes, S.
+        seed: What masks are drawn from, in [0, 2**63).
+        masks: "per-input": every input has masks of its own. "shared": a pass has one mask for all
+            inputs, which makes each pass one function.
+        rates: Where to place dropout, for a model that has none; see `awake`.
+        batch_passes: Passes that go together; "auto" takes what is measured to be faster, and one
+            by one where the model cannot be batched. Memory grows with it.
+
+    Shape:
+        (S, B, ...), or tuples and dictionaries of such, as the model returns them. A data class
+        becomes a dictionary.
+
+    Returns:
+        The samples, without gradients, on the device of the model's output.
+
+    Raises:
+        ArgumentError: If nothing drops, `passes` is below 1, the model changes its own state, its
+            output has another shape for other inputs, or is NaN.
+        PlacementError: If the model does not run on the data, or is scripted.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+        >>> found = sample(model, torch.ones(3, 4), passes=5, seed=0)
+        >>> found.shape, bool((found[0] != found[1]).any())
+        (torch.Size([5, 3, 2]), True)
+    """
+    parts = [each for each, _ in sampled(model, data, passes, seed, masks, rates, batch_passes)]
+    leaves = [tree_leaves(part) for part in parts]
+    _, form = tree_flatten(parts[0])
+    return tree_unflatten([torch.cat(each, dim=1) for each in zip(*leaves, strict=True)], form)
+
+
+def sampled(
+    model: nn.Module,
+    data: Any,
+    passes: int,
+    seed: int,
+    masks: Masks = "per-input",
+    rates: Any = None,
+    batch_passes: int | Literal["auto"] = "auto",
+) -> Iterator[tuple[Any, int]]:
+    """Yield the samples of one block of inputs after the other, and how many inputs it has."""
+    count = whole(passes)
+    if count is None or count < 1:
+        raise ArgumentError(f"passes: expected a whole number of at least 1, got {quote(passes)}")
+    if masks not in ("per-input", "shared"):
+        raise ArgumentError(f"masks: expected 'per-input' or 'shared', got {quote(masks)}")
+    group = _GROUP if batch_passes == "auto" else whole(batch_passes)
+    if group is None or group < 1:
+        raise ArgumentError(
+            "batch_passes: expected 'auto' or a whole number of at least 1, got "
+            f"{quote(batch_passes)}"
+        )
+    check_seed(seed)
+    parts = blocks(data)
+    first = next(parts, None)
+    if first is None:
+        raise ArgumentError("data: expected at least one input, got none")
+    core = inner(model)
+    check_unseeded(core)
+    example = example_of(first)
+    with torch.no_grad(), awake(core, rates, example=example) as woken, unseeded(core):
+        applied = Applied(core, (), woken.paths)
+        try:
+            applied.seed(dict.fromkeys(applied.streams, 0))
+            forward = Passes(core, applied, seed, masks == "shared")
+            together = min(group, count)
+            shape: Any = None
+            for number, block in enumerate(chain((first,), parts)):
+                if number == 0:
+                    largest = forward.check(block)
+                    if batch_passes == "auto" and together > 1:
+                        together = min(together, max(1, _BYTES // max(1, largest)))
+                        together = forward.faster(block, together)
+                out = forward.passes(block, number, count, together)
+                shape = _checked(out, block, shape)
+                yield out, rows_of(block)
+        finally:
+            applied.revert()
+
+
+class Passes:
+    """The passes over one block of inputs.
+
+    Args:
+        core: The model, awake.
+        applied: What gives keys to whatever draws in it.
+        seed: The seed.
+        shared: Whether all inputs have the same masks.
+    """
+
+    def __init__(self, core: nn.Module, applied: Applied, seed: int, shared: bool) -> None:
+        self.core, self.applied, self.seed, self.shared = core, applied, seed, shared
+        self.rows_together = True
+
+    def keys(self, block: int, start: int, count: int) -> Tensor:
+        """Return the keys of some passes, (passes, streams, 2)."""
+        number = 0 if self.shared else block
+        names = [f"uncertainty/{name}" for name in self.applied.streams]
+        streams = torch.tensor([stream_key(self.seed, name, number) for name in names])
+        keys = torch.stack((streams, torch.zeros_like(streams)), dim=-1).repeat(count, 1, 1)
+        keys[:, :, 1] = torch.arange(start, start + count)[:, None] * CALLS_A_STEP
+        return keys
+
+    def call(self, keys: Tensor, block: Any) -> Any:
+        """Return the output of one pass."""
+        self.applied.begin_pass()
+        args, kwargs = as_call(block)
+        with self.applied.substituted(self.applied.p, keys):
+            return outputs(self.core(*args, **kwargs))
+
+    def one(self, keys: Tensor, block: Any) -> Any:
+        """Return the output of one pass, with masks as they are asked for."""
+        if not self.shared:
+            return self.call(keys, block)
+        alone = tree_map(lambda x: x.unsqueeze(1) if isinstance(x, Tensor) else x, block)
+        if self.rows_together:
+            try:
+                dims = tree_map(lambda x: 0 if isinstance(x, Tensor) else None, block)
+                out = vmapped(lambda row: self.call(keys, row), (dims,))(alone)
+                return tree_map(lambda x: x.flatten(0, 1), out)
+            except RuntimeError:  # an operation that torch cannot batch
+                self.rows_together = False
+        each = [self.call(keys, cut(block, i, i + 1)) for i in range(rows_of(block))]
+        return tree_map(lambda *rows: torch.cat(rows), *each)
+
+    def passes(self, block: Any, number: int, count: int, together: int) -> Any:
+        """Return the outputs of all passes, stacked."""
+        found: list[Any] = []
+        for start in range(0, count, together):
+            keys = self.keys(number, start, min(together, count - start))
+            if together > 1:
+                found.append(vmapped(self.one, (0, None))(keys, block))
+            else:
+                found.append(tree_map(lambda x: x.unsqueeze(0), self.one(keys[0], block)))
+        return tree_map(lambda *parts: torch.cat(parts), *found)
+
+    def check(self, block: Any) -> int:
+        """Make sure that a pass leaves the state alone; return the bytes of its largest output."""
+        before = {name: buffer.clone() for name, buffer in self.core.named_buffers()}
+        sizes = [0]
+
+        def see(module: nn.Module, args: Any, out: Any) -> None:
+            sizes.extend(x.nbytes for x in tree_leaves(out) if isinstance(x, Tensor))
+
+        hooks = [module.register_forward_hook(see) for module in self.core.modules()]
+        try:
+            self.one(self.keys(0, 0, 1)[0], block)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for name, buffer in self.core.named_buffers():
+            if name in before and not torch.equal(before[name], buffer):
+                raise ArgumentError(
+                    f"sample: expected a model whose forward pass leaves its state alone, got one "
+                    f"that changes '{name}', so that its passes depend on each other"
+                )
+        return max(sizes)
+
+    def faster(self, block: Any, together: int) -> int:
+        """Return how many passes go together: all of these if that is right and faster, or one."""
+        keys = self.keys(0, 0, together)
+        try:
+            group = vmapped(self.one, (0, None))
+            batched = group(keys, block)
+            alone = self.one(keys[-1], block)
+        except (RuntimeError, NotImplementedError, ArgumentError):  # vmap cannot; one by one can
+            return 1
+        pairs = zip(tree_leaves(batched), tree_leaves(alone), strict=True)
+        if not all(close(many[-1], one) for many, one in pairs):
+            return 1
+        times: tuple[list[float], list[float]] = ([], [])
+        for turn in range(_TURNS):
+            began = time.perf_counter()
+            group(keys, block)
+            _wait(batched)
+            times[0].append((time.perf_counter() - began) / together)
+            began = time.perf_counter()
+            self.one(keys[turn % together], block)
+            _wait(alone)
+            times[1].append(time.perf_counter() - began)
+        return together if min(times[0]) < min(times[1]) else 1
+
+
+def vmapped(function: Callable[..., Any], dims: Any) -> Callable[..., Any]:
+    mapped = torch.func.vmap(function, in_dims=dims, randomness="error")
+
+    def call(*args: Any) -> Any:
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")
+            return mapped(*args)
+
+    return call
+
+
+def close(many: Tensor, one: Tensor) -> bool:
+    size = one.abs().max() if one.numel() else torch.zeros(())
+    return bool((many - one).abs().max() <= _CLOSE * size) if one.numel() else True
+
+
+def _wait(out: Any) -> None:
+    leaf = next(iter(tree_leaves(out)))
+    if leaf.is_cuda:
+        torch.cuda.synchronize(leaf.device)
+
+
+def outputs(out: Any) -> Any:
+    if is_dataclass(out) and not isinstance(out, (type, Mapping)):
+        out = {each.name: getattr(out, each.name) for each in fields(out)}
+    kept = tree_leaves(out)
+    if not kept or not all(isinstance(x, Tensor) for x in kept if x is not None):
+        raise ArgumentError(
+            f"sample: expected a model that returns tensors, got {quote(type(out).__name__)}"
+        )
+    return out
+
+
+def _checked(out: Any, block: Any, shape: Any) -> Any:
+    """Return the shape of the samples of one input, alike for all."""
+    rows = rows_of(block)
+    for leaf in tree_leaves(out):
+        if leaf.dim() < 2 or leaf.shape[1] != rows:
+            raise ArgumentError(
+                f"sample: expected an output for each of {rows} inputs, got shape "
+                f"{tuple(leaf.shape[1:])} of one pass"
+            )
+        if torch.is_floating_point(leaf) and leaf.isnan().any():
+            at = leaf.flatten(2).isnan().any(-1) if leaf.dim() > 2 else leaf.isnan()
+            which = at.any(0).nonzero()[0].item()
+            raise ArgumentError(
+                f"sample: the output of a pass is NaN for input {which} of a block of {rows}; "
+                "look at its values, or at the model's"
+            )
+    found = tree_map(lambda x: (x.shape[0], *x.shape[2:]), out)
+    if shape is not None and found != shape:
+        raise ArgumentError(
+            f"sample: expected outputs of one shape for all inputs, got {found} after {shape}; "
+            "pad the inputs to one length"
+        )
+    return found
+
+
+def check_unseeded(core: nn.Module) -> None:
+    for path, module in core.named_modules():
+        own = type(module).__module__.startswith("droplab.nn")
+        if own and getattr(module, "seed", None) is not None:
+            raise ArgumentError(
+                f"sample: '{path or '.'}' has a seed of its own, which its masks would follow; "
+                "build it without one"
+            )

@@ -1,0 +1,244 @@
+"""How good predictions and their uncertainty are, against targets and against other data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from droplab.errors import ArgumentError, quote
+from droplab.numeric import whole
+from droplab.uncertainty._predict import Prediction
+
+BINS = 15
+"""Bins of a calibration error, as everywhere in droplab."""
+
+
+def score(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> dict[str, float]:
+    """Return the scores of a prediction by name.
+
+    Of classes: `accuracy`, `nll` (negative log likelihood of the mean, in nats), `brier` (over all
+    classes, between 0 and 2), `ece` and `ece_mass` (calibration error in bins of equal width, and
+    of equal numbers of examples) and `aurc` (mean error rate over all coverages, the examples of
+    lowest entropy first). Of values, with the normal distribution of mean and total variance:
+    `rmse`, `nll` and `crps`, and `coverage_95`, the share of targets between the quantiles of 2.5
+    and 97.5 %, where they were asked for.
+
+    Args:
+        prediction: What `predict` returned.
+        targets: Class numbers (B, ...), or values of the shape of the mean.
+        bins: Bins of the calibration errors.
+
+    Raises:
+        ArgumentError: If the targets do not fit the prediction, or `bins` is below 1.
+
+    Example:
+        >>> from torch import nn
+        >>> from droplab.uncertainty import predict
+        >>> model = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 3))
+        >>> found = predict(model, torch.ones(6, 4), 20, seed=0, task="classification")
+        >>> sorted(score(found, torch.zeros(6, dtype=torch.int64)))
+        ['accuracy', 'aurc', 'brier', 'ece', 'ece_mass', 'nll']
+    """
+    if prediction.task == "regression":
+        return _of_values(prediction, _fitting(targets, prediction.mean).double())
+    p, y = _flat(prediction.mean, targets)
+    confidence, guess = p.max(1)
+    right = (guess == y).double()
+    own = p[torch.arange(len(y)), y]
+    entropy = prediction["entropy"].flatten()
+    return {
+        "accuracy": float(right.mean()),
+        "nll": float(-own.clamp(min=torch.finfo(p.dtype).tiny).log().mean()),
+        "brier": float((p.pow(2).sum(1) - 2 * own + 1).mean()),
+        "ece": _ece(calibration(prediction, targets, bins=bins)),
+        "ece_mass": _ece(_bins(confidence, right, _equal_mass(confidence, _checked(bins)))),
+        "aurc": _aurc(entropy, 1 - right),
+    }
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bin of a reliability diagram.
+
+    Attributes:
+        confidence: Mean confidence of its examples.
+        accuracy: Share of them that is right.
+        count: How many there are. Below some thirty, the accuracy says little.
+    """
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+def calibration(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> list[Bin]:
+    """Return the reliability diagram: confidence against accuracy, in bins of equal width.
+
+    Raises:
+        ArgumentError: If it is no prediction of classes, or the targets do not fit it.
+    """
+    if prediction.task == "regression":
+        raise ArgumentError("calibration: expected a prediction of classes, got a regression")
+    p, y = _flat(prediction.mean, targets)
+    confidence, guess = p.max(1)
+    edges = torch.arange(1, _checked(bins), dtype=p.dtype) / bins
+    return _bins(confidence, (guess == y).double(), torch.bucketize(confidence, edges))
+
+
+def fit_temperature(prediction: Prediction, targets: Tensor) -> float:
+    """Return the temperature that makes the likelihood of the mean largest, on validation data.
+
+    The probabilities are then `softmax(log(mean) / temperature)`, as `tempered` gives them. It does
+    not change which class is the largest.
+
+    Raises:
+        ArgumentError: If it is no prediction of classes, or the targets do not fit it.
+
+    Source:
+        Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2, with the logits of
+        the mean over passes.
+    """
+    if prediction.task == "regression":
+        raise ArgumentError("fit_temperature: expected a prediction of classes, got a regression")
+    p, y = _flat(prediction.mean, targets)
+    logs = p.clamp(min=torch.finfo(p.dtype).tiny).log()
+
+    def loss(power: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logs * math.exp(-power), y))
+
+    # convex in 1 / T, so it has one minimum, which the golden section closes in on
+    low, high, golden = -5.0, 5.0, (math.sqrt(5) - 1) / 2
+    for _ in range(60):
+        one, two = high - golden * (high - low), low + golden * (high - low)
+        low, high = (low, two) if loss(one) < loss(two) else (one, high)
+    return math.exp((low + high) / 2)
+
+
+def tempered(mean: Tensor, temperature: float) -> Tensor:
+    """Return probabilities (B, C, ...) at a temperature; see `fit_temperature`."""
+    return (mean.clamp(min=torch.finfo(mean.dtype).tiny).log() / temperature).softmax(1)
+
+
+def separation(inside: Tensor, outside: Tensor) -> dict[str, float]:
+    """Return how well a measure tells other data from the data that a model was made for.
+
+    Args:
+        inside: The measure, entropy or mutual information for example, on data of the kind that
+            the model was trained on.
+        outside: The same on other data, where it should be larger.
+
+    Returns:
+        `auroc`, `aupr` (other data as the positives) and `fpr95`: the share of the model's own
+        data that is taken for other data where 95 % of that is found.
+
+    Raises:
+        ArgumentError: If one of both is empty.
+
+    Example:
+        >>> separation(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5]))
+        {'auroc': 1.0, 'aupr': 1.0, 'fpr95': 0.0}
+    """
+    own, other = inside.flatten().double(), outside.flatten().double()
+    if not len(own) or not len(other):
+        raise ArgumentError("separation: expected numbers on both kinds of data, got none on one")
+    values, places = torch.cat((own, other)).unique(return_inverse=True)
+    counts = torch.zeros(2, len(values), dtype=torch.float64)
+    for row, part in zip(counts, (places[: len(own)], places[len(own) :]), strict=True):
+        row += torch.bincount(part, minlength=len(values))
+    # from the largest value down: what is found, and what is taken for it
+    taken, found = counts.flip(1).cumsum(1)
+    recall, false = found / len(other), taken / len(own)
+    zero = torch.zeros(1, dtype=torch.float64)
+    auroc = torch.trapezoid(torch.cat((zero, recall)), torch.cat((zero, false)))
+    steps = torch.diff(torch.cat((zero, recall)))
+    aupr = (steps * found / (found + taken)).sum()
+    return {
+        "auroc": float(auroc),
+        "aupr": float(aupr),
+        "fpr95": float(false[int((recall < 0.95).sum())]),
+    }
+
+
+def _of_values(prediction: Prediction, y: Tensor) -> dict[str, float]:
+    variance = prediction["total"]
+    sigma = variance.sqrt()
+    z = (y - prediction.mean) / sigma
+    density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
+    crps = sigma * (z * (2 * torch.special.ndtr(z) - 1) + 2 * density - 1 / math.sqrt(math.pi))
+    crps = torch.where(variance == 0, (y - prediction.mean).abs(), crps)
+    found = {
+        "rmse": float((y - prediction.mean).square().mean().sqrt()),
+        "nll": float(((2 * math.pi * variance).log() / 2 + z.square() / 2).mean()),
+        "crps": float(crps.mean()),
+    }
+    ends = [prediction.quantiles.get(q) for q in (0.025, 0.975)]
+    if ends[0] is not None and ends[1] is not None:
+        found["coverage_95"] = float(((y >= ends[0]) & (y <= ends[1])).double().mean())
+    return found
+
+
+def _fitting(targets: Tensor, mean: Tensor) -> Tensor:
+    if targets.shape != mean.shape and targets.shape == mean.shape[:-1] and mean.shape[-1] == 1:
+        targets = targets.unsqueeze(-1)
+    if targets.shape != mean.shape:
+        raise ArgumentError(
+            f"targets: expected shape {tuple(mean.shape)}, as the prediction has, got "
+            f"{tuple(targets.shape)}"
+        )
+    return targets
+
+
+def _flat(mean: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities (N, C) and classes (N,), the places of maps among the examples."""
+    expected = (mean.shape[0], *mean.shape[2:])
+    y = targets.squeeze(-1) if targets.shape == (*expected, 1) else targets
+    if tuple(y.shape) != expected:
+        raise ArgumentError(
+            f"targets: expected a class for each prediction, shape {expected}, got "
+            f"{tuple(targets.shape)}"
+        )
+    if not len(y):
+        raise ArgumentError("targets: expected at least one, got none")
+    whole_numbers = y if not y.is_floating_point() else y.long()
+    if (whole_numbers != y).any() or y.min() < 0 or y.max() >= mean.shape[1]:
+        raise ArgumentError(
+            f"targets: expected class numbers from 0 to {mean.shape[1] - 1}, got values from "
+            f"{quote(y.min().item())} to {quote(y.max().item())}"
+        )
+    return mean.movedim(1, -1).flatten(0, -2), whole_numbers.flatten().long()
+
+
+def _checked(bins: int) -> int:
+    number = whole(bins)
+    if number is None or number < 1:
+        raise ArgumentError(f"bins: expected a whole number of at least 1, got {quote(bins)}")
+    return number
+
+
+def _equal_mass(confidence: Tensor, bins: int) -> Tensor:
+    rank = confidence.argsort().argsort()
+    return rank * bins // len(confidence)
+
+
+def _bins(confidence: Tensor, right: Tensor, places: Tensor) -> list[Bin]:
+    found: list[Bin] = []
+    for place in places.unique():
+        inside = places == place
+        mean, share = float(confidence[inside].mean()), float(right[inside].mean())
+        found.append(Bin(mean, share, int(inside.sum())))
+    return found
+
+
+def _ece(bins: list[Bin]) -> float:
+    total = sum(each.count for each in bins)
+    return sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / total
+
+
+def _aurc(uncertainty: Tensor, wrong: Tensor) -> float:
+    """Return the mean over coverages of the error rate among the most certain examples."""
+    order = uncertainty.argsort(stable=True)
+    risk = wrong[order].cumsum(0) / torch.arange(1, len(order) + 1, dtype=torch.float64)
+    return float(risk.mean())

@@ -1,0 +1,168 @@
+"""`droplab study` with a script of somebody's own, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from droplab import results
+from tests.e2e.conftest import heed_interrupts
+
+SCRIPT = """
+import os, subprocess, sys
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import droplab
+
+trial = droplab.trial()
+g = torch.Generator().manual_seed(0)
+x = torch.randn(40, 6, generator=g)
+y = x[:, :1] + 0.5 * torch.randn(40, 1, generator=g)
+loader = DataLoader(TensorDataset(x[:20], y[:20]), batch_size=5, shuffle=True)
+model = trial.place(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)))
+optimizer = torch.optim.SGD(model.parameters(), lr=float(sys.argv[1]))
+inner = "import os; print('inner', os.environ.get('DROPLAB_TRIAL'))"
+subprocess.run([sys.executable, "-c", inner], check=True)
+for epoch in trial.epochs(2):
+    for a, b in loader:
+        loss = (model(a) - b).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    if "break" in sys.argv and (trial.arm, trial.seed) == ("half", 1):
+        raise ValueError("broken on purpose")
+    if "leave" in sys.argv and (trial.arm, trial.seed) == ("half", 1):
+        sys.exit(3)
+    if "vanish" in sys.argv and (trial.arm, trial.seed) == ("half", 1):
+        os._exit(0)
+    trial.report(val_loss=(model(x[20:]) - y[20:]).square().mean().item())
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").write_text(textwrap.dedent(SCRIPT))
+    (tmp_path / "arms.toml").write_text('none = {}\nhalf = { "2" = 0.5 }\n')
+    return tmp_path
+
+
+def command(*more: str) -> list[str]:
+    start = [sys.executable, "-m", "droplab", "study", "train.py", "--arms", "arms.toml"]
+    return [*start, "--metric", "val_loss=lower", "--seeds", "2", "--out", "out", *more]
+
+
+def run(place: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*more), cwd=place, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_script_is_run_once_for_each_arm_and_seed(place: Path):
+    alone = subprocess.run(
+        [sys.executable, "train.py", "0.05"], cwd=place, capture_output=True, text=True
+    )
+    assert alone.returncode == 0, alone.stderr
+    assert "val_loss 0." in alone.stdout
+    done = run(place, "--workers", "2", "--json", "--", "0.01")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert len(document["rows"]) == 2 * 2 * 2
+    assert not [each for each in document["verdict"]["caveats"] if "Not paired" in each]
+    result = results.load(place / "out")
+    assert result.recipe.loop is not None
+    assert result.recipe.loop.train == "train.py 0.01"
+    assert "lr 0.01" in result.notes["model"]
+    logs = [each.read_text() for each in (place / "out" / "logs").iterdir()]
+    assert logs == ["inner None\n"] * 4  # what it starts is no trial
+    report = [sys.executable, "-m", "droplab", "report", "out"]
+    assert subprocess.run(report, cwd=place, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("break", "ValueError: broken on purpose"),
+        ("leave", "it ended with exit code 3"),
+        ("vanish", "it ended without a word of its trial"),
+    ],
+)
+def test_a_script_that_fails_is_kept_and_run_again(place: Path, how: str, words: str):
+    done = run(place, "--workers", "2", "--", "0.05", how)
+    assert done.returncode == 0, done.stderr
+    failed = [each for each in results.load(place / "out").members if each.state == "failed"]
+    assert [(each.arm, each.seed) for each in failed] == [("half", 1)]
+    assert words in failed[0].message
+    assert words in done.stdout.replace("\n", " ")
+    again = run(place, "--resume", "--", "0.05")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("trials") == 1
+    assert {each.state for each in results.load(place / "out").members} == {"done"}
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(place: Path):
+    with subprocess.Popen(
+        command("--", "0.05"),
+        cwd=place,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # the first trial is done
+        time.sleep(0.5)  # the second has begun, and if not, nothing here depends on it
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--out out --resume" in said
+    left = [
+        each
+        for each in Path("/proc").glob("[0-9]*/cmdline")
+        if b"train.py\x000.05" in _read(each) and _in(each, place)
+    ]
+    assert not left
+    states = [each.state for each in results.load(place / "out").members]
+    assert states[0] == "done"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _in(path: Path, place: Path) -> bool:
+    try:
+        return (path.parent / "cwd").resolve() == place.resolve()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--metric", "acc"], "expected NAME=lower or NAME=higher, got 'acc'"),
+        (["--metric", "acc=up"], "'lower' or 'higher'"),
+        (["--primary", "val_los"], "did you mean 'val_loss'"),
+        (["--arms", "none.toml"], "expected a TOML file"),
+        (["--seeds", "0"], "expected a count between 1 and 10000"),
+        (["--arms", "train.py"], "expected TOML"),
+    ],
+)
+def test_bad_input_is_one_sentence(place: Path, more: list[str], words: str):
+    done = run(place, *more)
+    assert done.returncode == 2
+    assert words in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+    assert not (place / "out").exists()

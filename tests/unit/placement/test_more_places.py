@@ -1,0 +1,194 @@
+"""Layers that look like linear ones, weights without a layer, and layers that are skipped."""
+
+# ruff: noqa: NPY002 - what users draw from is what is looked at
+
+from __future__ import annotations
+
+import random
+import warnings
+from random import random as chance
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from droplab.errors import PlacementError
+from droplab.placement import plan, sites
+
+
+class GraphLinear(nn.Module):
+    """As torch_geometric writes its own."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels))
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+
+
+class Adapted(nn.Module):
+    """As adapters wrap a layer: it looks linear, and only passes its input on."""
+
+    def __init__(self):
+        super().__init__()
+        self.in_features, self.out_features = 6, 6
+        self.base = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.base(x)
+
+
+class AdaptedLinear(Adapted):
+    pass
+
+
+class Experts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(2, 6, 6))
+        self.down = nn.Parameter(torch.randn(2, 6, 6))
+        self.gate = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = sum(F.linear(x, self.up[i]) for i in range(2))
+        x = torch.einsum("bi,eio->bo", x, self.down)
+        return F.linear(x, self.gate.weight)
+
+
+def of(model, x):
+    return {site.name: site for site in sites(model, x)}
+
+
+def test_what_looks_like_a_linear_layer_is_a_site_and_drops():
+    model, x = nn.Sequential(nn.Linear(4, 6), GraphLinear(6, 6), AdaptedLinear()), torch.ones(3, 4)
+    assert list(of(model, x)) == ["0", "1", "2.base"]
+    assert [site.name for site in sites(model)] == ["0", "1", "2.base"]
+    plan(model, {"1": 1.0}, example=x).apply()
+    assert torch.equal(model(x), model[2].base.bias.expand(3, 6))
+
+
+def test_a_quantised_layer_is_a_site():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.ao.quantization.quantize_dynamic(
+            nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)), {nn.Linear}
+        )
+    x = torch.randn(3, 4)
+    plan(model, {"2": 1.0}, example=x).apply()
+    model.train()
+    assert len(model(x).unique(dim=0)) == 1
+
+
+def test_a_weight_without_a_layer_says_in_one_sentence_why_it_is_no_site():
+    model, x = nn.Sequential(nn.Linear(4, 6), Experts()), torch.randn(3, 4)
+    found = of(model, x)
+    assert list(found) == ["0", "1.gate", "1.up", "1.down"]
+    assert "a weight of linear in '1', " in found["1.up"].refused
+    assert "test_more_places.py:" in found["1.up"].refused
+    assert "einsum in '1'" in found["1.down"].refused
+    assert "its weight is used directly, by linear in '1'" in found["1.gate"].refused
+    assert plan(nn.Sequential(model, nn.Linear(2, 2)), 0.1, example=x).names == ("1",)
+    with pytest.raises(PlacementError, match=r"cannot place dropout at '1\.up': no layer, but"):
+        plan(model, {"1.up": 0.1}, example=x)
+
+
+def test_a_layer_of_two_inputs_and_one_of_integers_say_why_they_are_none():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both = nn.Bilinear(3, 3, 2)
+
+        def forward(self, x):
+            return self.both(x, x)
+
+    assert "two inputs" in of(Two(), torch.ones(2, 3))["both"].refused
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.float())
+
+    whole = of(Counting(3, 2), torch.ones(2, 3, dtype=torch.long))["."]
+    assert "torch.int64" in whole.refused
+
+
+def by_torch(rate):
+    return torch.rand([]) < rate
+
+
+def by_python(rate):
+    return random.random() < rate
+
+
+def by_name(rate):
+    return chance() < rate
+
+
+def by_numpy(rate):
+    return np.random.uniform() < rate
+
+
+def by_integers(rate):
+    return torch.randint(100, ()) < 100 * rate  # which is not answered with extremes
+
+
+class Skipping(nn.Module):
+    """Layers that are left out at random, as speech models do."""
+
+    def __init__(self, draws, rate):
+        super().__init__()
+        self.draws, self.rate = draws, rate
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(8))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        for layer in self.layers:
+            if not (self.training and self.draws(self.rate)):
+                x = layer(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("draws", [by_torch, by_integers, by_python, by_name, by_numpy])
+@pytest.mark.parametrize("rate", [0.4, 0.99])
+def test_sites_do_not_depend_on_the_state_of_a_generator(draws, rate):
+    model, x = Skipping(draws, rate), torch.randn(2, 4)
+    found = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+        found.append(sites(model, x))
+        assert torch.equal(states[0], torch.get_rng_state())
+        assert states[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert all(each == found[0] for each in found)
+    assert not any(site.refused for site in found[0])
+    skipped = [site.name for site in found[0] if site.sometimes]
+    assert skipped
+    assert "head" not in skipped
+    if draws is by_torch:
+        assert skipped == [f"layers.{i}" for i in range(8)]
+    assert "skipped at random" in str(found[0])
+    made = plan(model, 0.1, example=x)
+    assert made.names == (*(f"layers.{i}" for i in range(1, 8)), "head")
+    reason = {edit.name: edit.reason for edit in made.edits}[skipped[-1]]
+    assert "the model skips the layer at random" in reason
+
+
+def test_a_loop_that_waits_for_another_number_ends():
+    class Waiting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x):
+            while torch.rand([]) < 0.5:
+                pass
+            while torch.rand([]) > 0.5:
+                pass
+            return self.fc(x)
+
+    assert [site.name for site in sites(Waiting(), torch.ones(2, 4))] == ["fc"]

@@ -1,0 +1,122 @@
+"""The models of a run by a plain pass and by many: the plain ones score as they did in the run."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from droplab.errors import ArgumentError, RunError
+from droplab.recipe import load, override
+from droplab.report import render_averaging
+from droplab.studies import compare_averaging, run, trained_model, weights_path_in
+from droplab.uncertainty import export
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    recipe = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
+    return run(recipe, tmp_path_factory.mktemp("runs") / "run", arms=["none", "0.5"])
+
+
+def test_plain_scores_are_those_of_the_run_and_passes_are_others(result):
+    found = compare_averaging(result.path, arm="0.5", passes=8)
+    assert [(r["prediction"], r["seed"]) for r in found.rows] == [
+        ("plain", 0),
+        ("Monte Carlo", 0),
+        ("plain", 1),
+        ("Monte Carlo", 1),
+    ]
+    last = {r.seed: r for r in result.rows if r.arm == "0.5" and r.epoch == 2}
+    for row in found.rows[::2]:
+        assert row["nll"] == pytest.approx(last[row["seed"]].val_loss, rel=1e-4)
+        assert row["accuracy"] == pytest.approx(last[row["seed"]].val_accuracy)
+    for plain, many in zip(found.rows[::2], found.rows[1::2], strict=True):
+        assert plain["nll"] != pytest.approx(many["nll"], rel=1e-4)
+    assert found.verdict.baseline == "plain"
+    assert found.verdict.arm("Monte Carlo").word == "too few seeds"
+    assert found.error > 0
+    # the mean of several models is better than the mean model, of a convex loss
+    mean = sum(row["nll"] for row in found.rows[::2]) / 2
+    assert found.ensembles["plain"]["nll"] <= mean
+
+
+def test_what_cannot_be_averaged_is_refused(result):
+    with pytest.raises(ArgumentError, match="without any dropout"):
+        compare_averaging(result.path, arm="none", passes=2)
+    with pytest.raises(RunError, match=r"no trained replica of an arm 'half'; it has none, 0\.5"):
+        compare_averaging(result.path, arm="half")
+
+
+@pytest.fixture(scope="module")
+def drawn(result):
+    return compare_averaging(result.path, arm="0.5", passes=8, figures=True, other="digits")
+
+
+def test_the_figures_are_of_the_same_predictions_as_the_scores(drawn):
+    plain = [row["nll"] for row in drawn.rows[::2]]
+    many = [row["nll"] for row in drawn.rows[1::2]]
+    assert drawn.plain == pytest.approx(np.mean(plain))
+    assert [each[0] for each in drawn.curve] == [2, 5, 8]
+    assert drawn.curve[-1][1] == pytest.approx(np.mean(many))
+    differences = np.subtract(many, plain)
+    assert drawn.curve[-1][2] == pytest.approx(differences.std(ddof=1) / np.sqrt(2))
+    for way, rows in (("plain", drawn.rows[::2]), ("Monte Carlo", drawn.rows[1::2])):
+        bins = drawn.reliability[way]
+        right = sum(accuracy * count for _, accuracy, count in bins)
+        assert sum(count for *_, count in bins) == 2 * drawn.examples
+        assert right / (2 * drawn.examples) == pytest.approx(
+            np.mean([row["accuracy"] for row in rows])
+        )
+        share, risk = drawn.risk[way][-1]
+        assert (share, 1 - risk) == (1.0, pytest.approx(np.mean([r["accuracy"] for r in rows])))
+
+
+def test_a_temperature_moves_confidence_and_no_answer(drawn):
+    """Two epochs leave the network unsure of what it gets right."""
+
+    def distance(way):
+        bins = drawn.reliability[way]
+        right = sum(accuracy * count for _, accuracy, count in bins)
+        return right, abs(sum(sure * count for sure, _, count in bins) - right)
+
+    before, after = distance("plain"), distance("plain, tempered")
+    assert after[0] == pytest.approx(before[0])
+    assert after[1] < 0.6 * before[1]
+
+
+def test_examples_are_shown_as_they_are(drawn, result):
+    least, most = drawn.extremes.values()
+    assert min(e.entropy for e in least) > max(e.entropy for e in most)
+    entropies = [e.entropy for e in least]
+    assert entropies == sorted(entropies, reverse=True)
+    assert np.asarray(Image.open(io.BytesIO(least[0].picture))).shape == (8, 8)
+    page = render_averaging(drawn, "<b>run</b>")
+    assert "&lt;b&gt;run" in page
+    assert page.count("data:image/png;base64,") == 16
+    assert page.count("<svg") == 3
+
+
+def test_data_of_the_same_kind_is_not_told_apart(drawn):
+    # 600 and 597 examples: an AUROC of the same data has a standard error of 0.017
+    for scores in drawn.other.values():
+        assert scores["auroc"] == pytest.approx(0.5, abs=0.07)
+
+
+def test_other_data_has_to_fit_the_model(result, tmp_path):
+    np.savez(tmp_path / "wide.npz", x_train=np.zeros((20, 1, 9, 9)), y_train=np.arange(20) % 2)
+    with pytest.raises(ArgumentError, match=r"of shape \(1, 8, 8\), as those of the run"):
+        compare_averaging(result.path, arm="0.5", passes=2, other=str(tmp_path / "wide.npz"))
+
+
+def test_the_model_of_a_run_is_the_one_that_it_scored(result, tmp_path):
+    model, inputs = trained_model(result.path, arm="0.5", seed=1)
+    kept = load_file(weights_path_in(result.path, result.recipe, "0.5", 1, "last"))
+    assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
+    export(model, inputs, tmp_path / "m.pt2", to="pt2", dropout="mc", passes=2)
+    with pytest.raises(RunError, match=r"arm '0\.5' and seed 7; it has none 0"):
+        trained_model(result.path, arm="0.5", seed=7)

@@ -1,0 +1,137 @@
+"""What a study refuses, and what a loop does wrong: one sentence each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from droplab.errors import ArgumentError, DroplabError, RecipeError, RunError
+from droplab.studies import Trial
+from tests.unit.studies import loops
+from tests.unit.studies.loops import begin, message
+
+
+def _report(**values):
+    def train(trial: Trial) -> None:
+        model = trial.place(loops.network())
+        for _ in trial.epochs(1):
+            model(torch.zeros(2, 6))
+            trial.report(**values)
+
+    return train
+
+
+def _twice(trial: Trial) -> None:
+    model = trial.place(loops.network())
+    for _ in trial.epochs(1):
+        model(torch.zeros(2, 6))
+        trial.report(val_loss=1.0)
+        trial.report(val_loss=1.0)
+
+
+def _never_called(trial: Trial) -> None:
+    trial.place(loops.network())
+    for _ in trial.epochs(1):
+        trial.report(val_loss=1.0)
+
+
+def _no_report(trial: Trial) -> None:
+    trial.place(loops.network())(torch.zeros(2, 6))
+
+
+def _ignored(trial: Trial) -> None:
+    loops.network()(torch.zeros(2, 6))
+    trial.report(val_loss=0.5)
+
+
+def _other_model(trial: Trial) -> None:
+    trial.place(nn.Sequential(nn.Linear(6, 3)))
+
+
+def _nested(trial: Trial) -> None:
+    Trial(trial._recipe, "none", 5, print).open()
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (_ignored, "nothing was placed"),
+        (_no_report, "without a report"),
+        (_never_called, "every planned site to fire"),
+        (_twice, "one report an epoch"),
+        (_report(val_los=1.0), "did you mean 'val_loss'"),
+        (_report(train_loss=1.0), "expected val_loss, which decides"),
+        (_report(val_loss="low"), "expected a number, got 'low'"),
+        (_report(val_loss=torch.zeros(3)), "expected a number"),
+        (_other_model, "arms.half: "),
+        (_nested, "no trial inside another one"),
+        (lambda trial: list(trial.epochs(0)), "at least 1, got 0"),
+        (lambda trial: [trial.place(loops.network()) for _ in trial.epochs(2)], "in every epoch"),
+    ],
+)
+def test_what_a_loop_does_wrong_fails_its_trial_in_one_sentence(tmp_path: Path, train, words: str):
+    mine = begin(tmp_path, seeds=1)
+    with pytest.raises(DroplabError):
+        mine.run(train)
+    assert words in message(mine)
+    # and nothing of a watched trial is left
+    from torch.utils.data import dataloader
+
+    assert not hasattr(dataloader._BaseDataLoaderIter.__next__, "of_a_trial")
+
+
+def test_a_report_after_the_trial_has_ended_is_refused(tmp_path: Path):
+    kept: list[Trial] = []
+
+    def train(trial: Trial) -> None:
+        loops.plain(trial)
+        kept.append(trial)
+
+    begin(tmp_path).run(train)
+    with pytest.raises(RunError, match="after the trial had ended"):
+        kept[0].report(val_loss=1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"arms": {}}, RecipeError, "at least one arm"),
+        ({"arms": 0.5}, RecipeError, "expected names and what drops"),
+        ({"arms": {"a": {}, "b": {}}}, RecipeError, "exactly one baseline"),
+        ({"arms": {"none": {}, "b": "much"}}, RecipeError, "arms.b: expected a rate"),
+        ({"arms": {"none": {}, "b": 1.5}}, RecipeError, "1.5"),
+        ({"metrics": {}}, ArgumentError, "expected names and"),
+        ({"metrics": {"a": "up"}}, RecipeError, "'lower' or 'higher'"),
+        ({"primary": "loss"}, RecipeError, "did you mean|valid names"),
+        ({"seeds": 0}, ArgumentError, "from 1 to"),
+        ({"seeds": [1, 1]}, RecipeError, "more than once"),
+        ({"seeds": "many"}, ArgumentError, "how many, or which"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused(tmp_path: Path, changes, error, words: str):
+    with pytest.raises(error, match=words):
+        begin(tmp_path, **changes)
+    assert not (tmp_path / "study").exists()
+
+
+def test_two_drivers_on_one_folder_are_refused(tmp_path: Path):
+    mine = begin(tmp_path)
+    for _ in mine:
+        with pytest.raises(RunError, match="another droplab is writing"):
+            begin(tmp_path, resume=True).run(loops.plain)
+        break
+    for _ in mine:
+        break
+    mine._loop.close()
+    with pytest.raises(RunError, match="another recipe"):
+        begin(tmp_path, resume=True, arms={"none": {}, "other": 0.2}).run(loops.plain)
+
+
+@pytest.mark.parametrize("train", [lambda trial: None, 3])
+def test_workers_need_a_function_that_can_be_imported(tmp_path: Path, train):
+    with pytest.raises(ArgumentError, match="expected a function"):
+        begin(tmp_path).run(train, workers=2)
+    assert not (tmp_path / "study").exists()
