@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import symtable
 import sys
 import time
 import warnings
@@ -185,6 +186,9 @@ def fix_source(source: Source, settings: Settings) -> tuple[Source, list[Finding
 
 def _check(source: Source, settings: Settings) -> _Checked:
     text = source.text
+    relevant = is_relevant(text, source.package)
+    if not relevant and _compiles(text):
+        return _Checked([])
     try:
         tree = source.parse()
     except SyntaxError as error:
@@ -198,7 +202,7 @@ def _check(source: Source, settings: Settings) -> _Checked:
     except (ValueError, RecursionError, MemoryError) as error:
         reason = str(error) or "nested too deeply"
         return _Checked(_kept([unreadable(source.path, f"cannot be parsed: {reason}")], settings))
-    if not is_relevant(text, source.package):
+    if not relevant:
         return _Checked([])
     module = Module(source, tree)
     silenced = Suppressions(source)
@@ -220,6 +224,18 @@ def _check(source: Source, settings: Settings) -> _Checked:
     ordered = sorted(found.values(), key=lambda f: (f.cell, f.line, f.column, f.code))
     reads = module.read_attributes | module.strings
     return _Checked(_kept(ordered, settings), reads, frozenset(module.imported))
+
+
+def _compiles(text: str) -> bool:
+    """Return whether a text surely parses, without making a tree of objects of it.
+
+    The table of symbols refuses more than the parser does; the parser then has the last word.
+    """
+    try:
+        symtable.symtable(text, "", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _text_line(source: Source, cell: int, line: int) -> int:
