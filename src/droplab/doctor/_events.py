@@ -298,20 +298,30 @@ def text_of(node: ast.AST) -> str:
     return ".".join([node.id, *reversed(parts)])
 
 
+_NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 def calls_of(region: ast.AST) -> list[ast.Call]:
     """Return calls in evaluation order: what is inside an argument comes first."""
+    # Asked for every function, and again where it is called: written for speed.
     found: list[ast.Call] = []
-    stack: list[tuple[ast.AST, bool]] = [(region, False)]
+    stack: list[ast.AST | tuple[ast.Call]] = [region]
     while stack:
-        node, done = stack.pop()
-        if done:
-            if isinstance(node, ast.Call):
-                found.append(node)
+        node = stack.pop()
+        if isinstance(node, tuple):
+            found.append(node[0])
             continue
-        nested = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if nested and node is not region:
+        if isinstance(node, _NESTED) and node is not region:
             continue
         if isinstance(node, ast.Call):
-            stack.append((node, True))
-        stack.extend((child, False) for child in reversed(list(ast.iter_child_nodes(node))))
+            stack.append((node,))
+        children: list[ast.AST] = []
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                children.append(value)
+            elif value.__class__ is list:
+                children += [item for item in value if isinstance(item, ast.AST)]  # pyright: ignore[reportOptionalIterable]
+        children.reverse()
+        stack += children
     return found

@@ -246,8 +246,9 @@ class Module:
         *,
         severity: Severity | None = None,
         edits: tuple[Edit, ...] = (),
+        unsafe: bool = False,
     ) -> Finding:
-        """Return a finding at a node of this file."""
+        """Return a finding at a node of this file; `unsafe` as `Finding` has it."""
         at: Any = node
         line, column = self.source.position(at.lineno, at.col_offset)
         end_line, end_column = self.source.position(
@@ -269,4 +270,5 @@ class Module:
             source=self.source.line(line).strip(),
             cell=self.source.cell(line),
             edits=() if self.source.notebook else edits,
+            unsafe=unsafe,
         )

@@ -59,7 +59,7 @@ def reading(module: Module) -> Iterator[Finding]:
             continue
         start, end = module.span(flag)
         yield module.finding(
-            CODE, flag, message, "leave inplace out", edits=(Edit(start, end, "False"),)
+            CODE, flag, message, _ADVICE, edits=(Edit(start, end, "False"),), unsafe=bool(later)
         )
 
 
