@@ -84,6 +84,26 @@ SHAPELESS_ACTIVATIONS = frozenset(
 """Functions of single elements that leave the shape alone."""
 
 
+SELF_METHODS = frozenset(
+    {"to", "cuda", "cpu", "xpu", "mps", "float", "half", "double", "bfloat16", "type", "to_empty"}
+    | {"share_memory", "requires_grad_", "train", "eval", "tie_weights"}
+)
+"""Methods of a model that return the model itself."""
+
+SAME_VALUES = frozenset(
+    {".to", ".cuda", ".cpu", ".float", ".half", ".double", ".bfloat16", ".type"}
+    | {".contiguous", ".clone"}
+)
+"""Methods of a tensor that return its values, elsewhere or in another type."""
+
+REWEIGHTED = frozenset(
+    f"torch.nn.utils.{space}{name}"
+    for space in ("", "parametrizations.")
+    for name in ("weight_norm", "spectral_norm", "orthogonal")
+)
+"""Functions that give back the layer they get, with its weight computed anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Functional:
     """Where a dropout function has its rate and its training flag."""
