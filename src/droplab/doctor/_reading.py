@@ -18,10 +18,11 @@ from pathlib import Path
 
 from droplab.doctor import _edit
 from droplab.doctor._codes import READING
+from droplab.doctor._elsewhere import Facts, Readers, consulted
 from droplab.doctor._files import files
 from droplab.doctor._finding import Finding
 from droplab.doctor._module import Module
-from droplab.doctor._relevance import is_relevant
+from droplab.doctor._relevance import is_relevant, may_read
 from droplab.doctor._settings import Settings
 from droplab.doctor._source import Source, UnreadableError, read
 from droplab.doctor._suppress import Suppressions
@@ -53,9 +54,11 @@ class Report:
 
 @dataclass
 class _Checked:
+    """What is known of one file; `consulted`: paths, there or not, that its findings rest on."""
+
     findings: list[Finding]
-    reads: set[str] = field(default_factory=set[str])
-    names: frozenset[str] = frozenset()
+    facts: Facts = field(default_factory=Facts)
+    consulted: frozenset[str] = frozenset()
 
 
 def check_text(
@@ -199,7 +202,8 @@ def _check(source: Source, settings: Settings) -> _Checked:
         reason = str(error) or "nested too deeply"
         return _Checked(_kept([unreadable(source.path, f"cannot be parsed: {reason}")], settings))
     if not is_relevant(text, source.package):
-        return _Checked([])
+        facts = Facts.of(Module(source, tree)) if may_read(text) else Facts()
+        return _Checked([], facts)
     module = Module(source, tree)
     silenced = Suppressions(source)
     found: dict[tuple[str, int, int, int], Finding] = {}
@@ -218,8 +222,7 @@ def _check(source: Source, settings: Settings) -> _Checked:
                     (finding.code, finding.cell, finding.line, finding.column), finding
                 )
     ordered = sorted(found.values(), key=lambda f: (f.cell, f.line, f.column, f.code))
-    reads = module.read_attributes | module.strings
-    return _Checked(_kept(ordered, settings), reads, frozenset(module.imported))
+    return _Checked(_kept(ordered, settings), Facts.of(module), consulted(module))
 
 
 def _text_line(source: Source, cell: int, line: int) -> int:
@@ -234,17 +237,13 @@ def _across(checked: dict[str, _Checked]) -> Iterator[Finding]:
 
     A dropout that its own file never calls may be called by a subclass elsewhere.
     """
-    readers: dict[str, list[_Checked]] = {}
-    for item in checked.values():
-        for name in item.names:
-            readers.setdefault(name, []).append(item)
-    for item in checked.values():
+    readers = Readers({path: item.facts for path, item in checked.items()})
+    for path, item in checked.items():
         for finding in item.findings:
             owner = finding.evidence.get("class", "")
             attribute = finding.evidence.get("attribute", "")
-            if owner and any(attribute in other.reads for other in readers.get(owner, ())):
-                continue
-            yield finding
+            if not owner or not readers.read(path, owner, attribute):
+                yield finding
 
 
 def _kept(findings: list[Finding], settings: Settings) -> list[Finding]:
