@@ -22,6 +22,11 @@ _MODES = re.compile(
 _SAMPLES = re.compile(r"mc_|MC|[mM]onte|ncertain|[bB]ayes|tochastic|pistemic")
 
 
+def may_read(text: str) -> bool:
+    """Return whether a file without a library may use dropout that a class elsewhere builds."""
+    return "forward" in text and ("drop" in text or "Drop" in text)
+
+
 def is_relevant(text: str, package: str) -> bool:
     """Return whether any check can have something to say; most files end here."""
     drops = any(word in text for word in _DROPS)
