@@ -244,6 +244,8 @@ def _new_record(
         len(divided.searched.validation),
         len(divided.fresh.validation),
         divided.source,
+        metrics=dict(recipe.metrics),
+        test_metrics=dict(recipe.test_metrics),
     )
 
 
