@@ -48,6 +48,8 @@ def test_a_search_its_page_and_its_document(tmp_path, capsys):
         (("--objective", "val_los"), "did you mean 'val_loss'"),
         (("--sampler", "nsga"), "sampler: expected one of tpe"),
         (("--fresh", "train"), "fresh: expected 'test' or 'validation'"),
+        (("--gpus-per-trial", 1), "goes with --executor ray"),
+        (("--address", "here"), "expected the cluster's head as host:port"),
         (("--resume",), "expected a search to go on with"),
     ],
 )
