@@ -10,7 +10,7 @@ _LIBRARY = re.compile(
     re.MULTILINE,
 )
 _DROPS = re.compile(
-    r"[dD]ropout|[dD]rop_?[pP]ath|StochasticDepth|multi_head_attention_forward|efficient_attention|"
+    r"[dD]ropout|[dD]rop_?(?:[pP]ath|[cC]onnect|[bB]lock)|[sS]tochastic_?[dD]epth|multi_head_attention_forward|efficient_attention|"
     r"MultiheadAttention\(|\b(?:LSTM|GRU|RNN)\("
 )
 _TRAINS = re.compile(r"\.backward\(")
