@@ -217,9 +217,14 @@ class Events:
         function = call.func
         if not isinstance(function, ast.Attribute) or function.attr != "from_pretrained":
             return False
-        name = self.module.resolve(function.value)
-        library = name.partition(".")[0] in ("transformers", "diffusers")
-        return library and not _NO_MODEL.search(name)
+        names = [self.module.resolve(function.value)]
+        own = self.known.get(text_of(function.value))
+        if own is not None:
+            names = [base for item in own.family for base in item.bases]
+        return any(
+            name.partition(".")[0] in ("transformers", "diffusers") and not _NO_MODEL.search(name)
+            for name in names
+        )
 
     def builds(self, call: ast.Call) -> bool:
         """Return whether a call makes a new model, which is in train mode."""

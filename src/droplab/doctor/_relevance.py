@@ -10,7 +10,10 @@ _LIBRARY = re.compile(
     re.MULTILINE,
 )
 _DROPS = (
-    *("ropout", "rop_path", "rop_Path", "ropPath", "roppath", "StochasticDepth"),
+    *("ropout", "rop_path", "rop_Path", "ropPath", "roppath"),
+    *("rop_connect", "rop_Connect", "ropConnect", "ropconnect"),
+    *("rop_block", "rop_Block", "ropBlock", "ropblock"),
+    *("tochastic_depth", "tochastic_Depth", "tochasticDepth", "tochasticdepth"),
     *("multi_head_attention_forward", "efficient_attention", "MultiheadAttention("),
     *("LSTM(", "GRU(", "RNN("),
 )
