@@ -195,7 +195,7 @@ def test_bad_settings_are_refused(tmp_path, text, message):
 
 def test_the_command_line_overrides():
     settings = Settings(select=frozenset({"DRP001"}), ignore=frozenset({"DRP002"}))
-    assert settings.override(select=["DRP03"]).select == {f"DRP03{n}" for n in range(1, 6)}
+    assert settings.override(select=["DRP03"]).select == {f"DRP03{n}" for n in range(1, 7)}
     assert settings.override(ignore=["DRP014"]).ignore == {"DRP002", "DRP014"}
 
 
