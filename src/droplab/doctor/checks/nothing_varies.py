@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,8 @@ CODE = Code("DRP047", "nothing-varies", "Monte Carlo passes are all equal", "err
 
 _FIX = "wake every kind of dropout that the model has, or use droplab.uncertainty.awake(model)"
 _SAMPLES = re.compile(r"(?:^|_)mc(?:_|d|$)|monte_?carlo", re.IGNORECASE)
-_OTHER_MODELS = (
-    "torchvision.models",
-    "torch.load",
-    "torch.hub",
-    "torch.jit",
-    "timm",
-    "transformers",
-    "segmentation_models_pytorch",
-)
+_OTHER_MODELS = ("torchvision.models", "torch.load", "torch.hub", "torch.jit", "timm")
+_NO_MODELS = sys.stdlib_module_names | {"torch", "numpy", "pandas", "tqdm", "sklearn", "matplotlib"}
 _RANDOM = frozenset(
     {"rand", "randn", "rand_like", "randn_like", "normal", "normal_", "bernoulli", "bernoulli_"}
     | {"sample", "rsample", "multinomial", "randperm", "randint", "uniform_", "dropout", "gumbel"}
@@ -55,7 +49,7 @@ def _built(module: Module) -> dict[str, ast.Call]:
     found: dict[str, ast.Call] = {}
     for call in module.calls:
         name = module.resolve(call.func)
-        if name.startswith(_OTHER_MODELS):
+        if _may_be_a_model(name):
             return {}
         if name in _names.MODULES:
             if _names.number(_names.argument(call, "p", 0)) != 0.0:
@@ -66,6 +60,14 @@ def _built(module: Module) -> dict[str, ast.Call]:
                 return {}
             found.setdefault(name, call)
     return found if any(info.is_module for info in module.classes) or found else {}
+
+
+def _may_be_a_model(name: str) -> bool:
+    """Whether a call may make a model of others: known makers, and classes of other files."""
+    if name.startswith(_OTHER_MODELS) or name.endswith(".from_pretrained"):
+        return True
+    top, last = name.partition(".")[0], name.rpartition(".")[2]
+    return top not in _NO_MODELS and last[:1].isupper()
 
 
 def _missed(module: Module, built: dict[str, ast.Call]) -> Iterator[Finding]:
