@@ -23,7 +23,14 @@ CODE = Code("DRP047", "nothing-varies", "Monte Carlo passes are all equal", "err
 
 _FIX = "wake every kind of dropout that the model has, or use droplab.uncertainty.awake(model)"
 _SAMPLES = re.compile(r"(?:^|_)mc(?:_|d|$)|monte_?carlo", re.IGNORECASE)
-_OTHER_MODELS = ("torchvision.models", "torch.load", "torch.hub", "torch.jit", "timm")
+_OTHER_MODELS = (
+    "torchvision.models",
+    "torch.load",
+    "torch.hub",
+    "torch.jit",
+    "timm",
+    "torch.nn.Transformer",
+)
 _NO_MODELS = sys.stdlib_module_names | {"torch", "numpy", "pandas", "tqdm", "sklearn", "matplotlib"}
 _RANDOM = frozenset(
     {"rand", "randn", "rand_like", "randn_like", "normal", "normal_", "bernoulli", "bernoulli_"}
@@ -75,7 +82,7 @@ def _missed(module: Module, built: dict[str, ast.Call]) -> Iterator[Finding]:
     wakes = [
         (test, kinds)
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.If) and _wakes(node)
+        if isinstance(node, ast.If) and _wakes(node) and not _all_awake(module, node)
         for test, kinds in _asked(module, node.test)
     ]
     woken = {kind for _, kinds in wakes for kind in kinds}
@@ -103,6 +110,18 @@ def _by_name(module: Module) -> bool:
             if isinstance(above, ast.Compare) or asked:
                 return True
     return False
+
+
+def _all_awake(module: Module, wake: ast.If) -> bool:
+    """Whether the function around calls train() on a whole model, too."""
+    inside = set(ast.walk(wake))
+    return any(
+        isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") == "train"
+        and node not in inside
+        and not any(isinstance(item, ast.Constant) and item.value is False for item in node.args)
+        for node in ast.walk(module.function(wake) or wake)
+    )
 
 
 def _wakes(node: ast.If) -> bool:
