@@ -10,6 +10,7 @@ from droplab.doctor import _names
 from droplab.doctor._classes import Function
 from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
+from droplab.doctor._gate import mentions_training
 from droplab.doctor._module import Module
 
 CODE = Code("DRP025", "hand-drawn-mask", "a hand-drawn mask is unscaled or in half", "error")
@@ -51,7 +52,8 @@ def reading(module: Module) -> Iterator[Finding]:
         masks = _masks(function, draws)
         product = _product(function, masks, draws)
         whole = owner or function
-        if product is not None and not _scaled(whole, masks):
+        gated = mentions_training(whole)
+        if product is not None and gated and not _scaled(whole, masks):
             yield module.finding(
                 CODE,
                 product,

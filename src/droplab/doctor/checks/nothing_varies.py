@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,9 @@ _OTHER_MODELS = (
     "torch.hub",
     "torch.jit",
     "timm",
-    "transformers",
-    "segmentation_models_pytorch",
+    "torch.nn.Transformer",
 )
+_NO_MODELS = sys.stdlib_module_names | {"torch", "numpy", "pandas", "tqdm", "sklearn", "matplotlib"}
 _RANDOM = frozenset(
     {"rand", "randn", "rand_like", "randn_like", "normal", "normal_", "bernoulli", "bernoulli_"}
     | {"sample", "rsample", "multinomial", "randperm", "randint", "uniform_", "dropout", "gumbel"}
@@ -55,7 +56,7 @@ def _built(module: Module) -> dict[str, ast.Call]:
     found: dict[str, ast.Call] = {}
     for call in module.calls:
         name = module.resolve(call.func)
-        if name.startswith(_OTHER_MODELS):
+        if _may_be_a_model(name):
             return {}
         if name in _names.MODULES:
             if _names.number(_names.argument(call, "p", 0)) != 0.0:
@@ -68,12 +69,20 @@ def _built(module: Module) -> dict[str, ast.Call]:
     return found if any(info.is_module for info in module.classes) or found else {}
 
 
+def _may_be_a_model(name: str) -> bool:
+    """Whether a call may make a model of others: known makers, and classes of other files."""
+    if name.startswith(_OTHER_MODELS) or name.endswith(".from_pretrained"):
+        return True
+    top, last = name.partition(".")[0], name.rpartition(".")[2]
+    return top not in _NO_MODELS and last[:1].isupper()
+
+
 def _missed(module: Module, built: dict[str, ast.Call]) -> Iterator[Finding]:
     """Find `isinstance(m, nn.Dropout): m.train()` where no dropout of the file is of that class."""
     wakes = [
         (test, kinds)
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.If) and _wakes(node)
+        if isinstance(node, ast.If) and _wakes(node) and not _all_awake(module, node)
         for test, kinds in _asked(module, node.test)
     ]
     woken = {kind for _, kinds in wakes for kind in kinds}
@@ -101,6 +110,18 @@ def _by_name(module: Module) -> bool:
             if isinstance(above, ast.Compare) or asked:
                 return True
     return False
+
+
+def _all_awake(module: Module, wake: ast.If) -> bool:
+    """Whether the function around calls train() on a whole model, too."""
+    inside = set(ast.walk(wake))
+    return any(
+        isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") == "train"
+        and node not in inside
+        and not any(isinstance(item, ast.Constant) and item.value is False for item in node.args)
+        for node in ast.walk(module.function(wake) or wake)
+    )
 
 
 def _wakes(node: ast.If) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from droplab.doctor._events import text_of
@@ -23,7 +24,11 @@ def reading(module: Module) -> Iterator[Finding]:
     optimized = _optimized(module)
     seen: set[ast.AST] = set()
     for entry in entries(module):
+        # A loop is followed twice; a single step shows how one is made, and trains nothing.
+        times = Counter(visit.node for visit in entry.visits)
         for visit in entry.visits:
+            if times[visit.node] < 2:
+                continue
             by = {mode.by for mode in visit.modes}
             loaded = all(mode.kind == "pretrained" for mode in visit.modes)
             call = by.pop() if len(by) == 1 else None

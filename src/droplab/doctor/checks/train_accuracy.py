@@ -45,6 +45,7 @@ def reading(module: Module) -> Iterator[Finding]:
             item
             for item in ours
             if not _evaluated(script, scope, item, same)
+            and not any(_together(module, scope, call, item, other) for other in theirs)
             and _in_training(module, script, scope, item)
         ]
         if counted:
@@ -93,6 +94,39 @@ def _evaluated(script: Script, scope: ast.AST, name: str, same: set[str]) -> boo
         if function is not None
         for event in script.events(function)
     )
+
+
+def _together(module: Module, scope: ast.AST, call: ast.Call, ours: str, theirs: str) -> bool:
+    """Whether both figures come from one call, or are counted on one output of the model."""
+    before = [
+        node
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Assign)
+        and node.lineno < call.lineno
+        and any(_binds(target, ours) for target in node.targets)
+    ]
+    last = max(before, key=lambda node: node.lineno, default=None)
+    if last is not None and any(_binds(target, theirs) for target in last.targets):
+        return True
+    loop = next((a for a in module.ancestors(call) if isinstance(a, ast.For | ast.While)), None)
+    made = {
+        item.id
+        for node in (ast.walk(loop) if loop is not None else ())
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call | ast.Subscript)
+        for target in node.targets
+        for item in ast.walk(target)
+        if isinstance(item, ast.Name)
+    }
+    used = [
+        {
+            item.id
+            for value in _makers(scope, name)
+            for item in ast.walk(value)
+            if isinstance(item, ast.Name)
+        }
+        for name in (ours, theirs)
+    ]
+    return bool(used[0] & used[1] & made)
 
 
 def _in_training(module: Module, script: Script, scope: ast.AST, name: str, depth: int = 3) -> bool:

@@ -76,6 +76,9 @@ def _contained(module: Module, value: ast.expr, method: Function) -> list[ast.ex
         return [made for part in inner if part is not None for made in part] + [
             item for item in items if _drops(module, item)
         ]
+    elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
+        parts = [_contained(module, part, method) for part in (value.left, value.right)]
+        return next((part for part in parts if part is not None), None)
     elif isinstance(value, ast.Name):
         return _local(module, value.id, method)
     else:
