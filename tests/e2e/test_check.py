@@ -51,6 +51,41 @@ def test_fix_then_clean(run, folder):
     assert run("--fix").stdout.strip() == "Nothing found in 1 file."
 
 
+UNSAFE = BAD.replace("x, 0.5", "x, self.training")
+
+
+def test_unsafe_fixes_are_counted_and_left_until_asked_for(run, folder):
+    (folder / "net.py").write_text(UNSAFE)
+    (folder / "rnn.py").write_text("from torch import nn\nrnn = nn.LSTM(8, 8, dropout=0.5)\n")
+    done = run()
+    assert "fix: pass it by name: training=  (--fix --unsafe-fixes does it)" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "2 findings in 2 files, 1 of them with a safe fix (--fix), "
+        "1 of them with an unsafe fix (--fix --unsafe-fixes)."
+    )
+    done = run("--fix")
+    assert done.stdout.splitlines()[-1] == (
+        "1 fixed. 1 finding in 2 files, 1 of them with an unsafe fix (--fix --unsafe-fixes)."
+    )
+    assert (folder / "net.py").read_text() == UNSAFE
+    done = run("--fix", "--unsafe-fixes")
+    assert done.stdout.splitlines() == ["1 fixed. Nothing found in 2 files."]
+    assert "training=self.training" in (folder / "net.py").read_text()
+
+
+def test_results_are_kept_at_the_project_unless_refused(run, folder):
+    (folder / "pyproject.toml").touch()
+    (folder / "src").mkdir()
+    (folder / "net.py").rename(folder / "src" / "net.py")
+    assert run("--no-cache", "src").returncode == 1
+    assert not (folder / ".droplab_cache").exists()
+    first = run("src").stdout
+    assert (folder / ".droplab_cache" / "check.json").is_file()
+    assert run("src").stdout == first
+    (folder / "src" / "net.py").write_text(GOOD)
+    assert run("src").returncode == 0
+
+
 @pytest.mark.parametrize("form", ["json", "sarif"])
 def test_documents_are_alone_on_stdout(run, form):
     done = run("--format", form)
@@ -125,6 +160,7 @@ def test_the_list_of_checks(run):
         (["gone.py:Net", "--example", "4x8"], "gone.py: expected a Python file, found none there"),
         (["net.py:Net", "--example", "4x8", "--fix"], "expected files to mend"),
         (["net.py:Net", "--example", "4x8", "--arguments", "{"], "expected a JSON object"),
+        (["--unsafe-fixes"], "expected --fix beside it"),
         (["--nonsense"], "No such option"),
     ],
 )

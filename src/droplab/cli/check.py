@@ -57,6 +57,12 @@ _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
     "--stdin-filename", metavar="PATH", help="Read the text from stdin, as if it were this file."
 )
 @click.option("--fix", is_flag=True, help="Mend what can be mended safely, in place.")
+@click.option(
+    "--unsafe-fixes",
+    is_flag=True,
+    help="With --fix, mend also what changes the numbers of a training that ran.",
+)
+@click.option("--no-cache", is_flag=True, help="Parse every file, and leave .droplab_cache alone.")
 @click.option("--list", "listing", is_flag=True, help="List the checks and exit.")
 @click.pass_context
 def command(
@@ -75,6 +81,8 @@ def command(
     explain: str | None,
     stdin_filename: str | None,
     fix: bool,
+    unsafe_fixes: bool,
+    no_cache: bool,
     listing: bool,
 ) -> None:
     r"""Find dropout that is used wrongly, in source or in a live model.
@@ -109,6 +117,8 @@ def command(
     if stdin_filename is not None and (paths or fix):
         raise ArgumentError("--stdin-filename: expected no path and no --fix beside it")
     named = (stdin_filename,) if stdin_filename is not None else paths
+    if unsafe_fixes and not fix:
+        raise ArgumentError("--unsafe-fixes: expected --fix beside it, got none")
     settings = load_settings(_home(named)).override(
         select=_split(select), ignore=_split(ignore), exclude=exclude
     )
@@ -145,7 +155,12 @@ def command(
         from droplab.doctor import check
 
         report = check(
-            paths or (".",), settings=settings, fix=fix, jobs=min(os.cpu_count() or 1, 8)
+            paths or (".",),
+            settings=settings,
+            fix=fix,
+            unsafe_fixes=unsafe_fixes,
+            jobs=min(os.cpu_count() or 1, 8),
+            cache=None if no_cache else (settings.root or Path()) / ".droplab_cache",
         )
         found = _new(report.findings, baseline, update=update_baseline)
         noun = "file" if report.files == 1 else "files"
@@ -217,10 +232,14 @@ def _summary(found: list[Finding], what: str, fixed: int) -> str:
     mended = f"{fixed} fixed. " if fixed else ""
     if not found:
         return f"{mended}Nothing found in {what}."
-    easy = sum(finding.fixable for finding in found)
     noun = "finding" if len(found) == 1 else "findings"
-    tail = f", {easy} of them with a safe fix (--fix)" if easy else ""
-    return f"{mended}{len(found)} {noun} in {what}{tail}."
+    easy = sum(finding.fixable for finding in found)
+    hard = sum(bool(finding.edits) and finding.unsafe for finding in found)
+    fixes = [
+        *([f"{easy} of them with a safe fix (--fix)"] if easy else []),
+        *([f"{hard} of them with an unsafe fix (--fix --unsafe-fixes)"] if hard else []),
+    ]
+    return f"{mended}{len(found)} {noun} in {what}{''.join(f', {fix}' for fix in fixes)}."
 
 
 def _list() -> None:

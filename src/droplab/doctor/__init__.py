@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from droplab.doctor._baseline import without_baseline, write_baseline
 from droplab.doctor._codes import CODES, Code, expand
 from droplab.doctor._finding import Edit, Finding, Severity
-from droplab.doctor._reading import Report, check, check_text
+from droplab.doctor._reading import Report, check
 from droplab.doctor._settings import Settings, load_settings
+from droplab.doctor._text import check_text
 
 if TYPE_CHECKING:
     from droplab.doctor.live import Watch, examine, examine_loop

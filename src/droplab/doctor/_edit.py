@@ -26,8 +26,10 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
     return text
 
 
-def mend(text: str, findings: Iterable[Finding]) -> tuple[str, list[Finding]]:
-    """Apply the fixes of findings.
+def mend(
+    text: str, findings: Iterable[Finding], *, unsafe: bool = False
+) -> tuple[str, list[Finding]]:
+    """Apply the safe fixes of findings, and the others if `unsafe`.
 
     A fix that overlaps an earlier one is left for the next round; one whose result does not parse
     is left out.
@@ -38,7 +40,7 @@ def mend(text: str, findings: Iterable[Finding]) -> tuple[str, list[Finding]]:
     chosen: list[Finding] = []
     taken: list[tuple[int, int]] = []
     for finding in findings:
-        if not finding.edits:
+        if not finding.edits or (finding.unsafe and not unsafe):
             continue
         start = min(edit.start for edit in finding.edits)
         end = max(edit.end for edit in finding.edits)
@@ -60,13 +62,19 @@ def write(path: Path, source: Source) -> None:
     """Write a source back in its own encoding, whole or not at all; mode and links are kept."""
     target = Path(os.path.realpath(path))
     mode = stat.S_IMODE(target.stat().st_mode)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    replace_file(target, source.text.encode(source.encoding), mode)
+
+
+def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write a file, whole or not at all, readable by its owner unless a mode is given."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(source.text.encode(source.encoding))
-        temporary.chmod(mode)
-        temporary.replace(target)
+            file.write(data)
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -6,31 +6,11 @@ import ast
 import re
 from typing import Literal
 
+from droplab.doctor import _names
 from droplab.doctor._classes import ClassInfo, Function, self_name
 from droplab.doctor._module import Module
 
 _NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
-_SAME = frozenset(
-    [
-        "to",
-        "cuda",
-        "cpu",
-        "float",
-        "half",
-        "double",
-        "bfloat16",
-        "type",
-        "share_memory",
-        "requires_grad_",
-        "train",
-        "eval",
-        "xpu",
-        "mps",
-        "to_empty",
-        "tie_weights",
-    ]
-)
-"""Methods of a model that return the model itself."""
 _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "compile", "unwrap_model"})
 _HARMLESS = frozenset(
     [
@@ -160,7 +140,7 @@ class Events:
             name = getattr(function, "attr", getattr(function, "id", ""))
             if name in _WRAPPERS and node.args:
                 node = node.args[0]
-            elif isinstance(function, ast.Attribute) and name in _SAME:
+            elif isinstance(function, ast.Attribute) and name in _names.SELF_METHODS:
                 node = function.value
             else:
                 return node
@@ -237,9 +217,14 @@ class Events:
         function = call.func
         if not isinstance(function, ast.Attribute) or function.attr != "from_pretrained":
             return False
-        name = self.module.resolve(function.value)
-        library = name.partition(".")[0] in ("transformers", "diffusers")
-        return library and not _NO_MODEL.search(name)
+        names = [self.module.resolve(function.value)]
+        own = self.known.get(text_of(function.value))
+        if own is not None:
+            names = [base for item in own.family for base in item.bases]
+        return any(
+            name.partition(".")[0] in ("transformers", "diffusers") and not _NO_MODEL.search(name)
+            for name in names
+        )
 
     def builds(self, call: ast.Call) -> bool:
         """Return whether a call makes a new model, which is in train mode."""
@@ -298,20 +283,30 @@ def text_of(node: ast.AST) -> str:
     return ".".join([node.id, *reversed(parts)])
 
 
+_NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 def calls_of(region: ast.AST) -> list[ast.Call]:
     """Return calls in evaluation order: what is inside an argument comes first."""
+    # Asked for every function, and again where it is called: written for speed.
     found: list[ast.Call] = []
-    stack: list[tuple[ast.AST, bool]] = [(region, False)]
+    stack: list[ast.AST | tuple[ast.Call]] = [region]
     while stack:
-        node, done = stack.pop()
-        if done:
-            if isinstance(node, ast.Call):
-                found.append(node)
+        node = stack.pop()
+        if isinstance(node, tuple):
+            found.append(node[0])
             continue
-        nested = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if nested and node is not region:
+        if isinstance(node, _NESTED) and node is not region:
             continue
         if isinstance(node, ast.Call):
-            stack.append((node, True))
-        stack.extend((child, False) for child in reversed(list(ast.iter_child_nodes(node))))
+            stack.append((node,))
+        children: list[ast.AST] = []
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                children.append(value)
+            elif value.__class__ is list:
+                children += [item for item in value if isinstance(item, ast.AST)]  # pyright: ignore[reportOptionalIterable]
+        children.reverse()
+        stack += children
     return found

@@ -78,7 +78,9 @@ class Finding:
         module: Dotted path of the module inside the model, or "".
         found_by: "reading", "running" or "watching".
         evidence: What was measured, by name; empty for a finding from reading.
-        edits: The fix as edits of the whole text; empty if there is no safe one.
+        edits: The fix as edits of the whole text; empty if there is none.
+        unsafe: Whether the fix changes the numbers of a training that ran before it. A safe one
+            mends eval mode, what raised an error, or an argument that did nothing.
 
     Example:
         >>> Finding("DRP014", "p is 0", "remove it", path="net.py", line=3, column=9).place
@@ -100,6 +102,7 @@ class Finding:
     found_by: FoundBy = "reading"
     evidence: dict[str, Any] = field(default_factory=dict[str, Any])
     edits: tuple[Edit, ...] = ()
+    unsafe: bool = False
 
     @property
     def place(self) -> str:
@@ -111,8 +114,8 @@ class Finding:
 
     @property
     def fixable(self) -> bool:
-        """Whether `--fix` can mend it."""
-        return bool(self.edits)
+        """Whether `--fix` mends it; what is unsafe takes `--unsafe-fixes` as well."""
+        return bool(self.edits) and not self.unsafe
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain data, the form that `--format json` prints."""
@@ -131,5 +134,6 @@ class Finding:
             "module": self.module or None,
             "found_by": self.found_by,
             "fixable": self.fixable,
+            "fixable_unsafely": bool(self.edits) and self.unsafe,
             "evidence": dict(self.evidence),
         }

@@ -1,37 +1,31 @@
-"""Checking source without importing it: a text, files, folders."""
+"""Checking files and folders without importing them."""
 
 from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from droplab.doctor import _edit
-from droplab.doctor._codes import READING
+from droplab.doctor._cache import Cache, Read
+from droplab.doctor._elsewhere import Readers
 from droplab.doctor._files import files
 from droplab.doctor._finding import Finding
-from droplab.doctor._module import Module
-from droplab.doctor._relevance import is_relevant
 from droplab.doctor._settings import Settings
-from droplab.doctor._source import Source, UnreadableError, read
-from droplab.doctor._suppress import Suppressions
+from droplab.doctor._source import UnreadableError, decode, package_of
+from droplab.doctor._text import Checked, check_source, fix_source, quiet
 from droplab.doctor.checks.unreadable import unreadable
 from droplab.errors import ArgumentError
 
-_ROUNDS = 10
 _COLLECT = 500
 _MANY, _CHUNK = 200, 40
-_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +45,14 @@ class Report:
     seconds: float = 0.0
 
 
-@dataclass
-class _Checked:
-    findings: list[Finding]
-    reads: set[str] = field(default_factory=set[str])
-    names: frozenset[str] = frozenset()
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A file that was checked; what was mended is not kept, for the file is another one by now."""
 
-
-def check_text(
-    text: str, *, path: str = "<text>", settings: Settings | None = None
-) -> list[Finding]:
-    r"""Return what is wrong with the dropout in a piece of Python source.
-
-    The text is parsed, never run or imported.
-
-    Args:
-        text: Python source.
-        path: How to call it in the findings.
-        settings: What to look for; everything by default.
-
-    Returns:
-        The findings in the order of their lines. A text that does not parse gives one, DRP000.
-
-    Example:
-        >>> source = "from torch import nn\nrnn = nn.LSTM(8, 16, dropout=0.5)"
-        >>> [(finding.code, finding.line) for finding in check_text(source)]
-        [('DRP015', 2)]
-    """
-    with _quiet():
-        return _check(Source(text, path), settings or Settings()).findings
+    file: Path
+    checked: Checked
+    key: str = ""
+    fixed: tuple[Finding, ...] = ()
 
 
 def check(
@@ -87,7 +60,9 @@ def check(
     *,
     settings: Settings | None = None,
     fix: bool = False,
+    unsafe_fixes: bool = False,
     jobs: int = 1,
+    cache: Path | None = None,
 ) -> Report:
     """Check the Python files and notebooks in files and folders, without importing them.
 
@@ -96,7 +71,10 @@ def check(
         settings: What to look for, and where not to; everything everywhere by default.
         fix: Mend what can be mended safely, in place. Notebooks and read-only files are never
             written.
+        unsafe_fixes: With `fix`, mend also what changes the numbers of a training that ran.
         jobs: How many processes may share the work where there are many files.
+        cache: A folder that keeps what files have told, so that only files that have changed are
+            parsed again; it is made if need be. None by default.
 
     Returns:
         A report. A file that cannot be read or parsed is a finding (DRP000), not an error.
@@ -116,154 +94,83 @@ def check(
         raise ArgumentError(f"check: jobs must be at least 1, got {jobs}")
     settings = settings or Settings()
     begin = time.perf_counter()
-    todo = list(files(paths, settings))
-    if jobs > 1 and len(todo) >= _MANY:
-        done = _shared(todo, settings, fix, jobs)
-    else:
-        done = _each(todo, settings, fix)
-    checked = {name: item for name, item, _ in done}
-    fixed = [finding for _, _, mended in done for finding in mended]
+    every = list(files(paths, settings))
+    memory = Cache(cache) if cache is not None else None
+    known = {file: memory.find(file, settings) for file in every} if memory else {}
+    todo = [file for file in every if _is_open(known.get(file), fix, unsafe_fixes)]
+    work = partial(_each, settings=settings, fix=fix, unsafe=unsafe_fixes)
+    done = _shared(todo, work, jobs) if jobs > 1 and len(todo) >= _MANY else work(todo)
+    if memory is not None:
+        for item in done:
+            memory.keep(item.file, item.key, item.checked)
+        memory.write()
+    new = {item.file: item.checked for item in done}
+    checked = {file: found for file in every if (found := new.get(file) or known[file])}
+    fixed = tuple(finding for item in done for finding in item.fixed)
     findings = tuple(_across(checked))
-    return Report(findings, len(checked), tuple(fixed), time.perf_counter() - begin)
+    return Report(findings, len(every), fixed, time.perf_counter() - begin)
 
 
-_Done = tuple[str, _Checked, list[Finding]]
+def _is_open(known: Checked | None, fix: bool, unsafe: bool) -> bool:
+    """Whether a file must be read: nothing is known of it, or something in it can be mended."""
+    if known is None:
+        return True
+    return fix and any(item.edits and (unsafe or item.fixable) for item in known.findings)
 
 
-def _shared(todo: list[Path], settings: Settings, fix: bool, jobs: int) -> list[_Done]:
+def _shared(todo: list[Path], work: partial[list[_Done]], jobs: int) -> list[_Done]:
     """Check files in several processes; they load neither torch nor the code they read."""
     chunks = [todo[at : at + _CHUNK] for at in range(0, len(todo), _CHUNK)]
-    work = partial(_each, settings=settings, fix=fix)
     try:
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             return [item for part in pool.map(work, chunks) for item in part]
     except BrokenProcessPool:
         # A process was killed, or the main module cannot be imported a second time.
-        return _each(todo, settings, fix)
+        return work(todo)
 
 
-def _each(todo: list[Path], settings: Settings, fix: bool) -> list[_Done]:
+def _each(todo: list[Path], settings: Settings, fix: bool, unsafe: bool) -> list[_Done]:
     done: list[_Done] = []
-    with _quiet():
+    with quiet():
         for number, file in enumerate(todo, 1):
-            done.append((str(file), *_file(file, settings, fix)))
+            done.append(_file(file, settings, fix, unsafe))
             if number % _COLLECT == 0:
                 gc.collect()
     return done
 
 
-def _file(file: Path, settings: Settings, fix: bool) -> tuple[_Checked, list[Finding]]:
+def _file(file: Path, settings: Settings, fix: bool, unsafe: bool) -> _Done:
     """Check one file, and mend it if asked to."""
+    wanted = settings.wanted(str(file))
     try:
-        source = read(file)
+        data = file.read_bytes()
+        notebook, package = file.suffix == ".ipynb", package_of(file)
+        source = decode(data, str(file), notebook=notebook, package=package)
     except UnreadableError as error:
         finding = unreadable(str(file), str(error), error.line)
-        return _Checked(_kept([finding], settings)), []
+        return _Done(file, Checked([finding] if finding.code in wanted else []))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         finding = unreadable(str(file), f"cannot be opened: {reason}")
-        return _Checked(_kept([finding], settings)), []
+        return _Done(file, Checked([finding] if finding.code in wanted else []))
     fixed: list[Finding] = []
-    if fix and not source.notebook and os.access(file, os.W_OK):
-        source, fixed = fix_source(source, settings)
+    if fix and not notebook and os.access(file, os.W_OK):
+        source, fixed = fix_source(source, settings, unsafe=unsafe)
         if fixed:
             _edit.write(file, source)
-    return _check(source, settings), fixed
+    key = Read(data, package, notebook, wanted).key if not fixed else ""
+    return _Done(file, check_source(source, settings), key, tuple(fixed))
 
 
-def fix_source(source: Source, settings: Settings) -> tuple[Source, list[Finding]]:
-    """Return a source with every safe fix applied, and the findings that went away."""
-    done: list[Finding] = []
-    for _ in range(_ROUNDS):
-        text, chosen = _edit.mend(source.text, _check(source, settings).findings)
-        if not chosen or text == source.text:
-            break
-        source = replace(source, text=text)
-        done.extend(chosen)
-    return source, done
-
-
-def _check(source: Source, settings: Settings) -> _Checked:
-    text = source.text
-    try:
-        tree = source.parse()
-    except SyntaxError as error:
-        line = min(max(error.lineno or 1, 1), max(len(source.lines), 1))
-        finding = unreadable(source.path, f"syntax error for Python {_PYTHON}: {error.msg}", line)
-        column = max(error.offset or 1, 1)
-        finding = replace(
-            finding, column=column, end_column=column, source=source.line(line).strip()
-        )
-        return _Checked(_kept([finding], settings))
-    except (ValueError, RecursionError, MemoryError) as error:
-        reason = str(error) or "nested too deeply"
-        return _Checked(_kept([unreadable(source.path, f"cannot be parsed: {reason}")], settings))
-    if not is_relevant(text, source.package):
-        return _Checked([])
-    module = Module(source, tree)
-    silenced = Suppressions(source)
-    found: dict[tuple[str, int, int, int], Finding] = {}
-    for code, run in READING.items():
-        if not settings.wants(code, source.path):
-            continue
-        try:
-            hits = list(run(module))
-        except RecursionError:
-            hits = [unreadable(source.path, f"nested too deeply to look for {code}")]
-        for finding in hits:
-            shift = finding.line - source.cell_line(finding.line) if source.cells else 0
-            first = _text_line(source, finding.cell, finding.line)
-            if not silenced(finding, first, first + finding.end_line - finding.line + shift):
-                found.setdefault(
-                    (finding.code, finding.cell, finding.line, finding.column), finding
-                )
-    ordered = sorted(found.values(), key=lambda f: (f.cell, f.line, f.column, f.code))
-    reads = module.read_attributes | module.strings
-    return _Checked(_kept(ordered, settings), reads, frozenset(module.imported))
-
-
-def _text_line(source: Source, cell: int, line: int) -> int:
-    for item in source.cells:
-        if item.number == cell:
-            return item.first + line - 1
-    return line
-
-
-def _across(checked: dict[str, _Checked]) -> Iterator[Finding]:
+def _across(checked: Mapping[Path, Checked]) -> Iterator[Finding]:
     """Yield all findings, without those that another file refutes.
 
     A dropout that its own file never calls may be called by a subclass elsewhere.
     """
-    readers: dict[str, list[_Checked]] = {}
-    for item in checked.values():
-        for name in item.names:
-            readers.setdefault(name, []).append(item)
-    for item in checked.values():
+    readers = Readers({str(path): item.facts for path, item in checked.items()})
+    for path, item in checked.items():
         for finding in item.findings:
             owner = finding.evidence.get("class", "")
             attribute = finding.evidence.get("attribute", "")
-            if owner and any(attribute in other.reads for other in readers.get(owner, ())):
-                continue
-            yield finding
-
-
-def _kept(findings: list[Finding], settings: Settings) -> list[Finding]:
-    return [finding for finding in findings if settings.wants(finding.code, finding.path)]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Parse without warnings about other people's escapes, and without collecting garbage.
-
-    Syntax trees hold hundreds of thousands of objects that all stay alive; the collector would
-    walk them again and again (measured: a fifth of the time).
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if enabled:
-            gc.enable()
+            if not owner or not readers.read(str(path), owner, attribute):
+                yield finding

@@ -9,26 +9,36 @@ _LIBRARY = re.compile(
     r"(?:torch|droplab|lightning|pytorch_lightning|flash_attn|xformers|timm|transformers|accelerate)\b",
     re.MULTILINE,
 )
-_DROPS = re.compile(
-    r"[dD]ropout|[dD]rop_?[pP]ath|StochasticDepth|multi_head_attention_forward|efficient_attention|"
-    r"MultiheadAttention\(|\b(?:LSTM|GRU|RNN)\("
+_DROPS = (
+    *("ropout", "rop_path", "rop_Path", "ropPath", "roppath"),
+    *("rop_connect", "rop_Connect", "ropConnect", "ropconnect"),
+    *("rop_block", "rop_Block", "ropBlock", "ropblock"),
+    *("tochastic_depth", "tochastic_Depth", "tochasticDepth", "tochasticdepth"),
+    *("multi_head_attention_forward", "efficient_attention", "MultiheadAttention("),
+    *("LSTM(", "GRU(", "RNN("),
 )
-_TRAINS = re.compile(r"\.backward\(")
+"""Plain words: to look for each takes a tenth of the time of one pattern with all of them."""
+_TRAINS = ".backward("
 _MODES = re.compile(
     r"\.eval\(|\.train\(\w*False|seed|BatchNorm|\.models\b|create_model|transformers"
 )
 _SAMPLES = re.compile(r"mc_|MC|[mM]onte|ncertain|[bB]ayes|tochastic|pistemic")
 
 
+def may_read(text: str) -> bool:
+    """Return whether a file without a library may use dropout that a class elsewhere builds."""
+    return "forward" in text and ("drop" in text or "Drop" in text)
+
+
 def is_relevant(text: str, package: str) -> bool:
     """Return whether any check can have something to say; most files end here."""
-    drops = _DROPS.search(text) is not None
-    if not drops and not _TRAINS.search(text) and ".train(" not in text:
+    drops = any(word in text for word in _DROPS)
+    if not drops and _TRAINS not in text and ".train(" not in text:
         return False
     if not _LIBRARY.search(text) and not package.startswith("torch"):
         return False
     if drops:
         return True
-    if _TRAINS.search(text):
+    if _TRAINS in text:
         return _MODES.search(text) is not None
     return ".train(" in text and _SAMPLES.search(text) is not None

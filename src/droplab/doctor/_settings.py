@@ -43,12 +43,15 @@ class Settings:
 
     def wants(self, code: str, path: str) -> bool:
         """Return whether a code is reported for a file. DRP000 always is, unless ignored."""
-        if code in self.ignore or (code not in self.select and code != "DRP000"):
-            return False
-        return not any(
-            code in codes and self._matches(path, pattern)
-            for pattern, codes in self.per_file_ignores.items()
-        )
+        return code in self.wanted(path)
+
+    def wanted(self, path: str) -> frozenset[str]:
+        """Return the codes that are reported for a file."""
+        found = (self.select | {"DRP000"}) - self.ignore
+        for pattern, codes in self.per_file_ignores.items():
+            if self._matches(path, pattern):
+                found -= codes
+        return found
 
     def excludes(self, path: str | Path) -> bool:
         """Return whether a file or folder is left out."""

@@ -105,17 +105,6 @@ class Source:
         return ast.parse(self.text, filename=self.path)
 
 
-def read(path: Path, name: str | None = None) -> Source:
-    """Read a Python file or a notebook.
-
-    Raises:
-        UnreadableError: The bytes are not text in the declared encoding, or not a notebook.
-        OSError: The file cannot be opened.
-    """
-    data = path.read_bytes()
-    return decode(data, name or str(path), notebook=path.suffix == ".ipynb", package=_package(path))
-
-
 def decode(data: bytes, path: str, *, notebook: bool = False, package: str = "") -> Source:
     """Make a source of raw bytes.
 
@@ -144,7 +133,8 @@ def decode(data: bytes, path: str, *, notebook: bool = False, package: str = "")
 _packages: dict[Path, str] = {}
 
 
-def _package(path: Path) -> str:
+def package_of(path: Path) -> str:
+    """Return the dotted package that a file lies in, or ""."""
     folder = path.parent
     known = _packages.get(folder)
     if known is None:

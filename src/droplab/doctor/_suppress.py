@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tokenize
+from functools import cached_property
 
 from droplab.doctor._codes import expand
 from droplab.doctor._finding import Finding
@@ -28,16 +29,22 @@ class Suppressions:
     """
 
     def __init__(self, source: Source) -> None:
+        self._source = source
         self.whole: frozenset[str] = frozenset()
-        self.lines: dict[int, frozenset[str]] = {}
+
+    @cached_property
+    def lines(self) -> dict[int, frozenset[str]]:
+        """The codes by line; read when the first finding asks for them, as most files have none."""
+        found: dict[int, frozenset[str]] = {}
+        source = self._source
         if "droplab:" not in source.text and "noqa" not in source.text.lower():
-            return
+            return found
         for line, comment in _comments(source):
             other = _NOQA.search(comment)
             if other is not None:
                 named = other["codes"]
                 codes = _codes(re.sub(r"[\s,]+", ",", named) if named else None)
-                self.lines[line] = self.lines.get(line, frozenset()) | codes
+                found[line] = found.get(line, frozenset()) | codes
             match = _COMMENT.search(comment)
             if match is None:
                 continue
@@ -45,15 +52,15 @@ class Suppressions:
             if match[1].lower() == "ignore-file":
                 self.whole |= codes
             else:
-                self.lines[line] = self.lines.get(line, frozenset()) | codes
+                found[line] = found.get(line, frozenset()) | codes
+        return found
 
     def __call__(self, finding: Finding, first: int, last: int) -> bool:
         """Return whether a finding in the lines `first` to `last` is silenced."""
+        lines = self.lines
         if self.whole & {finding.code, "ALL"}:
             return True
-        return any(
-            self.lines.get(line, frozenset()) & {finding.code, "ALL"} for line in {first, last}
-        )
+        return any(lines.get(line, frozenset()) & {finding.code, "ALL"} for line in {first, last})
 
 
 def _codes(text: str | None) -> frozenset[str]:

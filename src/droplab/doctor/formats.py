@@ -47,7 +47,10 @@ def text(findings: Iterable[Finding]) -> Text:
             )
             lines.append(Text(f"  measured: {shown}"))
         fix = Text("  fix: ", "green").append(finding.advice, "default")
-        lines.append(fix.append("  (--fix does it)", "dim") if finding.fixable else fix)
+        if finding.edits:
+            how = "--fix --unsafe-fixes does it" if finding.unsafe else "--fix does it"
+            fix.append(f"  ({how})", "dim")
+        lines.append(fix)
     return Text("\n").join(lines)
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from droplab.documents import DocumentError, parse_json, read_text
 from droplab.errors import RunError
+from droplab.recipe import METRICS, TEST_METRICS, Metric
 from droplab.results._whole_file import whole_file
 
 SEARCH_FILE = "search.json"
@@ -107,6 +108,9 @@ class SearchRecord:
         winners: Names of the plans that were trained again.
         shrinkage: What is left of each, metric by metric.
         importance: The share of each choice in being among the best quarter, by PED-ANOVA.
+        metrics: What was measured after every epoch, by name.
+        test_metrics: What is measured on a test split, by name; the score that people look at is
+            the first.
         headline: The verdict on the winner, or why there is none; "" while the search goes on.
         outcome: What the search says, sentences.
     """
@@ -130,6 +134,8 @@ class SearchRecord:
     winners: tuple[str, ...] = ()
     shrinkage: tuple[Shrinkage, ...] = ()
     importance: Mapping[str, float] = field(default_factory=dict[str, float])
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: dict(METRICS))
+    test_metrics: Mapping[str, Metric] = field(default_factory=lambda: dict(TEST_METRICS))
     headline: str = ""
     outcome: tuple[str, ...] = ()
 

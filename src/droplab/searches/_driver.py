@@ -17,7 +17,7 @@ from droplab.searches._asked import Asked
 from droplab.searches._observer import SearchObserver
 from droplab.searches._proposals import Proposal, Proposals
 from droplab.searches._space import Space, arm_key
-from droplab.studies import Experiment, assemble, run
+from droplab.studies import Experiment, RayCluster, assemble, run
 from droplab.train import ExecutionPlan
 
 CONFIRMED = "confirmed"
@@ -57,6 +57,7 @@ class Driver:
         observer: Told of everything as it happens.
         plan: How steps are executed; None: as the first generation measures it.
         device: Where; None: a CUDA device if there is one.
+        cluster: Whose processes train; None: those of this machine.
         changed_code: Go on although the code has changed.
         first: Choices that are proposed before Optuna is asked; empty for some common rates.
     """
@@ -71,6 +72,7 @@ class Driver:
     observer: SearchObserver
     plan: ExecutionPlan | None = None
     device: str | None = None
+    cluster: RayCluster | None = None
     changed_code: bool = False
     first: Sequence[Mapping[str, Any]] = ()
 
@@ -167,6 +169,7 @@ class Driver:
                 changed_code=self.changed_code and began,
                 plan=plan,
                 device=self.device if plan is None and not began else None,
+                cluster=self.cluster,
                 observer=self.observer,
             )
         except RunError:

@@ -59,14 +59,8 @@ def divide(splits: Splits, source: str | None) -> Divided:
                 "fresh: expected a test split to judge the winner on, and there is none; take "
                 "'validation', which sets half of the validation examples aside"
             )
-        note = "Validated here on the test split, which the search never scored."
         fresh = dataclasses.replace(
-            splits,
-            validation=splits.test,
-            test=None,
-            validated_on="own",
-            units=None,
-            notes=(*splits.notes, note),
+            splits, validation=splits.test, test=None, validated_on="fresh test", units=None
         )
         return Divided(dataclasses.replace(splits, test=None), fresh, "test")
     return _halves(splits)
@@ -96,6 +90,7 @@ def _halves(splits: Splits) -> Divided:
             + ("search scored." if at == 0 else "search never scored.")
         )
         where = "own" if splits.validated_on == "test" else splits.validated_on
+        where = "fresh" if at else where
         parts.append(
             dataclasses.replace(
                 splits,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droplab.results import SearchRecord, Shrinkage
-from droplab.verdict import Verdict, WrittenMetric
+from droplab.verdict import RunMetrics, Verdict, WrittenMetric
 
 
 def outcome(
@@ -38,13 +38,18 @@ def outcome(
         and not any(_better(each, higher=record.higher[0]) for each in steps)
     ):
         said.append("In the search itself no plan was better than the baseline.")
-    said += [_shrunk(each, verdict) for each in record.shrinkage if each.arm == verdict.chosen]
+    metrics = RunMetrics.of(record)
+    said += [
+        _shrunk(each, metrics.named(each.metric))
+        for each in record.shrinkage
+        if each.arm == verdict.chosen
+    ]
     if failed:
         said.append(f"{failed} of the {count} plans failed: a number that decides was not finite.")
     if len(record.winners) > 1 and len(record.objective) > 1:
         are = "lie evenly along" if cut else "are"
         front = f"The {len(record.winners)} plans that were judged {are} the Pareto front of "
-        labels = [verdict.metrics.named(name).label for name in record.objective]
+        labels = [metrics.named(name).label for name in record.objective]
         said.append(f"{front}{' and '.join(labels)}; the verdict holds for all of them at once.")
     return verdict.headline, tuple(said)
 
@@ -53,8 +58,7 @@ def _better(step: Shrinkage, *, higher: bool) -> bool:
     return step.searched is not None and (step.searched > 0) == higher and step.searched != 0
 
 
-def _shrunk(step: Shrinkage, verdict: Verdict) -> str:
-    metric = verdict.metrics.named(step.metric)
+def _shrunk(step: Shrinkage, metric: WrittenMetric) -> str:
     texts = [
         _text(metric, step.searched, None, None),
         _text(metric, step.seeds, step.seeds_low, step.seeds_high),
@@ -69,10 +73,7 @@ def _shrunk(step: Shrinkage, verdict: Verdict) -> str:
 def _text(metric: WrittenMetric, value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "no number"
-    text = metric.difference(value)
-    if low is None or high is None:
-        return text
-    return f"{text} ({metric.interval(low, high)})"
+    return metric.change(value, low, high)
 
 
 def _seeds(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from droplab.searches._space import Space
 from droplab.searches._spec import SpaceSpec, read_space
 from droplab.searches._warm import Told, told_by
 from droplab.searches._winners import choose_winners
-from droplab.studies import Experiment, resolve
+from droplab.studies import Experiment, RayCluster, resolve
 from droplab.studies import default_folder as _runs_folder
 from droplab.train import ExecutionPlan
 from droplab.verdict import Verdict
@@ -71,6 +71,7 @@ def search(
     changed_code: bool = False,
     plan: ExecutionPlan | None = None,
     device: str | None = None,
+    cluster: RayCluster | None = None,
     observer: SearchObserver | None = None,
 ) -> SearchResult:
     """Search a space of plans, and judge what is found on seeds and examples it never saw.
@@ -94,6 +95,7 @@ def search(
         changed_code: Go on although your code, or a version, has changed since.
         plan: How steps are executed; None measures a few.
         device: "cpu" or "cuda"; None takes a CUDA device if there is one.
+        cluster: Whose processes train; None for this machine's.
         observer: Told of everything as it happens.
 
     Returns:
@@ -146,7 +148,7 @@ def search(
     keys |= {"objective": list(spec.objective), "constraints": list(map(str, spec.constraints))}
     keys |= {"data": base.dataset["checksum"]}
     folder = Path(out) if out is not None else default_folder(base.recipe, existing=resume)
-    with _locked(folder):
+    with _locked(folder), nullcontext() if cluster is None else cluster.connected():
         record = _begin(folder, keys, resume=resume, changed_code=changed_code)
         if record is None:
             record = _new_record(base, placed, spec, asked, keys, divided, used)
@@ -167,6 +169,7 @@ def search(
                 observer,
                 plan=plan,
                 device=device,
+                cluster=cluster,
                 changed_code=changed_code,
             )
             if told:
@@ -244,6 +247,8 @@ def _new_record(
         len(divided.searched.validation),
         len(divided.fresh.validation),
         divided.source,
+        metrics=dict(recipe.metrics),
+        test_metrics=dict(recipe.test_metrics),
     )
 
 

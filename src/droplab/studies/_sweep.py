@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from droplab.data.given import Examples, data_spec, read_given
 from droplab.errors import ArgumentError, quote
-from droplab.limits import USUAL_SEEDS
+from droplab.limits import USUAL_FOLDS, USUAL_SEEDS
 from droplab.models import check_module
 from droplab.recipe import (
     LossSpec,
@@ -86,7 +86,7 @@ def sweep(
     train: Examples | Mapping[str, Examples],
     validation: Examples | None = None,
     *,
-    folds: int | None = None,
+    folds: int | Literal[True] | None = None,
     stop_on_fold: bool = False,
     rates: str | Sequence[float] = DEFAULT_RATES,
     sites: Sequence[str] | None = None,
@@ -129,7 +129,7 @@ def sweep(
             `{"train": ..., "validation": ..., "test": ...}`.
         validation: Validation examples, in the same forms; None with `folds`.
         folds: Cross-validate in so many folds of `train`, in place of `validation`: a seed is then
-            one fold of one repeat (see `droplab.recipe.DataSpec`).
+            one fold of one repeat (see `droplab.recipe.DataSpec`). True: 10.
         stop_on_fold: With folds, stop early by the next fold, which is then not trained on.
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
         sites: Names or patterns of sites; None for every hidden one.
@@ -201,6 +201,7 @@ def sweep(
         )
 
     build = _Build(model_factory)
+    folds = USUAL_FOLDS if folds is True else folds
     if seeds is None:
         seeds = folds or USUAL_SEEDS
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)

@@ -7,9 +7,9 @@ from collections import Counter
 
 from droplab.doctor import check_text
 from droplab.doctor._codes import READING as CHECKS
-from droplab.doctor._reading import fix_source
 from droplab.doctor._settings import Settings
 from droplab.doctor._source import Source
+from droplab.doctor._text import fix_source
 
 
 def found(snippet):

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from droplab.doctor import check_text
-from droplab.doctor._reading import fix_source
 from droplab.doctor._settings import Settings
 from droplab.doctor._source import Source, UnreadableError, decode
+from droplab.doctor._text import fix_source
 
 _QUICK = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)

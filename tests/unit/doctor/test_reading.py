@@ -195,7 +195,7 @@ def test_bad_settings_are_refused(tmp_path, text, message):
 
 def test_the_command_line_overrides():
     settings = Settings(select=frozenset({"DRP001"}), ignore=frozenset({"DRP002"}))
-    assert settings.override(select=["DRP03"]).select == {f"DRP03{n}" for n in range(1, 6)}
+    assert settings.override(select=["DRP03"]).select == {f"DRP03{n}" for n in range(1, 7)}
     assert settings.override(ignore=["DRP014"]).ignore == {"DRP002", "DRP014"}
 
 
@@ -259,11 +259,44 @@ def test_fixes_one_by_one(tmp_path, before, after):
     )
     file = tmp_path / "a.py"
     file.write_text(frame.format(before))
-    check([file], fix=True)
+    check([file], fix=True, unsafe_fixes=True)
     assert file.read_text() == frame.format(after)
     written = file.stat().st_mtime_ns
-    assert check([file], fix=True).fixed == ()
+    assert check([file], fix=True, unsafe_fixes=True).fixed == ()
     assert file.stat().st_mtime_ns == written
+
+
+IMPORTS = (
+    "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+    "from torch.utils.checkpoint import checkpoint\n"
+)
+MODULE = "class Net(nn.Module):\n    def forward(self, x):\n        {}\n        return x\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "unsafe"),
+    [
+        ("x = F.dropout(x, 0.5)", False),  # eval mode alone is mended
+        ("x = F.scaled_dot_product_attention(x, x, x, dropout_p=0.1)", False),
+        ("x = nn.Dropout(0.5)(x)", False),
+        ("x = nn.LSTM(8, 16, dropout=0.5)(x)[0]", False),  # an argument that does nothing
+        ("x = nn.Dropout(rate=0.5).eval()(x)", False),  # it raises
+        ("x = F.dropout(torch.relu(x), 0.5, True, True)", False),  # its backward pass raises
+        ("x = F.alpha_dropout(x, 0.5)", True),  # from now on it drops
+        ("x = F.dropout(x, self.training)", True),
+        ("F.dropout(x, 0.5, self.training)", True),
+        ("y = F.dropout(x, 0.5, self.training, True)\n        x = x + y", True),
+        ("x = checkpoint(F.dropout, x, preserve_rng_state=False)\n        nn.Dropout()", True),
+    ],
+)
+def test_a_fix_that_changes_training_is_unsafe(tmp_path, line, unsafe):
+    file = tmp_path / "a.py"
+    file.write_text(IMPORTS + MODULE.format(line))
+    found = [finding for finding in check([file]).findings if finding.edits]
+    assert [finding.unsafe for finding in found] == [unsafe]
+    assert [finding.fixable for finding in found] == [not unsafe]
+    assert len(check([file], fix=True).fixed) == (not unsafe)
+    assert len(check([file], fix=True, unsafe_fixes=True).fixed) == unsafe
 
 
 def test_a_fix_that_would_not_parse_is_left_out():

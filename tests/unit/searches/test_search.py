@@ -53,12 +53,12 @@ class StopsAt(SearchObserver):
 
 
 def test_a_search_ends_on_fresh_seeds_and_fresh_examples(tmp_path):
-    asked = Asked(trials=4, batch=2, seeds=2, confirm_seeds=3, halving=False)
+    asked = Asked(trials=4, batch=2, seeds=2, confirm_seeds=6, halving=False)
     found = search(recipe(), asked=asked, plan=PLAN, out=tmp_path)
     record = found.record
     assert record == results.load_search(tmp_path)
     assert record.seeds == (0, 1)
-    assert record.fresh_seeds == (2, 3, 4)
+    assert record.fresh_seeds == (2, 3, 4, 5, 6, 7)
     assert (record.searched, record.fresh, record.fresh_from) == (600, 500, "test")
     assert [plan.source for plan in record.plans] == ["common", "sampler", "sampler", "sampler"]
     runs = [results.load(tmp_path / name) for name in ("generation-001", "generation-002")]
@@ -73,13 +73,17 @@ def test_a_search_ends_on_fresh_seeds_and_fresh_examples(tmp_path):
     best = min(record.plans, key=lambda plan: plan.values["val_loss"])
     assert record.winners == (best.name,)
     assert found.arm == best.name
-    assert found.run.recipe.seeds == (2, 3, 4)
+    assert found.run.recipe.seeds == record.fresh_seeds
     assert json.loads(found.run.notes["data"])["validation"] == 500
     (step,) = record.shrinkage
     assert step.searched == pytest.approx(best.values["val_loss"] - record.baseline["val_loss"])
     last = found.verdict.arm(best.name).differences["val_loss"]
     assert step.fresh == pytest.approx(last.mean)
     assert step.seeds not in (None, step.fresh)
+    assert "test loss is" in found.verdict.headline
+    assert "on these 500 test examples, which the search never scored" in found.verdict.headline
+    assert "validation" not in " ".join([found.verdict.headline, *found.verdict.caveats])
+    assert any(said.startswith("By validation loss the search saw") for said in record.outcome)
 
 
 def test_fresh_seeds_on_searched_examples_are_those_that_training_would_have_scored(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from droplab import results
 from droplab.errors import ArgumentError, BackendError, RunError
 from droplab.recipe import load, override
 from droplab.results import RunResult
+from droplab.searches import Asked, search
 from droplab.studies import Observer, RayCluster, run
 from droplab.studies._ray_pool import RayPool
 from droplab.train import ExecutionPlan
@@ -93,6 +95,23 @@ def test_a_run_has_the_bits_that_it_has_here(cluster, tmp_path: Path):
     assert there.tests == here.tests
     kept = {path.name for path in (tmp_path / "here" / "weights").iterdir()}
     assert kept == {path.name for path in (tmp_path / "there" / "weights").iterdir()}
+
+
+def test_a_search_finds_there_what_it_finds_here(cluster, tmp_path: Path, monkeypatch):
+    pytest.importorskip("optuna")
+    began: list[RayPool] = []
+    whole = RayPool.run
+    monkeypatch.setattr(
+        RayPool, "run", lambda pool, *a, **k: began.append(pool) or whole(pool, *a, **k)
+    )
+    asked = Asked(trials=3, batch=2, seeds=1, confirm_seeds=1)
+    recipe = override(RECIPE, {"epochs": 1, "data.train": 60})
+    plan = ExecutionPlan(1, workers=2)
+    there = search(recipe, asked=asked, plan=plan, cluster=cluster, out=tmp_path / "there").record
+    assert len(began) == 3  # two generations and the last run
+    here = search(recipe, asked=asked, plan=PLAN, out=tmp_path / "here").record
+
+    assert replace(there, created="") == replace(here, created="")
 
 
 def test_trials_of_an_own_loop_have_the_rows_that_they_have_here(cluster, tmp_path: Path):

@@ -45,6 +45,7 @@ def reading(module: Module) -> Iterator[Finding]:
                     "so the gradients belong to no forward pass",
                     "leave preserve_rng_state at True",
                     edits=(Edit(start, end, "True"),),
+                    unsafe=True,
                 )
 
 

@@ -32,6 +32,7 @@ def reading(module: Module) -> Iterator[Finding]:
                 f"the flag is taken as p of {short}(): True drops everything, False nothing",
                 f"pass it by name: {functional.flag}=",
                 edits=edits,
+                unsafe=True,
             )
         elif name in _names.MODULES:
             if call.args and is_flag(call.args[0]):

@@ -33,6 +33,7 @@ def reading(module: Module) -> Iterator[Finding]:
             message,
             f"pass {functional.flag}={me}.training",
             edits=_fix(module, call, owner, functional.flag),
+            unsafe=not functional.default,
         )
 
 
