@@ -239,10 +239,10 @@ def test_a_base_in_a_file_that_is_not_checked_may_change(tmp_path, parsed):
     found = []
     for text in [*texts, *texts]:
         block.unlink(missing_ok=True) if text is None else block.write_text(text)
-        cached = check([net], cache=tmp_path / ".droplab_cache").findings
+        cached = check([net], tmp_path / ".droplab_cache").findings
         assert cached == check([net]).findings
         found.append(len(cached))
         parsed.clear()
-        check([net], cache=tmp_path / ".droplab_cache")
+        check([net], tmp_path / ".droplab_cache")
         assert parsed == []
     assert set(found) == {0, 1}
