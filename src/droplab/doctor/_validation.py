@@ -152,11 +152,16 @@ def plain_class(module: Module, text: str) -> bool:
         at: ast.expr = node.value
         while isinstance(at, ast.Call):
             if isinstance(at.func, ast.Name) and at.func.id in known:
-                return not _has_mode(module, known[at.func.id], known, set())
+                return not has_mode(module, known[at.func.id])
             if not isinstance(at.func, ast.Attribute):
                 break
             at = at.func.value
     return False
+
+
+def has_mode(module: Module, info: ClassInfo) -> bool:
+    """Return whether a class of the file may have dropout or BatchNorm, in itself or its parts."""
+    return _has_mode(module, info, {item.name: item for item in module.classes}, set())
 
 
 def _classes(module: Module, info: ClassInfo) -> Iterator[tuple[Module, ClassInfo]]:
@@ -176,7 +181,7 @@ def _has_mode(module: Module, info: ClassInfo, known: dict[str, ClassInfo], seen
             name = file.resolve(node.func)
             if name in _names.MODULES or name in _names.BATCHNORM or name in _names.FUNCTIONS:
                 return True
-            if name and not name.startswith("torch."):
+            if name and not name.startswith(("torch.", "numpy.", "math.")):
                 return True
             inner = node.func.id if isinstance(node.func, ast.Name) and file is module else ""
             if inner in known and _has_mode(module, known[inner], known, seen):

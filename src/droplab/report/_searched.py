@@ -40,6 +40,7 @@ def render_search(record: SearchRecord, name: str) -> str:
         short=short,
         long=long,
         objective=objective,
+        on_fresh=_on_fresh(record, metrics),
         figures=_figures(record, ranked, objective, Ids("search")),
         plans=[_row(plan, record, objective) for plan in listed[:_SHOWN]],
         importance=sorted(record.importance.items(), key=lambda item: -item[1]),
@@ -56,6 +57,13 @@ def render_search(record: SearchRecord, name: str) -> str:
         asked=_asked(record, metrics),
     )
     return page + "\n"
+
+
+def _on_fresh(record: SearchRecord, metrics: RunMetrics) -> str:
+    """Say what the last column is measured on."""
+    if record.fresh:
+        return f"{record.fresh} fresh examples"
+    return metrics.named(record.fresh_from).label if record.fresh_from else "fresh examples: none"
 
 
 def _asked(record: SearchRecord, metrics: RunMetrics) -> list[tuple[str, str]]:

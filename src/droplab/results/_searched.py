@@ -100,9 +100,11 @@ class SearchRecord:
         constraints: What a plan has to meet.
         seeds: The seeds of the search.
         fresh_seeds: Those that the winner was trained with again.
-        searched: How many validation examples the search scored.
-        fresh: How many it never scored.
-        fresh_from: "test", or "validation": where these are from.
+        searched: How many validation examples the search scored; 0: not known, of somebody's own
+            loop.
+        fresh: How many it never scored; 0 likewise.
+        fresh_from: "test", or "validation": where these are from. Of somebody's own loop, the
+            metric that it reports on such examples; "": none.
         plans: Every plan, in the order of proposal.
         baseline: Metric -> mean of the baseline over the seeds of the search.
         winners: Names of the plans that were trained again.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +29,15 @@ class Divided:
     searched: Splits
     fresh: Splits
     source: From
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the record of a search says of its examples."""
+        return {
+            "searched": len(self.searched.validation),
+            "fresh": len(self.fresh.validation),
+            "fresh_from": self.source,
+        }
 
 
 def divide(splits: Splits, source: str | None) -> Divided:

@@ -9,6 +9,7 @@ from droplab.studies._folders import default_folder, free_folder, weights_path_i
 from droplab.studies._forecast import Forecast, forecast
 from droplab.studies._loop_trial import Trial
 from droplab.studies._observer import Observer, Observers, named
+from droplab.studies._own_model import own_experiment
 from droplab.studies._planning import choose_plan
 from droplab.studies._rescored import rescored
 from droplab.studies._resolve import assemble, resolve
@@ -39,6 +40,7 @@ __all__ = [
     "forecast",
     "free_folder",
     "named",
+    "own_experiment",
     "parse_rates",
     "read_plan",
     "rescored",

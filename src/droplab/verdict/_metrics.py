@@ -247,8 +247,8 @@ class RunMetrics:
         if isinstance(run, RunResult):
             where = validated_on(run.recipe, stored_data(run.notes))
             examples = _FRESH.get(where, examples)
-        if examples == "test":  # what is measured after every epoch is so on the test split
-            epoch = {n: replace(m, label=m.on("test")) for n, m in epoch.items()}
+            own = run.recipe.loop is not None  # its names of metrics tell their split
+            epoch = epoch if own or examples != "test" else _renamed(epoch)
         if not cls(epoch, test).score.fraction:
             return cls(epoch, test, examples)
         # where the score counts what is right, the loss is a cross entropy
@@ -332,6 +332,11 @@ class RunMetrics:
         """The score on the training examples, in eval mode and running, as far as they are."""
         both = (self.training(self.score), self.training(self.score, running=True))
         return tuple(each for each in both if each)
+
+
+def _renamed(metrics: Mapping[str, WrittenMetric]) -> dict[str, WrittenMetric]:
+    """Return the metrics of every epoch as they are called on the test split."""
+    return {name: replace(each, label=each.on("test")) for name, each in metrics.items()}
 
 
 def _by_name(metrics: Iterable[recipe.Metric]) -> dict[str, WrittenMetric]:

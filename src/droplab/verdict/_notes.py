@@ -103,7 +103,8 @@ def stored_data(notes: Mapping[str, str]) -> Mapping[str, Any]:
 def validated_on(recipe: Recipe, stored: Mapping[str, Any]) -> str:
     """Return whose examples a run was validated on: of the "test", the "train" or its "own" split.
 
-    "fresh" ones, or a "fresh test" split, are those that a search never scored.
+    "fresh" ones, or a "fresh test" split, are those that a search never scored; "searched" are
+    those of somebody's own loop by which a search chose.
 
     Args:
         recipe: The recipe of the run.

@@ -76,6 +76,8 @@ class Saying:
             return "on rows that droplab did not measure"
         size = self.about.validation
         n = f"{counted(size)} " if size else ""
+        if self.about.validated_on == "searched":
+            return "on the validation examples by which a search chose, and this training set"
         never = ", which the search never scored," if self.metrics.fresh else ""
         return f"on these {n}{self.metrics.examples} examples{never} and this training set"
 

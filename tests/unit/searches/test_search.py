@@ -11,13 +11,16 @@ import torch
 from droplab import results
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, BackendError, DataError, RunError
+from droplab.models import MLP
 from droplab.recipe import load, override
 from droplab.searches import Asked, SearchObserver, _driver, _proposals, search
 from droplab.searches._examples import divide
+from droplab.studies import own_experiment
 from droplab.train import ExecutionPlan
 
 pytest.importorskip("optuna")
 
+PARTS = (("train", 0, 40), ("validation", 40, 60), ("test", 60, 80))
 PLAN = ExecutionPlan(1)
 """Two steps take less than their recording."""
 FEW = Asked(trials=4, batch=2, seeds=1, confirm_seeds=1)
@@ -152,11 +155,23 @@ def test_half_of_a_generation_is_given_up_after_its_first_seed(tmp_path):
     assert {row.arm for row in second.rows} == {"none", *kept}
 
 
+def test_a_model_and_data_of_ones_own_are_searched(tmp_path):
+    inputs = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    targets = (inputs.sum(1) > 0).long()
+    part = {name: (inputs[a:b], targets[a:b]) for name, a, b in PARTS}
+    mine = own_experiment(lambda: MLP(4, (3, 3), 2), part, epochs=1, batch_size=20, seeds=2)
+    found = search(mine, "depth", asked=FEW, plan=PLAN, out=tmp_path)
+    assert (found.record.searched, found.record.fresh, found.record.fresh_from) == (20, 20, "test")
+    assert set(found.plan) == {"fc2", "fc3"}
+    with pytest.raises(ArgumentError, match="go with a study of your own loop"):
+        search(mine, test_metric="val_ece", asked=FEW, out=tmp_path / "other")
+
+
 def test_what_becomes_nan_is_told_as_failed(tmp_path, monkeypatch):
     real = _driver.values_of
 
-    def broken(result):
-        found = real(result)
+    def broken(result, **how):
+        found = real(result, **how)
         for name in ("plan 0", "plan 1"):
             if name in found:
                 found[name] = [dict.fromkeys(row, float("nan")) for row in found[name]]
