@@ -60,8 +60,11 @@ def _is_dict(node: ast.expr) -> bool:
     return isinstance(node, ast.Dict | ast.DictComp) or called in ("dict", "OrderedDict")
 
 
-def _contained(module: Module, value: ast.expr, method: Function) -> list[ast.expr] | None:
-    """Return the dropouts in a plain container; None if it is something else."""
+def _contained(module: Module, value: ast.expr, method: Function | None) -> list[ast.expr] | None:
+    """Return the dropouts in a plain container; None if it is something else.
+
+    A name is a local list of the method; without one, names are not followed.
+    """
     if isinstance(value, ast.List | ast.Tuple | ast.Set):
         items = list(value.elts)
     elif isinstance(value, ast.Dict):
@@ -79,7 +82,7 @@ def _contained(module: Module, value: ast.expr, method: Function) -> list[ast.ex
     elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
         parts = [_contained(module, part, method) for part in (value.left, value.right)]
         return next((part for part in parts if part is not None), None)
-    elif isinstance(value, ast.Name):
+    elif isinstance(value, ast.Name) and method is not None:
         return _local(module, value.id, method)
     else:
         return None
@@ -94,7 +97,7 @@ def _local(module: Module, name: str, method: Function) -> list[ast.expr] | None
     values = [item for item in module.assigned.get(name, ()) if module.function(item) is method]
     found: list[ast.expr] = []
     for item in values:
-        part = None if isinstance(item.value, ast.Name) else _contained(module, item.value, method)
+        part = _contained(module, item.value, None)
         if part is None:
             return None
         found += part
