@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.studies._averaging import Averaging, compare_averaging
+from droplab.studies._averaging import Averaging, average_model, compare_averaging
 from droplab.studies._design import parse_rates, sweep_arms, sweep_recipe
 from droplab.studies._experiment import Experiment, Replica
 from droplab.studies._folders import default_folder, free_folder, weights_path_in
@@ -34,6 +34,7 @@ __all__ = [
     "SweepResult",
     "Trial",
     "assemble",
+    "average_model",
     "choose_plan",
     "compare_averaging",
     "default_folder",
