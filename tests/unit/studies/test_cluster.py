@@ -25,6 +25,23 @@ PLAN = ExecutionPlan(1, captured=True)
 RECIPE = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
 
 
+ROOT = Path(__file__).parents[3]
+SCRIPT = """
+import sys
+import droplab
+sys.path.append(sys.argv[2])
+from tests.unit.studies import loops
+mine, rate = droplab.trial(), float(sys.argv[1])
+print("rate", sys.argv[1])
+if rate > 1:
+    sys.stdout.flush()
+    sys.exit(3)
+model = mine.place(loops.network())
+mine.checkpoint(model, every=0)
+loops.fit(mine, model, lr=rate)
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster of two processors, which only this machine can reach; left by the last test."""
@@ -123,6 +140,21 @@ def test_trials_of_an_own_loop_have_the_rows_that_they_have_here(cluster, tmp_pa
     assert {m.state for m in there.members} == {"done"}
 
     assert measured(there) == measured(here)
+
+
+def test_a_script_runs_there_as_it_runs_here(cluster, tmp_path: Path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    for name, how in (("there", {"cluster": cluster}), ("here", {"workers": 2})):
+        begin(tmp_path / name, seeds=1).run_script([str(script), "0.05", str(ROOT)], **how)
+    there, here = (results.load(tmp_path / each / "study") for each in ("there", "here"))
+    assert {member.state for member in there.members} == {"done"}
+    assert measured(there) == measured(here)
+    logs = sorted((there.path / "logs").iterdir())
+    assert [log.read_text() for log in logs] == ["rate 0.05\n", "rate 0.05\n"]
+    assert not list((there.path / "trials").iterdir())
+    with pytest.raises(RunError, match=r"exit code 3 \(rate 3; .*logs"):
+        begin(tmp_path / "bad", seeds=1).run_script([str(script), "3", str(ROOT)], cluster=cluster)
 
 
 def test_more_than_there_is_and_what_cannot_be_sent_is_refused(cluster, tmp_path: Path):
