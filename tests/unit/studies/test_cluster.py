@@ -199,6 +199,41 @@ def test_where_nobody_answers_it_is_said(monkeypatch):
             pass
 
 
+class OtherName:
+    """A Ray that calls its head by another address than it was asked by."""
+
+    gcs_address = "192.0.2.7:6379"
+
+    def __init__(self):
+        self.on = False
+
+    def is_initialized(self):
+        return self.on
+
+    def init(self, **_):
+        self.on = True
+
+    def shutdown(self):
+        self.on = False
+
+    def get_runtime_context(self):
+        return self
+
+
+def test_a_head_that_has_another_name_for_itself_is_the_same(monkeypatch):
+    ray, cluster = OtherName(), RayCluster("127.0.0.1:6379")
+    monkeypatch.setattr(RayCluster, "_package", lambda _: ray)
+    monkeypatch.setattr(RayCluster, "_knock", lambda _: None)
+    with cluster.connected(), cluster.connected() as found:
+        assert found is ray
+        with pytest.raises(RunError, match="connected to"), RayCluster("10.0.0.1:1").connected():
+            pass
+    assert not ray.on
+    ray.on = True
+    with pytest.raises(RunError, match="connected to"), cluster.connected():
+        pass
+
+
 def test_an_old_ray_is_refused(monkeypatch):
     ray = pytest.importorskip("ray")
     monkeypatch.setattr(ray, "__version__", "2.9.3")
