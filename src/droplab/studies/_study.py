@@ -176,7 +176,9 @@ class Study:
             )
         return first_placed(self.recipe, self._train)
 
-    def run_script(self, command: Sequence[str], *, workers: int = 1) -> Verdict:
+    def run_script(
+        self, command: Sequence[str], *, workers: int = 1, cluster: RayCluster | None = None
+    ) -> Verdict:
         """Run a script once for each trial that is not done, and return the verdict.
 
         The script asks for its trial with `droplab.trial()`. What it prints goes to a file a trial
@@ -185,12 +187,14 @@ class Study:
         Args:
             command: The script and its arguments.
             workers: Processes at a time.
+            cluster: Whose nodes run the script, each process of the cluster one after another,
+                instead.
 
         Raises:
             RunError: If the folder cannot be used, or every trial failed.
         """
         with self._opened(" ".join(command)) as driver:
-            run_scripts(driver, self.recipe, command, self.folder, workers)
+            run_scripts(driver, self.recipe, command, self.folder, workers, cluster)
         return self.verdict()
 
     def __iter__(self) -> Iterator[Trial]:
