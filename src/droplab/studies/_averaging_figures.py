@@ -184,7 +184,8 @@ class Pages:
         entropy = certain(mean, self._task)["entropy"]
         order = entropy.argsort(descending=True, stable=True).tolist()
         called = self._classes or [str(at) for at in range(mean.shape[1])]
-        guesses, targets = mean.argmax(1).tolist(), self._targets[0].long().tolist()
+        guesses: list[int] = mean.argmax(1).tolist()
+        targets: list[int] = self._targets[0].long().tolist()
 
         def shown(places: Sequence[int]) -> list[Example]:
             return [
