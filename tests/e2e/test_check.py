@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -178,6 +179,15 @@ def test_bad_settings_exit_with_2(run, folder):
     done = run()
     assert done.returncode == 2
     assert "did you mean 'select'" in done.stderr
+
+
+def test_a_language_server_needs_pygls(run, monkeypatch):
+    for name in ("pygls", "lsprotocol"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "droplab.doctor.server", raising=False)
+    done = run("--lsp")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'droplab[lsp]'" in done.stderr
 
 
 NOTE = "from torch import nn\ndrop = nn.Dropout(0.0)\n"

@@ -12,6 +12,7 @@ import click
 
 from droplab import __version__
 from droplab.cli._model_file import load_model, model_options, read_arguments
+from droplab.errors import ArgumentError, BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,7 @@ _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
     help="With --fix, mend also what changes the numbers of a training that ran.",
 )
 @click.option("--no-cache", is_flag=True, help="Parse every file, and leave .droplab_cache alone.")
+@click.option("--lsp", is_flag=True, help="Serve an editor over stdin and stdout.")
 @click.option("--list", "listing", is_flag=True, help="List the checks and exit.")
 @click.pass_context
 def command(
@@ -83,6 +85,7 @@ def command(
     fix: bool,
     unsafe_fixes: bool,
     no_cache: bool,
+    lsp: bool,
     listing: bool,
 ) -> None:
     r"""Find dropout that is used wrongly, in source or in a live model.
@@ -104,13 +107,15 @@ def command(
       droplab check nets.py:Net --example 8x1x28x28
     """
     from droplab.doctor import load_settings
-    from droplab.errors import ArgumentError
 
     if listing:
         _list()
         return
     if explain is not None:
         _explain(explain)
+        return
+    if lsp:
+        _serve()
         return
     if update_baseline and baseline is None:
         raise ArgumentError("--update-baseline: expected --baseline FILE to write to, got none")
@@ -152,15 +157,16 @@ def command(
         found = _new(found, baseline, update=update_baseline)
         _print(found, form, what=stdin_filename, files=1, fixed=[])
     else:
-        from droplab.doctor import check
+        from droplab.doctor import Cache, check
 
+        home = (settings.root or Path()) / ".droplab_cache"
         report = check(
             paths or (".",),
             settings=settings,
             fix=fix,
             unsafe_fixes=unsafe_fixes,
             jobs=min(os.cpu_count() or 1, 8),
-            cache=None if no_cache else (settings.root or Path()) / ".droplab_cache",
+            cache=None if no_cache else Cache(home, __version__),
         )
         found = _new(report.findings, baseline, update=update_baseline)
         noun = "file" if report.files == 1 else "files"
@@ -187,6 +193,19 @@ def _explain(code: str) -> None:
 
     for item in sorted(expand([code], where="--explain")):
         click.echo(CODES[item].explanation)
+
+
+def _serve() -> None:
+    try:
+        from droplab.doctor.server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
+            raise
+        raise BackendError(
+            "--lsp: the language server needs pygls, which is not installed; "
+            "pip install 'droplab[lsp]'"
+        ) from None
+    serve(__version__)
 
 
 def _home(paths: tuple[str, ...]) -> Path:

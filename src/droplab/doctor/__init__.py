@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from droplab.doctor._baseline import without_baseline, write_baseline
+from droplab.doctor._cache import Cache
 from droplab.doctor._codes import CODES, Code, expand
 from droplab.doctor._finding import Edit, Finding, Severity
 from droplab.doctor._reading import Report, check
@@ -22,6 +23,7 @@ _LIVE = ("Watch", "examine", "examine_loop")
 
 __all__ = [
     "CODES",
+    "Cache",
     "Code",
     "Edit",
     "Finding",

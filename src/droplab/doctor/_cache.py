@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from droplab import __version__
 from droplab.doctor._edit import replace_file
 from droplab.doctor._elsewhere import Facts
 from droplab.doctor._finding import Edit, Finding
@@ -53,13 +52,16 @@ class Cache:
     """The file of the last results in a folder; what is broken or of another version is ignored.
 
     Args:
-        folder: Where it lies. Paths inside the folder's parent are kept relative to it.
+        folder: Where it lies; it is made if need be. Paths inside the folder's parent are kept
+            relative to it.
+        version: The version of droplab.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: str) -> None:
         self._folder = folder
+        self._doctor = _doctor(version)
         self._root = f"{folder.parent.absolute()}{os.sep}"
-        self._entries: dict[str, Any] = _load(folder / _FILE)
+        self._entries: dict[str, Any] = _load(folder / _FILE, self._doctor)
         self._states: dict[str, str] = {}
         self._changed = False
 
@@ -113,19 +115,19 @@ class Cache:
             ignored = self._folder / ".gitignore"
             if not ignored.exists():
                 ignored.write_text("# Made by droplab.\n*\n", encoding="utf-8")
-            replace_file(self._folder / _FILE, f"{_doctor()} {_digest(body)}\n".encode() + body)
+            replace_file(self._folder / _FILE, f"{self._doctor} {_digest(body)}\n".encode() + body)
 
     def _name(self, file: Path) -> str:
         return str(file.absolute()).removeprefix(self._root)
 
 
-def _load(file: Path) -> dict[str, Any]:
+def _load(file: Path, doctor: str) -> dict[str, Any]:
     """Return the entries of a file that this very doctor wrote; none otherwise."""
     try:
         if not file.is_file() or file.stat().st_size > _LARGEST:
             return {}
         head, _, body = file.read_bytes().partition(b"\n")
-        if head.decode() != f"{_doctor()} {_digest(body)}":
+        if head.decode() != f"{doctor} {_digest(body)}":
             return {}
         entries: Any = json.loads(body)
     except (OSError, ValueError, RecursionError):
@@ -133,9 +135,9 @@ def _load(file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", entries) if isinstance(entries, dict) else {}
 
 
-def _doctor() -> str:
+def _doctor(version: str) -> str:
     """Return a digest of the version, of Python and of the doctor's own files."""
-    parts = [__version__, sys.version]
+    parts = [version, sys.version]
     home = Path(__file__).parent
     for folder in (home, home / "checks"):
         with os.scandir(folder) as found:

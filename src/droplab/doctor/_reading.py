@@ -62,7 +62,7 @@ def check(
     fix: bool = False,
     unsafe_fixes: bool = False,
     jobs: int = 1,
-    cache: Path | None = None,
+    cache: Cache | None = None,
 ) -> Report:
     """Check the Python files and notebooks in files and folders, without importing them.
 
@@ -73,8 +73,7 @@ def check(
             written.
         unsafe_fixes: With `fix`, mend also what changes the numbers of a training that ran.
         jobs: How many processes may share the work where there are many files.
-        cache: A folder that keeps what files have told, so that only files that have changed are
-            parsed again; it is made if need be. None by default.
+        cache: Keeps what files have told, so that only files that have changed are parsed again.
 
     Returns:
         A report. A file that cannot be read or parsed is a finding (DRP000), not an error.
@@ -95,15 +94,14 @@ def check(
     settings = settings or Settings()
     begin = time.perf_counter()
     every = list(files(paths, settings))
-    memory = Cache(cache) if cache is not None else None
-    known = {file: memory.find(file, settings) for file in every} if memory else {}
+    known = {file: cache.find(file, settings) for file in every} if cache is not None else {}
     todo = [file for file in every if _is_open(known.get(file), fix, unsafe_fixes)]
     work = partial(_each, settings=settings, fix=fix, unsafe=unsafe_fixes)
     done = _shared(todo, work, jobs) if jobs > 1 and len(todo) >= _MANY else work(todo)
-    if memory is not None:
+    if cache is not None:
         for item in done:
-            memory.keep(item.file, item.key, item.checked)
-        memory.write()
+            cache.keep(item.file, item.key, item.checked)
+        cache.write()
     new = {item.file: item.checked for item in done}
     checked = {file: found for file in every if (found := new.get(file) or known[file])}
     fixed = tuple(finding for item in done for finding in item.fixed)

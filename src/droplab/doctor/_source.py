@@ -76,6 +76,11 @@ class Source:
             return start + min(byte, len(text))
         return start + len(text.encode("utf-8", "surrogatepass")[:byte].decode("utf-8", "ignore"))
 
+    def place(self, offset: int) -> tuple[int, int]:
+        """Return (line, column), both from 1 and in characters, of an offset in the text."""
+        line = max(bisect.bisect_right(self._starts[:-1], offset), 1)
+        return line, offset - self._starts[line - 1] + 1
+
     def position(self, line: int, byte: int) -> tuple[int, int]:
         """Return (line, column from 1 in characters) of a syntax position."""
         start = self._starts[min(line, len(self._starts)) - 1]

@@ -63,6 +63,21 @@ class Suppressions:
         return any(lines.get(line, frozenset()) & {finding.code, "ALL"} for line in {first, last})
 
 
+def silenced_line(line: str, code: str) -> str:
+    """Return a line with a comment that silences a check, beside what it silences already.
+
+    Example:
+        >>> silenced_line("drop = nn.Dropout(50)", "DRP011")
+        'drop = nn.Dropout(50)  # noqa: DRP011'
+        >>> silenced_line("drop = nn.Dropout(50)  # noqa: E501", "DRP011")
+        'drop = nn.Dropout(50)  # noqa: E501, DRP011'
+    """
+    found = _NOQA.search(line)
+    if found is not None and found["codes"]:
+        return f"{line[: found.end()]}, {code}{line[found.end() :]}"
+    return f"{line.rstrip()}  # noqa: {code}"
+
+
 def _codes(text: str | None) -> frozenset[str]:
     if text is None:
         return _ALL

@@ -17,6 +17,7 @@ FORMATS = ("text", "json", "sarif", "github")
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
+_CORNERS = ("startLine", "startColumn", "endLine", "endColumn")
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
@@ -86,16 +87,24 @@ def github(findings: Iterable[Finding]) -> str:
     lines: list[str] = []
     for finding in findings:
         entries = {"file": finding.path}
-        if finding.line:
+        if finding.cell:
+            # Lines of the file are those of its JSON: the first one stands for the whole.
+            entries["line"] = "1"
+        elif finding.line:
             entries["line"] = str(finding.line)
             entries["endLine"] = str(max(finding.end_line, finding.line))
             entries["col"] = str(finding.column)
         entries["title"] = finding.code
         where = ",".join(f"{key}={_property(value)}" for key, value in entries.items() if value)
-        cell = f"cell {finding.cell}: " if finding.cell else ""
-        message = _data(f"{cell}{finding.message}; {finding.advice}")
+        message = _data(_message(finding))
         lines.append(f"::{_LEVELS[finding.severity]} {where}::{message}")
     return "\n".join(lines)
+
+
+def _message(finding: Finding) -> str:
+    """Return what is wrong and what to do, after the place in a notebook, which has no lines."""
+    cell = f"cell {finding.cell}, line {finding.line}: " if finding.cell else ""
+    return f"{cell}{finding.message}; {finding.advice}"
 
 
 def _data(text: str) -> str:
@@ -154,12 +163,14 @@ def _result(finding: Finding, index: dict[str, int]) -> dict[str, Any]:
         "ruleId": finding.code,
         "ruleIndex": index[finding.code],
         "level": finding.severity,
-        "message": {"text": f"{finding.message}; {finding.advice}"},
+        "message": {"text": _message(finding)},
     }
     location: dict[str, Any] = {}
     if finding.path:
         physical: dict[str, Any] = {"artifactLocation": {"uri": _uri(finding.path)}}
-        if finding.line:
+        if finding.cell:
+            physical["region"] = dict.fromkeys(_CORNERS, 1)
+        elif finding.line:
             physical["region"] = {
                 "startLine": finding.line,
                 "startColumn": max(finding.column, 1),
@@ -167,7 +178,8 @@ def _result(finding: Finding, index: dict[str, int]) -> dict[str, Any]:
                 "endColumn": max(finding.end_column, 1),
             }
         location["physicalLocation"] = physical
-    logical = finding.module or (f"cell {finding.cell}" if finding.cell else "")
+    cell = f"cell {finding.cell}, line {finding.line}" if finding.cell else ""
+    logical = finding.module or cell
     if logical:
         location["logicalLocations"] = [{"fullyQualifiedName": logical}]
     if location:

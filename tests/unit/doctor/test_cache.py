@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from droplab.doctor import Settings, check
+from droplab.doctor import Cache, Settings
 from droplab.doctor import _reading as reading
-from droplab.doctor._cache import Cache, Read
+from droplab.doctor._cache import Read
 
 HEAD = "from torch import nn\nimport torch.nn.functional as F\n"
 BASE = (
@@ -47,9 +47,15 @@ def parsed(monkeypatch):
     return names
 
 
+def check(paths, folder=None, version="1", **options):
+    """Check with the cache of a folder, if one is given."""
+    cache = Cache(folder, version) if folder is not None else None
+    return reading.check(paths, cache=cache, **options)
+
+
 def both(folder, settings=None):
     """Check with and without a cache; the results must be the same."""
-    cached = check([folder], settings=settings, cache=folder / ".droplab_cache")
+    cached = check([folder], folder / ".droplab_cache", settings=settings)
     plain = check([folder], settings=settings)
     assert cached.findings == plain.findings
     assert cached.files == plain.files
@@ -60,13 +66,13 @@ def test_only_what_changed_is_parsed_again(tmp_path, parsed):
     (tmp_path / "a.py").write_text(HEAD + LSTM)
     (tmp_path / "b.py").write_text(HEAD + BASE)
     cache = tmp_path / ".droplab_cache"
-    first = check([tmp_path], cache=cache)
+    first = check([tmp_path], cache)
     assert parsed == ["a.py", "b.py"]
     (tmp_path / "b.py").touch()
-    assert check([tmp_path], cache=cache).findings == first.findings
+    assert check([tmp_path], cache).findings == first.findings
     assert parsed == ["a.py", "b.py"]
     (tmp_path / "b.py").write_text(HEAD)
-    check([tmp_path], cache=cache)
+    check([tmp_path], cache)
     assert parsed == ["a.py", "b.py", "b.py"]
 
 
@@ -95,7 +101,7 @@ def test_a_finding_that_another_file_refutes_comes_and_goes(tmp_path, parsed):
     assert [f.code for f in both(tmp_path).findings] == ["DRP022"]
     (tmp_path / "child.py").write_text(HEAD + CHILD.format("self.drop(x)"))
     parsed.clear()
-    assert check([tmp_path], cache=tmp_path / ".droplab_cache").findings == ()
+    assert check([tmp_path], tmp_path / ".droplab_cache").findings == ()
     assert parsed == ["child.py"]
     (tmp_path / "child.py").write_text(HEAD + CHILD.format("x"))
     assert [f.code for f in both(tmp_path).findings] == ["DRP022"]
@@ -139,7 +145,7 @@ def test_a_broken_cache_is_ignored_and_written_anew(tmp_path, parsed, breaks):
     both(tmp_path)
     assert file.read_text() == whole
     parsed.clear()
-    check([tmp_path], cache=file.parent)
+    check([tmp_path], file.parent)
     assert parsed == []
 
 
@@ -164,25 +170,24 @@ def test_an_entry_that_is_none_is_ignored(tmp_path, entry):
     file.write_text(HEAD + LSTM)
     both(tmp_path)
     key = Read(file.read_bytes(), "", False, Settings().wanted("a.py")).key
-    cache = Cache(tmp_path / ".droplab_cache")
+    cache = Cache(tmp_path / ".droplab_cache", "1")
     assert cache.find(file, Settings()) is not None
     cache._entries["a.py"] = json.loads(json.dumps(entry).replace("{key}", key))
     assert cache.find(file, Settings()) is None
 
 
-def test_another_version_is_another_cache(tmp_path, parsed, monkeypatch):
+def test_another_version_is_another_cache(tmp_path, parsed):
     (tmp_path / "a.py").write_text(HEAD + LSTM)
     both(tmp_path)
-    monkeypatch.setattr("droplab.doctor._cache.__version__", "0.0.0")
     parsed.clear()
-    check([tmp_path], cache=tmp_path / ".droplab_cache")
+    check([tmp_path], tmp_path / ".droplab_cache", "2")
     assert parsed == ["a.py"]
 
 
 def test_a_folder_that_refuses_it_has_no_cache(tmp_path):
     (tmp_path / "a.py").write_text(HEAD + LSTM)
     (tmp_path / "full").write_text("a file")
-    assert len(check([tmp_path / "a.py"], cache=tmp_path / "full").findings) == 1
+    assert len(check([tmp_path / "a.py"], tmp_path / "full").findings) == 1
     assert (tmp_path / "full").read_text() == "a file"
 
 
@@ -203,10 +208,10 @@ def test_a_part_of_the_files_leaves_the_others_remembered(tmp_path, parsed):
     for name in ("a.py", "b.py"):
         (tmp_path / name).write_text(HEAD + LSTM)
     cache = tmp_path / ".droplab_cache"
-    check([tmp_path / "a.py"], cache=cache)
-    check([tmp_path / "b.py"], cache=cache)
+    check([tmp_path / "a.py"], cache)
+    check([tmp_path / "b.py"], cache)
     parsed.clear()
-    check([tmp_path], cache=cache)
+    check([tmp_path], cache)
     assert parsed == []
 
 
@@ -214,7 +219,7 @@ def test_what_is_remembered_can_be_mended(tmp_path):
     file = tmp_path / "a.py"
     file.write_text(HEAD + LSTM)
     both(tmp_path)
-    report = check([tmp_path], fix=True, cache=tmp_path / ".droplab_cache")
+    report = check([tmp_path], tmp_path / ".droplab_cache", fix=True)
     assert [finding.code for finding in report.fixed] == ["DRP015"]
     assert file.read_text() == HEAD + "rnn = nn.LSTM(8, 16)\n"
     assert both(tmp_path).findings == ()
@@ -234,10 +239,10 @@ def test_a_base_in_a_file_that_is_not_checked_may_change(tmp_path, parsed):
     found = []
     for text in [*texts, *texts]:
         block.unlink(missing_ok=True) if text is None else block.write_text(text)
-        cached = check([net], cache=tmp_path / ".droplab_cache").findings
+        cached = check([net], tmp_path / ".droplab_cache").findings
         assert cached == check([net]).findings
         found.append(len(cached))
         parsed.clear()
-        check([net], cache=tmp_path / ".droplab_cache")
+        check([net], tmp_path / ".droplab_cache")
         assert parsed == []
     assert set(found) == {0, 1}

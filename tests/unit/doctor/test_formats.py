@@ -62,8 +62,7 @@ def test_workflow_commands_escape():
         "it drops, 100%25 of the time:%0Aalways; pass it"
     )
     assert live == "::warning title=DRP032::m; a"
-    assert cell.startswith("::notice file=n.ipynb,line=2")
-    assert "::cell 7: m; a" in cell
+    assert cell == "::notice file=n.ipynb,line=1,title=DRP014::cell 7, line 2: m; a"
 
 
 # The parts of the published schema (SARIF 2.1.0, OASIS) that a log of ours touches: required
@@ -121,6 +120,14 @@ def test_sarif_conforms_to_the_published_schema():
                 assert " " not in uri
                 region = conforms("region", physical["region"])
                 assert all(isinstance(v, int) and v >= 1 for v in region.values())
+
+
+def test_sarif_names_cells_of_notebooks_and_no_lines_of_their_json():
+    (result,) = json.loads(sarif([CELL], version="0"))["runs"][0]["results"]
+    assert result["message"]["text"] == "cell 7, line 2: m; a"
+    (location,) = result["locations"]
+    assert set(location["physicalLocation"]["region"].values()) == {1}
+    assert location["logicalLocations"] == [{"fullyQualifiedName": "cell 7, line 2"}]
 
 
 def test_sarif_uris_are_absolute_for_absolute_paths():

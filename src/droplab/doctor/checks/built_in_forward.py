@@ -91,11 +91,11 @@ def running(exam: Exam) -> Iterator[Finding]:
     seen: set[object] = set()
     for drop in first.drops:
         module = drop.module
-        if module is None or module in exam.names or id(module) in later or drop.place in seen:
+        if module is None or module in exam.names or id(module) in later or drop.at in seen:
             continue
         if not drop.on or drop.p == 0.0:
             continue
-        seen.add(drop.place)
+        seen.add(drop.at)
         yield exam.finding(
             CODE,
             f"{drop.name} is built anew on every call, so eval() never reaches it",

@@ -71,7 +71,7 @@ def watching(loop: Loop) -> Iterator[Finding]:
         yield loop.finding(
             CODE,
             f"{type(root).__name__} was put into eval mode and trained on: nothing put it back",
-            "call model.train() after validation, or at the top of every epoch",
+            f"call {loop.variable(root)}.train() after validation, or at the top of every epoch",
             place=lost[0].place,
             evidence={"trained passes": len(passes), "of them in eval mode": len(lost)},
         )

@@ -126,11 +126,12 @@ def watching(loop: Loop) -> Iterator[Finding]:
         passes = loop.validations(root, grad=False)
         if not passes:
             continue
+        model = loop.variable(root)
         yield loop.finding(
             CODE,
             f"{type(root).__name__} is validated under no_grad() but in train mode: "
             "no_grad() does not stop dropout",
-            "call model.eval() before validation, and model.train() after it",
+            f"call {model}.eval() before validation, and {model}.train() after it",
             place=passes[0].place,
             evidence={
                 "passes without gradients": len(passes),

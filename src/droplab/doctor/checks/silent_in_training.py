@@ -57,7 +57,7 @@ def watching(loop: Loop) -> Iterator[Finding]:
             yield loop.finding(
                 CODE,
                 f"{loop.label(drop)} drops nothing in training: it is in eval mode in every step",
-                "call model.train() before training",
+                f"call {loop.variable(root)}.train() before training",
                 place=drop.place if drop.module is None else ("", 0),
                 module=drop.module,
                 evidence={"trained passes": len(passes), "passes that dropped something": 0},

@@ -56,10 +56,11 @@ def watching(loop: Loop) -> Iterator[Finding]:
             len(passes) == 1 and passes[0] is loop.passes[-1] and not passes[0].counted
         ):
             continue
+        model = loop.variable(root)
         yield loop.finding(
             CODE,
             f"{type(root).__name__} is validated in train mode, with dropout on",
-            "call model.eval() before validation, and model.train() after it",
+            f"call {model}.eval() before validation, and {model}.train() after it",
             place=passes[0].place,
             evidence={
                 "passes that nothing was learnt from": len(passes),

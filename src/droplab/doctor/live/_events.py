@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from droplab.doctor.live._masks import Mask
-
-_INNER = ("torch.", "droplab.doctor.", "droplab.nn")
 
 
 @dataclass(eq=False)
@@ -43,8 +39,10 @@ class Drop:
     on: bool
     """Whether the module was in training mode, or the function's flag set."""
     module: nn.Module | None
+    at: tuple[str, int]
+    """File and line that called it, be it in a library."""
     place: tuple[str, int]
-    """File and line of the user's code."""
+    """File and line of the user's code that called it, through whatever library; ("", 0): none."""
     shape: tuple[int, ...]
     silent: bool
     """Whether the output is the input."""
@@ -63,20 +61,9 @@ class Drop:
     @property
     def key(self) -> object:
         """The same for every call of one dropout: the module, or the line of the function."""
-        return self.module if self.module is not None else self.place
+        return self.module if self.module is not None else self.at
 
 
 def given_of(args: Any) -> Tensor | None:
     """Return the first tensor among the arguments of a call."""
     return next((item for item in tree_leaves(args) if isinstance(item, Tensor)), None)
-
-
-def caller() -> tuple[str, int]:
-    """Return file and line of the innermost frame that is neither torch nor the doctor."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name != "torch" and not name.startswith(_INNER):
-            return frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back
-    return "", 0

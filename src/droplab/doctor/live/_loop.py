@@ -24,6 +24,7 @@ class Loop(Witness):
 
     def __init__(self, ranks: bool) -> None:
         self.passes: list[Pass] = []
+        self.variables: dict[nn.Module, str] = {}
         self.steps = 0
         self.orders: list[OrderDraw] = []
         self.called: set[nn.Module] = set()
@@ -49,6 +50,10 @@ class Loop(Witness):
                 if item is module:
                     return name
         return ""
+
+    def variable(self, root: nn.Module) -> str:
+        """Return by which name the loop has a model; "model" where that is not known."""
+        return self.variables.get(root) or "model"
 
     def grouped(self, passes: Iterable[Pass]) -> dict[object, list[list[Drop]]]:
         """Return the calls of each dropout, pass by pass."""

@@ -12,7 +12,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves
 
 from droplab.doctor import _kinds, _names
-from droplab.doctor.live._events import Drop, Node, caller, given_of
+from droplab.doctor.live._events import Drop, Node, given_of
+from droplab.doctor.live._frames import caller, user_line
 from droplab.doctor.live._masks import observe
 
 _RANDOM = frozenset(
@@ -176,7 +177,18 @@ class Recorder(TorchFunctionMode):
         if p:
             name = "scaled_dot_product_attention"
             self._noted(
-                Drop(name, float(p), True, None, caller(), (), False, None, self.in_backward)
+                Drop(
+                    name,
+                    float(p),
+                    True,
+                    None,
+                    caller(),
+                    user_line(),
+                    (),
+                    False,
+                    None,
+                    self.in_backward,
+                )
             )
 
     # The graph
@@ -229,6 +241,7 @@ class Recorder(TorchFunctionMode):
                 on,
                 module,
                 caller(),
+                user_line(),
                 tuple(before.shape),
                 seen.silent,
                 seen.mask,

@@ -14,7 +14,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._pytree import tree_leaves
 
 from droplab.doctor import _kinds
-from droplab.doctor.live._events import Drop, caller, given_of
+from droplab.doctor.live._events import Drop, given_of
+from droplab.doctor.live._frames import user_frame, user_line, variable
 from droplab.doctor.live._record import Recorder
 from droplab.doctor.live._state import preserved
 
@@ -76,6 +77,7 @@ class Timeline(Recorder):
         super().__init__(graph=False)
         self.wanted = wanted
         self.passes: list[Pass] = []
+        self.variables: dict[nn.Module, str] = {}
         self.orders: list[OrderDraw] = []
         self.steps = 0
         self.dropout_draws = False
@@ -109,11 +111,13 @@ class Timeline(Recorder):
                 module.training,
                 torch.is_grad_enabled(),
                 self.steps,
-                caller(),
+                user_line(),
                 given_of(args),
                 _norm_trains(module),
             )
             self.passes.append(self._current)
+            if module not in self.variables:
+                self.variables[module] = variable(module, user_frame())
         if not self.dropout_draws and _kinds.is_dropout(module) and module.training:
             self._state = torch.get_rng_state()
         super()._enter_module(module, args)

@@ -46,6 +46,7 @@ class Watch(Loop):
             return
         timeline.__exit__(kind, *rest)
         self.passes, self.orders = timeline.passes, timeline.orders
+        self.variables = timeline.variables
         self.steps, self.called = timeline.steps, timeline.called
         if kind is not None:
             return
