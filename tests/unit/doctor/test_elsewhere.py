@@ -22,6 +22,13 @@ def write(folder, **files):
         path.write_text(text)
 
 
+def test_findings_of_one_file_refuted_by_another_are_dropped(tmp_path):
+    write(tmp_path, base=BASE.format(""))
+    assert [f.code for f in check([tmp_path]).findings] == ["DRP022"]
+    write(tmp_path, child=CHILD.format("from torch import nn\nfrom base import Block\n", "Block"))
+    assert check([tmp_path]).findings == ()
+
+
 @pytest.mark.parametrize(
     ("file", "imports", "base"),
     [

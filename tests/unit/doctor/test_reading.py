@@ -254,20 +254,6 @@ def test_edits_are_applied_from_the_end():
     assert apply("abcdef", [Edit(0, 1, "AA"), Edit(3, 4, "")]) == "AAbcef"
 
 
-def test_findings_of_one_file_refuted_by_another_are_dropped(tmp_path):
-    (tmp_path / "base.py").write_text(
-        "from torch import nn\nclass Base(nn.Module):\n    def __init__(self):\n"
-        "        super().__init__()\n        self.drop = nn.Dropout(0.5)\n"
-        "    def forward(self, x):\n        return x\n"
-    )
-    assert codes(check([tmp_path]).findings) == ["DRP022"]
-    (tmp_path / "child.py").write_text(
-        "from torch import nn  # Dropout\nfrom base import Base\nclass Child(Base):\n"
-        "    def forward(self, x):\n        return self.drop(x)\n"
-    )
-    assert check([tmp_path]).findings == ()
-
-
 def test_several_processes_find_the_same_in_the_same_order(tmp_path):
     for at in range(230):
         text = BAD if at % 3 else LSTM if at % 2 else "x = ("
