@@ -60,7 +60,9 @@ def _is_dict(node: ast.expr) -> bool:
     return isinstance(node, ast.Dict | ast.DictComp) or called in ("dict", "OrderedDict")
 
 
-def _contained(module: Module, value: ast.expr, method: Function) -> list[ast.expr] | None:
+def _contained(
+    module: Module, value: ast.expr, method: Function, seen: frozenset[str] = frozenset()
+) -> list[ast.expr] | None:
     """Return the dropouts in a plain container; None if it is something else."""
     if isinstance(value, ast.List | ast.Tuple | ast.Set):
         items = list(value.elts)
@@ -72,29 +74,35 @@ def _contained(module: Module, value: ast.expr, method: Function) -> list[ast.ex
         items = [value.value]
     elif isinstance(value, ast.Call) and text_of(value.func).rpartition(".")[2] in _LISTS:
         items = [*value.args, *(item.value for item in value.keywords)]
-        inner = [_contained(module, item, method) for item in items]
+        inner = [_contained(module, item, method, seen) for item in items]
         return [made for part in inner if part is not None for made in part] + [
             item for item in items if _drops(module, item)
         ]
     elif isinstance(value, ast.BinOp) and isinstance(value.op, ast.Mult):
-        parts = [_contained(module, part, method) for part in (value.left, value.right)]
+        parts = [_contained(module, part, method, seen) for part in (value.left, value.right)]
         return next((part for part in parts if part is not None), None)
     elif isinstance(value, ast.Name):
-        return _local(module, value.id, method)
+        return None if value.id in seen else _local(module, value.id, method, seen)
     else:
         return None
     found = [item for item in items if _drops(module, item)]
     for item in items:
-        found += _contained(module, item, method) or [] if not isinstance(item, ast.Name) else []
+        found += (
+            _contained(module, item, method, seen) or [] if not isinstance(item, ast.Name) else []
+        )
     return found
 
 
-def _local(module: Module, name: str, method: Function) -> list[ast.expr] | None:
+def _local(
+    module: Module, name: str, method: Function, seen: frozenset[str] = frozenset()
+) -> list[ast.expr] | None:
     """Return the dropouts in a local list that a method fills; None if it may be anything else."""
     values = [item for item in module.assigned.get(name, ()) if module.function(item) is method]
     found: list[ast.expr] = []
+    seen |= {name}
     for item in values:
-        part = None if isinstance(item.value, ast.Name) else _contained(module, item.value, method)
+        known = not isinstance(item.value, ast.Name)
+        part = _contained(module, item.value, method, seen) if known else None
         if part is None:
             return None
         found += part
