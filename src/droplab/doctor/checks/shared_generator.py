@@ -77,13 +77,14 @@ def _trains(event: Event) -> bool:
     return event.kind == "foreign" and re.search("train|fit|run|experiment", name) is not None
 
 
-def _rates(module: Module, node: ast.expr) -> list[float]:
+def _rates(module: Module, node: ast.expr, *, named: bool = False) -> list[float]:
+    # A name is followed once: it may be assigned from itself.
     if isinstance(node, ast.Call) and node.args:
         passes_on = getattr(node.func, "id", "") in ("enumerate", "tqdm", "sorted", "list")
-        return _rates(module, node.args[0]) if passes_on else []
-    if isinstance(node, ast.Name):
+        return _rates(module, node.args[0], named=named) if passes_on else []
+    if isinstance(node, ast.Name) and not named:
         for item in module.assigned.get(node.id, ()):
-            return [] if isinstance(item.value, ast.Name) else _rates(module, item.value)
+            return _rates(module, item.value, named=True)
     if isinstance(node, ast.List | ast.Tuple):
         numbers = [_names.number(item) for item in node.elts]
         return [n for n in numbers if n is not None] if None not in numbers else []
