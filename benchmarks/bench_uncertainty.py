@@ -9,15 +9,19 @@ to have the loop's mean within six standard errors before anything is timed.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import Literal
 
 import _loops
 import torch
 from _harness import Benchmark, peak_bytes
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
-from droplab.uncertainty import sample
+from droplab.uncertainty import ROWS, sample
 
 PASSES, BATCH = 50, 256
 
@@ -88,7 +92,7 @@ def torch_uncertainty(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def baal(model: nn.Module, inputs: Tensor) -> Tensor:
-    """baal's patched modules and its wrapper."""
+    """baal's patched modules and its wrapper, without processes to load what is in memory."""
     from baal.bayesian.dropout import MCDropoutModule  # pyright: ignore[reportMissingImports]
     from baal.modelwrapper import (  # pyright: ignore[reportMissingImports]
         ModelWrapper,
@@ -96,11 +100,12 @@ def baal(model: nn.Module, inputs: Tensor) -> Tensor:
     )
 
     patched = MCDropoutModule(model)
-    wrapper = ModelWrapper(patched, TrainingArgs(use_cuda=False, batch_size=BATCH))
-    wrapper.eval()
-    parts = [wrapper.predict_on_batch(x, iterations=PASSES) for x in inputs.split(BATCH)]
+    wrapper = ModelWrapper(patched, TrainingArgs(use_cuda=False, batch_size=BATCH, workers=0))
+    pairs = TensorDataset(inputs, torch.zeros(len(inputs)))
+    with contextlib.redirect_stdout(sys.stderr):  # where it tells how far it is
+        found = wrapper.predict_on_dataset(pairs, iterations=PASSES, verbose=False)
     patched.unpatch()
-    return torch.cat([torch.as_tensor(part) for part in parts]).movedim(-1, 0)
+    return torch.as_tensor(found).movedim(-1, 0)
 
 
 RIVALS: Mapping[str, Callable[[nn.Module, Tensor], Tensor]] = {
@@ -113,6 +118,33 @@ RIVALS: Mapping[str, Callable[[nn.Module, Tensor], Tensor]] = {
 def droplab(model: nn.Module, inputs: Tensor) -> Tensor:
     """This package."""
     return sample(model, inputs, PASSES, seed=0)
+
+
+def placed(model: nn.Module, inputs: Tensor, chunk: int | Literal["auto"] = "auto") -> Tensor:
+    """This package, which places the dropout as well."""
+    return sample(model, inputs, PASSES, seed=0, rates=0.3, chunk=chunk)
+
+
+def measure_placed(bench: Benchmark, inputs: Tensor) -> None:
+    """Add a row for a model without dropout: passes together against one by one."""
+    torch.manual_seed(0)
+    layers = [each for each in perceptron() if not isinstance(each, nn.Dropout)]  # pyright: ignore
+    model = nn.Sequential(*layers).eval()
+    if not torch.allclose(placed(model, inputs), placed(model, inputs, ROWS), atol=1e-5):
+        raise SystemExit("the passes together are not those one by one")
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(3 if bench.quick else 7):
+        for own, chunk in zip(times, ("auto", ROWS), strict=True):
+            began = perf_counter()
+            placed(model, inputs, chunk)
+            own.append(perf_counter() - began)
+    bench.add(
+        f"{PASSES} passes, a perceptron with placed dropout",
+        "one pass at a time",
+        *times,
+        examples=len(inputs),
+        threads=torch.get_num_threads(),
+    )
 
 
 def check(ours: Tensor, theirs: Tensor) -> None:
@@ -131,12 +163,18 @@ def measure(bench: Benchmark, title: str, make: Callable[[], nn.Module], inputs:
     except (ImportError, RuntimeError) as error:  # torchvision, which timm imports, may be broken
         bench.skip(title, str(error).splitlines()[0])
         return
-    rivals = dict(RIVALS)
-    for name, way in RIVALS.items():
+    left_out = {each.partition(":")[0] for each in bench.skipped}
+    rivals = {name: way for name, way in RIVALS.items() if name not in left_out}
+    for name, way in list(rivals.items()):
         try:
             way(model, inputs[:2])
-        except ImportError:
-            bench.skip(name, "not installed")
+        except ImportError as error:
+            missing = (error.name or "").split(".")[0]
+            own = missing == name.replace("-", "_")
+            bench.skip(name, "not installed" if own else f"does not import: {error}")
+            del rivals[name]
+        except RuntimeError as error:  # a torchvision that was built for another torch
+            bench.skip(name, f"does not run: {str(error).splitlines()[0]}")
             del rivals[name]
     check(droplab(model, inputs), loop(model, inputs))
     before = peak_bytes()
@@ -165,6 +203,7 @@ def main() -> None:
     few = 10 if bench.quick else 1
     images = torch.rand(10_000 // few, 1, 28, 28)
     measure(bench, "a perceptron", perceptron, images)
+    measure_placed(bench, images)
     measure(bench, "timm's ResNet-18 at 28 x 28", resnet, images[: 250 // few])
     measure(bench, "a small BERT", Bert, torch.randint(0, 500, (500 // few, 20)))
     bench.finish()

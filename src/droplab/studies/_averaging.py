@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -184,7 +184,7 @@ class Compared:
     def __init__(
         self,
         own: AnySplit,
-        classes: Sequence[str],
+        classes: tuple[str, ...],
         task: Literal["classification", "binary"],
         passes: int,
         *,

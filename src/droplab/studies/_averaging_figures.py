@@ -53,7 +53,7 @@ class Pages:
     def __init__(
         self,
         own: AnySplit,
-        classes: Sequence[str],
+        classes: tuple[str, ...],
         shared: bool,
         task: Literal["classification", "binary"],
         passes: int,
