@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -46,6 +48,7 @@ def listing() -> dict[str, Any]:
 
 def about(recipe: Recipe) -> dict[str, Any]:
     """Return one recipe as plain data."""
+    found = sites(recipe)
     paragraphs = [" ".join(part.split()) for part in recipe.story.split("\n\n")]
     return {
         "name": recipe.name,
@@ -62,8 +65,15 @@ def about(recipe: Recipe) -> dict[str, Any]:
         "network": " → ".join(map(str, recipe.model.widths))
         or _call(recipe.model.path, recipe.model.arguments),
         "widths": list(recipe.model.widths),
-        "sites": sites(recipe),
-        "arms": [{"name": arm.name, "rates": dict(arm.rates)} for arm in recipe.arms],
+        "sites": found,
+        "arms": [
+            {
+                "name": arm.name,
+                "rates": _by_site(arm.rates, found),
+                "existing": dict(arm.existing),
+            }
+            for arm in recipe.arms
+        ],
     }
 
 
@@ -80,10 +90,32 @@ def sites(recipe: Recipe) -> list[dict[str, Any]]:
             {"path": site, "width": None, "input": False, "planned": True} for site in recipe.sites
         ]
     return [
-        {"path": site, "width": width, "input": at == 1, "planned": site in recipe.sites}
+        {
+            "path": site,
+            "width": width,
+            "input": at == 1,
+            "planned": any(_means(each, site, at == 1) for each in recipe.sites),
+        }
         for at, width in enumerate(widths[:-1], start=1)
         for site in (f"fc{at}",)
     ]
+
+
+def _means(name: str, site: str, is_input: bool) -> bool:
+    """Whether a recipe's name of sites means one; a pattern leaves the model's own input out."""
+    return name == site or (not is_input and fnmatchcase(site, name))
+
+
+def _by_site(rates: Mapping[str, float], found: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Return the rates of an arm with each pattern as the sites that it means."""
+    paths = {site["path"] for site in found}
+    spread = {
+        site["path"]: p
+        for name, p in rates.items()
+        for site in found
+        if name not in paths and _means(name, site["path"], site["input"])
+    }
+    return spread | {name: p for name, p in rates.items() if name in paths}
 
 
 def _call(name: str, arguments: Any) -> str:

@@ -188,6 +188,7 @@ class Run:
                 "rates": {arm.name: dict(arm.rates) for arm in self.recipe.arms},
                 "seeds": list(self.recipe.seeds),
                 "epochs": self.recipe.epochs,
+                "once": self.recipe.reports_once,
                 "metrics": [
                     {
                         "name": each.name,

@@ -102,15 +102,15 @@ class Extremes:
     def __init__(self, high: bool) -> None:
         self.high = high
         self.u = 1 - _LOW if high else _LOW
+        self.words = [_WORDS[high]] * 600 + [*range(1, 25)]
         self.answers: dict[str, int] = {}
 
     def begin(self) -> None:
         """Let Python's and numpy's generators begin with some 300 such numbers, then any."""
-        words = [_WORDS[self.high]] * 600 + [*range(1, 25)]
-        random.setstate((3, (*words, 0), None))
+        random.setstate((3, (*self.words, 0), None))
         numpy = sys.modules.get("numpy")
         if numpy:
-            numpy.random.set_state(("MT19937", words, 0))
+            numpy.random.set_state(("MT19937", self.words, 0))
 
     def __call__(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return what `func` returns, with its random numbers replaced where they can be."""
@@ -154,11 +154,13 @@ def watched(record: Callable[[str, str], None]) -> Iterator[None]:
                 state = key in ("seed", "get_state", "set_state", "getstate", "setstate")
                 if getattr(function, "__self__", None) is generator and not state:
                     stack.callback(setattr, module, key, function)
-                    setattr(module, key, _telling(record, f"{name}.{key}", function))
+                    setattr(module, key, telling(record, f"{name}.{key}", function))
         yield
 
 
-def _telling(record: Callable[[str, str], None], name: str, function: Any) -> Any:
+def telling(record: Callable[[str, str], None], name: str, function: Any) -> Any:
+    """Return a function that tells of each call, with its line."""
+
     def told(*args: Any, **kwargs: Any) -> Any:
         record(name, calling_line(sys._getframe(1)))
         return function(*args, **kwargs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from droplab.placement._drawn import Extremes, drawing_name
+from droplab.placement._generators import own_generators
 from droplab.placement._tags import tensors
 from droplab.placement._trace import as_call
 from droplab.placement._untouched import untouched
@@ -151,7 +152,7 @@ def _steady(module: nn.Module, call: Any) -> list[Tensor] | None:
         args, kwargs = copy.deepcopy(call)
         if answer is not None:
             answer.begin()
-        with _Answering(answer):
+        with _Answering(answer), own_generators(module, extremes=answer):
             output = list(tensors(module(*args, **kwargs)))
         if first is None:
             first = output
@@ -203,7 +204,8 @@ def _calls(model: nn.Module, example: Any, owners: dict[str, nn.Module]) -> dict
     ]
     try:
         args, kwargs = as_call(example)
-        model(*args, **kwargs)
+        with own_generators(model):
+            model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()

@@ -30,6 +30,7 @@ from droplab.placement._drawn import (
     profiled,
     watched,
 )
+from droplab.placement._generators import own_generators
 from droplab.placement._layers import role
 from droplab.placement._random import is_draw
 from droplab.placement._tags import NOTHING, Tag, combine, plain_name, tensors
@@ -154,6 +155,7 @@ def _pass(
         recorder.hooked(),
         recorder,
         look(recorder.drew),
+        own_generators(model, recorder.drew, extremes),
     ):
         if extremes is not None:
             extremes.begin()

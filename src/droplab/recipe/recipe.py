@@ -313,6 +313,11 @@ class Recipe:
         return _baselines(self.arms)[0]
 
     @property
+    def reports_once(self) -> bool:
+        """Whether each trial of a loop is measured once, at its end."""
+        return self.loop is not None and self.epochs == 1
+
+    @property
     def step_size(self) -> int:
         """Examples that a step of the optimizer is made of, save the last one of an epoch."""
         return self.batch_size * (self.accumulate or 1)

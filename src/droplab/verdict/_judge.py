@@ -79,7 +79,7 @@ def judge(
     chosen = best_arm(table, decides.name)
     best = judge_best(table, decides, by)
     gain = gain_of_stopping(table, stopped, decides, by) if stopped is not None else None
-    once = result.recipe.loop is not None and result.recipe.epochs == 1  # a report a trial
+    once = result.recipe.reports_once
     say = Saying(decides, metrics, by, about, margin, table.epoch, baseline.name, once)
     answered: tuple[Question, ...] = tuple(each.question for each in asked)
     weak = weakening(arms, table, asked, decides, by)

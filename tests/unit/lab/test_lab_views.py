@@ -15,9 +15,10 @@ from droplab import models, placement, results
 from droplab.lab import _recipes
 from droplab.lab._curves import Curves
 from droplab.lab._recipes import about, built_in, listing, sites
+from droplab.lab._request import requested_recipe
 from droplab.lab._verdict import judged, verdict_view
 from droplab.practice import exercises
-from droplab.recipe import METRICS, ModelSpec, builtin_names, load, override
+from droplab.recipe import METRICS, Arm, ModelSpec, builtin_names, load, override
 from droplab.report import compare_runs
 from droplab.report._solution import FILE, solution, source
 from droplab.results import EpochRow
@@ -81,6 +82,23 @@ def test_a_recipe_with_any_model_is_offered(lab, monkeypatch, model):
         assert [site["path"] for site in shown[1]["sites"]] == list(other.sites)
     body = {"kind": "experiment", "recipe": "other", "epochs": 2, "seeds": 1}
     assert lab.post("/api/runs", json=body).status_code == 201
+
+
+def test_the_forms_show_a_pattern_as_its_sites_and_keep_existing_rates(lab, monkeypatch):
+    every, own = Arm("every", {"*": 0.3, "fc3": 0.5}), Arm("own", existing={"drop": 0.0})
+    arms = (Arm("none"), every, own)
+    small = dataclasses.replace(load("digits"), name="small", arms=arms)
+    cnn = dataclasses.replace(small, name="cnn", model=ModelSpec("nets:Net"))
+    monkeypatch.setattr(_recipes, "built_in", lambda: {"small": small, "cnn": cnn})
+    shown = about(small)
+    assert shown["arms"][1]["rates"] == {"fc2": 0.3, "fc3": 0.5}
+    assert [site["planned"] for site in shown["sites"]] == [False, True, True]
+    assert shown["arms"][2] == {"name": "own", "rates": {}, "existing": {"drop": 0.0}}
+    assert about(cnn)["arms"][1]["rates"] == {"*": 0.3, "fc3": 0.5}
+    body = {"kind": "experiment", "recipe": "small", "arms": shown["arms"][1:]}
+    found = requested_recipe(body)
+    assert found.arm("own").existing == {"drop": 0.0}
+    assert found.arm("every").rates == {"fc2": 0.3, "fc3": 0.5}
 
 
 def test_recipes_are_json():

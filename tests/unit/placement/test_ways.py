@@ -268,3 +268,42 @@ def test_a_keep_probability_that_a_function_turns_round_is_known():
     set_rate(model, "*", 1.0)
     assert not model(x).any()
     assert model.dropout_keep == 0.0
+
+
+class Owner(nn.Module):
+    """It draws through a generator of its own."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.rng, self.rate = make(3), P
+
+    def forward(self, x):
+        chance = self.rng.uniform(0.0, 1.0)
+        return x * (chance > self.rate) if self.training else x
+
+
+class OwnerNoise(Owner):
+    def forward(self, x):
+        return x + self.rng.uniform(-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (np.random.default_rng, "numpy.random.Generator.uniform"),
+        (np.random.RandomState, "numpy.random.RandomState.uniform"),
+        (random.Random, "random.Random.uniform"),
+    ],
+)
+def test_draws_through_a_generator_that_the_model_owns_are_seen(make, name):
+    noisy = nn.Sequential(nn.Linear(8, 8), OwnerNoise(make), nn.Linear(8, 8))
+    generator = noisy[1].rng
+    ((drawn, count),) = rates(noisy, torch.ones(4, 8)).random
+    assert (drawn.owner, drawn.function, count) == ("1", name, 1)
+    assert drawn.where.startswith("tests/unit/placement/test_ways.py:")
+    assert noisy[1].rng is generator
+    assert generator.uniform(0.0, 1.0) == make(3).uniform(0.0, 1.0), "it has moved"
+    dropping = nn.Sequential(nn.Linear(8, 8), Owner(make))
+    found = rates(dropping, torch.ones(4, 8))
+    assert dict(found) == {"1.rate": P}
+    assert not found.random

@@ -9,6 +9,12 @@ const STEP = 0.05;
 /** Return a rate as people write it: 0.3, not 0.30000000000000004. */
 export const rateText = (rate) => String(Math.round(rate * 1000) / 1000);
 
+/** Whether an arm sets rates of dropout that the model has already. */
+export const hasExisting = (arm) => Object.keys(arm.existing).length > 0;
+
+/** Whether an arm is another model than the baseline. */
+export const changes = (arm) => hasExisting(arm) || Object.values(arm.rates).some((rate) => rate > 0);
+
 /** A name for rates that nobody has named: "0.3", or "0.2-0.3-0.3". */
 export function nameOf(rates, sites) {
   const values = sites.map((site) => rates[site.path] ?? 0);
@@ -60,14 +66,14 @@ export function armsEditor(recipe, arms, limits, onchange) {
       h("legend", { class: "sr" }, `Arm ${index + 2}`),
       h("div", { class: "arm-name" }, h("span", { class: `key k${colourOf(index + 1)}`, "aria-hidden": "true" }),
         h("label", { class: "sr", for: id }, "Name of the arm"), name),
-      h("div", { class: "arm-sites" }, sliders.map((item) => item.element)), remove);
+      h("div", { class: "arm-sites" }, sliders.map((item) => item.element), hasExisting(arm) ? h("p", { class: "soft" }, `Its own dropout: ${existingText(arm.existing)}`) : null), remove);
   };
 
   add.addEventListener("click", () => {
     const last = arms.at(-1);
     const rates = last ? { ...last.rates } : Object.fromEntries(recipe.sites.filter((site) => site.planned).map((site) => [site.path, 0.2]));
     for (const site of Object.keys(rates)) rates[site] = Math.min(MOST_RATE, Number(rateText(rates[site] + (last ? 0.1 : 0))));
-    const arm = { name: "", rates, named: false };
+    const arm = { name: "", rates, existing: {}, named: false };
     arms.push(arm);
     arm.name = fresh(nameOf(rates, recipe.sites), arms, arm);
     draw();
@@ -85,8 +91,10 @@ function baseline() {
 }
 
 function siteLabel(site) {
-  return [h("b", null, site.path), h("span", { class: "soft" }, site.input ? ` the input, ${site.width}` : ` ${site.width} units`)];
+  return [h("b", null, site.path === "*" ? "every site" : site.path), site.width === null ? null : h("span", { class: "soft" }, site.input ? ` the input, ${site.width}` : ` ${site.width} units`)];
 }
+
+const existingText = (rates) => Object.entries(rates).map(([name, rate]) => `${name} ${rateText(rate)}`).join(", ");
 
 function fresh(name, arms, own) {
   const taken = new Set(["none", ...arms.filter((arm) => arm !== own).map((arm) => arm.name)]);
@@ -105,7 +113,7 @@ export function problemOf(arms) {
     if (!name) return "Every arm needs a name.";
     if (names.has(name)) return `Two arms are called “${name}”; give one of them another name.`;
     names.add(name);
-    if (!Object.values(arm.rates).some((rate) => rate > 0)) return `Arm “${name}” has no dropout anywhere; move one of its sliders.`;
+    if (!changes(arm)) return `Arm “${name}” has no dropout anywhere; move one of its sliders.`;
   }
   return null;
 }

@@ -51,7 +51,7 @@ export function armTable(onfocus) {
       const columns = columnsOf(names);
       const now = `${data.arms.join("|")}/${names.join("|")}`;
       if (now !== key) { key = now; build(data, columns); }
-      setText(caption, epoch ? `After epoch ${epoch} of ${data.epochs}, mean over the seeds ± standard deviation` : "Nothing measured yet");
+      setText(caption, epoch ? `${data.once ? "At the end" : `After epoch ${epoch} of ${data.epochs}`}, mean over the seeds ± standard deviation` : "Nothing measured yet");
       data.arms.forEach((arm, index) => {
         columns.forEach((column, place) => {
           const { value, small } = rows[index].cells[place];

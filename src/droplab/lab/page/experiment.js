@@ -1,7 +1,7 @@
 // The view "Experiment": a recipe, its arms, and how long to train.
 
 import { getRecipes } from "./api.js";
-import { armsEditor, problemOf } from "./arms.js";
+import { armsEditor, changes, hasExisting, problemOf } from "./arms.js";
 import { fill, h, heading, load } from "./dom.js";
 import { launchBar, lengthFields } from "./launch.js";
 import { facts, recipeCards, story } from "./recipes.js";
@@ -11,7 +11,7 @@ const drafts = new Map();
 function draftOf(recipe, limits) {
   if (!drafts.has(recipe.name)) {
     drafts.set(recipe.name, {
-      arms: recipe.arms.filter((arm) => Object.values(arm.rates).some((rate) => rate > 0)).map((arm) => ({ name: arm.name, rates: { ...arm.rates }, named: false })),
+      arms: recipe.arms.filter(changes).map((arm) => ({ name: arm.name, rates: { ...arm.rates }, existing: arm.existing, named: hasExisting(arm) })),
       seeds: Math.min(recipe.seeds, limits.seeds),
       epochs: Math.min(recipe.epochs, limits.epochs),
     });
@@ -41,7 +41,7 @@ function design(recipe, limits) {
   const bar = launchBar(draft, limits, () => ({
     arms: draft.arms.length + 1,
     problem: problemOf(draft.arms),
-    order: { kind: "experiment", recipe: recipe.name, arms: draft.arms.map((arm) => ({ name: arm.name.trim(), rates: arm.rates })) },
+    order: { kind: "experiment", recipe: recipe.name, arms: draft.arms.map((arm) => ({ name: arm.name.trim(), rates: arm.rates, existing: arm.existing })) },
   }));
   const form = h("form", { novalidate: true, onsubmit: (event) => { event.preventDefault(); bar.start(); } },
     h("section", { "aria-labelledby": "h-arms" }, h("h2", { id: "h-arms" }, "Arms"),

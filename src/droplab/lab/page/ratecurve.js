@@ -47,7 +47,7 @@ export function rateCurve() {
         sd: x.map((rate) => value("bands", arms.get(rate))),
         spans: true,
       }));
-      plot.rename(`${title(name)} over the rate`, epoch ? `after epoch ${epoch}` : "");
+      plot.rename(`${title(name)} over the rate`, !epoch ? "" : data.once ? "at the end" : `after epoch ${epoch}`);
       plot.show({ x, lines, xrange: [Math.max(0, x[0]), x.at(-1)], range: rangeOf(lines) });
       setText(words, sentence(data, name, epoch, write));
     },
@@ -66,5 +66,5 @@ function sentence(data, name, epoch, write) {
   const sign = METRICS[name].higher ? -1 : 1;
   const [best, value] = found.reduce((one, other) => (sign * other[1] < sign * one[1] ? other : one));
   const where = best === data.arms[0] ? "without dropout added" : `at ${best}`;
-  return `After epoch ${epoch}, ${METRICS[name].label} is ${METRICS[name].higher ? "highest" : "lowest"} ${where}: ${write(value)}.`;
+  return `${data.once ? "At the end" : `After epoch ${epoch}`}, ${METRICS[name].label} is ${METRICS[name].higher ? "highest" : "lowest"} ${where}: ${write(value)}.`;
 }
