@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch.ao import quantization
 from torch.utils.checkpoint import checkpoint
 
 from droplab.errors import PlacementError
@@ -222,3 +223,34 @@ def test_a_site_inside_a_scripted_module_is_refused_by_name_and_left_out_else():
 def test_data_parallel_is_refused(net):
     with pytest.raises(PlacementError, match="DataParallel, whose threads would race"):
         plan(nn.DataParallel(net), 0.5)
+
+
+class Fusible(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.conv = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.norm, self.act = nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.norm(self.conv(self.first(x))))
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max:UserWarning")
+@pytest.mark.parametrize("way", ["fuse", "fuse_qat", "prepare_qat"])
+def test_a_fused_group_keeps_the_site_of_its_layer(way):
+    model = Fusible().train(way != "fuse")
+    plan(model, {"conv": 0.5}).apply()
+    fuse = quantization.fuse_modules if way == "fuse" else quantization.fuse_modules_qat
+    fused = fuse(model, [["conv", "norm", "act"]])
+    if way == "prepare_qat":
+        fused.qconfig = quantization.get_default_qat_qconfig("x86")
+        fused = quantization.prepare_qat(fused)
+    assert dict(rates(fused)) == {"conv": 0.5}
+    assert type(fused.conv) is not nn.Conv2d
+    got = []
+    fused.conv.register_forward_pre_hook(lambda module, args: got.append(args[0]))
+    fused.train()(torch.ones(8, 3, 9, 9))
+    dropped = (got[0] == 0).flatten(2).all(2)
+    assert dropped.any()
+    assert not dropped.all()
