@@ -78,3 +78,28 @@ def test_any_bytes(data, notebook):
     except UnreadableError:
         return
     check_text(source.text)
+
+
+def test_names_assigned_from_themselves_are_not_followed_without_end():
+    """Neither a list that is wrapped again nor a number that is multiplied makes a file deep."""
+    text = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        for _ in range(3):
+            size = size * 2
+            left = right * 2
+            right = left * 2
+        self.sizes = [nn.Dropout(0.5), size * left]
+        self.size = size * 2
+
+loader = tqdm(loader)
+for step in loader:
+    model = Net(step)
+    model(x).backward()
+    optimizer.step()
+"""
+    assert [item for item in check_text(text) if item.code == "DRP000"] == []

@@ -203,28 +203,3 @@ def test_deep_nesting_is_read():
     chain = "if a == 0:\n    pass\n" + "".join(f"elif a == {n}:\n    pass\n" for n in range(400))
     train = "model.train()\nfor x in data:\n    model(x).sum().backward()\n    model.eval()\n"
     assert codes(check_text(BAD + chain + train)) == ["DRP011", "DRP006"]
-
-
-def test_names_assigned_from_themselves_are_not_followed_without_end():
-    """Neither a list that is wrapped again nor a number that is multiplied makes a file deep."""
-    text = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, size):
-        super().__init__()
-        for _ in range(3):
-            size = size * 2
-            left = right * 2
-            right = left * 2
-        self.sizes = [nn.Dropout(0.5), size * left]
-        self.size = size * 2
-
-loader = tqdm(loader)
-for step in loader:
-    model = Net(step)
-    model(x).backward()
-    optimizer.step()
-"""
-    assert [item for item in check_text(text) if item.code == "DRP000"] == []
