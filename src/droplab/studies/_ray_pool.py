@@ -171,6 +171,7 @@ class RayPool(Generic[T]):
                     ended.append(running.pop(number).end)
                     continue
                 for name, content in files.items():
+                    (self._folder / name).parent.mkdir(exist_ok=True)
                     with whole_file(self._folder / name) as part:
                         part.write_bytes(content)
                 take(mine.task, told)

@@ -293,6 +293,7 @@ def work_script(
                 over = child.process.poll() is not None
                 for row in child.rows():
                     if own.exists() and (changed := own.stat().st_mtime_ns) != sent:
+                        (folder / keep).parent.mkdir(exist_ok=True)
                         shutil.copyfile(own, folder / keep)
                         sent = changed
                     connection.send(row)

@@ -28,6 +28,7 @@ RECIPE = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import sys
+import torch
 import droplab
 sys.path.append(sys.argv[2])
 from tests.unit.studies import loops
@@ -37,8 +38,9 @@ if rate > 1:
     sys.stdout.flush()
     sys.exit(3)
 model = mine.place(loops.network())
-mine.checkpoint(model, every=0)
-loops.fit(mine, model, lr=rate)
+optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+mine.checkpoint(model, optimizer, every=0)
+loops.fit(mine, model, optimizer=optimizer)
 """
 
 
