@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from droplab.errors import ArgumentError, nearest, quote
 from droplab.limits import COUNT, INTEGER, SEEDS, USUAL_FOLDS
@@ -48,6 +49,38 @@ def _folds(value: Any) -> Any:
             f"got {quote(value)}"
         )
     return number
+
+
+def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if not seeds:
+        raise ValueError("expected at least one seed, got none; [0, 1, 2, 3, 4, 5, 6, 7] is usual")
+    if len(seeds) > SEEDS:
+        raise ValueError(f"expected at most {SEEDS} seeds, got {len(seeds)}")
+    twice = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"expected different seeds, got {', '.join(twice)} more than once; the same seed is "
+            "the same run, so it would count one result twice"
+        )
+    return seeds
+
+
+def check_repeats(seeds: tuple[int, ...], folds: int, name: str) -> None:
+    """Check that every repeat has all of its folds, one repeat after the other."""
+    parts = [seeds[at : at + folds] for at in range(0, len(seeds), folds)]
+    for part in parts:
+        if len(part) < folds or len({seed // folds for seed in part}) > 1:
+            raise ValueError(
+                f"seeds: expected whole repeats of {name} = {folds}, the seeds 0 to "
+                f"{folds - 1}, then {folds} to {2 * folds - 1} and so on (seed s is fold "
+                f"s mod {folds} of repeat s div {folds}), got {len(seeds)} seeds, of which "
+                f"{_some(part)} are no whole repeat; leave seeds out for one repeat"
+            )
+
+
+def _some(seeds: tuple[int, ...]) -> str:
+    listed = ", ".join(map(str, seeds[:5]))
+    return listed + (f" to {seeds[-1]}" if len(seeds) > 5 else "")
 
 
 def _looks(value: Any) -> int:
@@ -211,6 +244,7 @@ Norm = Annotated[float, PlainValidator(_norm)]
 Share = Annotated[float, PlainValidator(_share)]
 Size = Annotated[float, PlainValidator(_size)]
 Seed = Annotated[int, PlainValidator(_seed)]
+Seeds = Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)]
 Argument = Annotated[Any, PlainValidator(_argument)]
 Arguments = Annotated[dict[Filled, Argument], BeforeValidator(_table)]
 Rates = Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from droplab.errors import RecipeError, nearest, quote
-from droplab.limits import ARMS, SEEDS, USUAL_SEEDS
+from droplab.limits import ARMS, USUAL_SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._loop import LoopSpec
 from droplab.recipe._metrics import FURTHER, TASKS, Measure, Metric, metrics_of, test_metrics_of
@@ -26,10 +26,11 @@ from droplab.recipe._values import (
     OneTask,
     Precision,
     Scored,
-    Seed,
+    Seeds,
     Share,
     Size,
     Text,
+    check_repeats,
 )
 from droplab.recipe.data import DataSpec
 from droplab.recipe.specs import Arm, ModelSpec
@@ -50,38 +51,6 @@ SCORE_TRAIN = 10_000
 
 MARGIN = 0.05
 """The smallest improvement of interest, as a share of the baseline's distance from perfect."""
-
-
-def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    if not seeds:
-        raise ValueError("expected at least one seed, got none; [0, 1, 2, 3, 4, 5, 6, 7] is usual")
-    if len(seeds) > SEEDS:
-        raise ValueError(f"expected at most {SEEDS} seeds, got {len(seeds)}")
-    twice = [str(seed) for seed, count in Counter(seeds).items() if count > 1]
-    if twice:
-        raise ValueError(
-            f"expected different seeds, got {', '.join(twice)} more than once; the same seed is "
-            "the same run, so it would count one result twice"
-        )
-    return seeds
-
-
-def _check_repeats(seeds: tuple[int, ...], folds: int, name: str) -> None:
-    """Check that every repeat has all of its folds, one repeat after the other."""
-    parts = [seeds[at : at + folds] for at in range(0, len(seeds), folds)]
-    for part in parts:
-        if len(part) < folds or len({seed // folds for seed in part}) > 1:
-            raise ValueError(
-                f"seeds: expected whole repeats of {name} = {folds}, the seeds 0 to "
-                f"{folds - 1}, then {folds} to {2 * folds - 1} and so on (seed s is fold "
-                f"s mod {folds} of repeat s div {folds}), got {len(seeds)} seeds, of which "
-                f"{_some(part)} are no whole repeat; leave seeds out for one repeat"
-            )
-
-
-def _some(seeds: tuple[int, ...]) -> str:
-    listed = ", ".join(map(str, seeds[:5]))
-    return listed + (f" to {seeds[-1]}" if len(seeds) > 5 else "")
 
 
 def _not_of_this_task(place: str, name: str, task: str | None, own: Mapping[str, Metric]) -> str:
@@ -201,7 +170,7 @@ class Recipe:
     optimizer: OptimizerSpec
     epochs: Count
     batch_size: Count
-    seeds: Annotated[tuple[Seed, ...], AsTuple, AfterValidator(_seeds)] = ()
+    seeds: Seeds = ()
     arms: Annotated[tuple[Arm, ...], AsTuple, AfterValidator(_arms)]
     target: Target | None = None
     primary: Filled = "val_loss"
@@ -234,7 +203,7 @@ class Recipe:
             own = DEFAULT_SEEDS if folds is None else tuple(range(folds))
             object.__setattr__(self, "seeds", own)
         if folds is not None:
-            _check_repeats(self.seeds, folds, "data.folds" if self.loop is None else "folds")
+            check_repeats(self.seeds, folds, "data.folds" if self.loop is None else "folds")
         return self
 
     @model_validator(mode="after")
@@ -308,9 +277,8 @@ class Recipe:
         It is the one that leaves the model as it is; or, without such an arm, the one that has
         only zeros, `existing` among them.
         """
-        if self.loop is not None and self.loop.baseline is not None:
-            return self.arm(self.loop.baseline)
-        return _baselines(self.arms)[0]
+        named = self.loop and self.loop.baseline
+        return _baselines(self.arms)[0] if named is None else self.arm(named)
 
     @property
     def reports_once(self) -> bool:
@@ -343,9 +311,8 @@ class Recipe:
         """What is measured after every epoch, by name; of an own loop, what decides comes first."""
         if self.loop is not None:
             return self.loop.measured(self.primary)
-        metrics = metrics_of(self.measures)
-        held = self._decides if self.data.stop_on_fold else None
-        return metrics if held is None else {**metrics, held.stopping.name: held.stopping}
+        held = {} if self._held is None else {self._held.stopping.name: self._held.stopping}
+        return {**metrics_of(self.measures), **held}
 
     @property
     def _decides(self) -> Measure | None:
@@ -353,17 +320,18 @@ class Recipe:
         return next((m for m in self.measures if m.validation.name == self.primary), None)
 
     @property
+    def _held(self) -> Measure | None:
+        return self._decides if self.data.stop_on_fold else None
+
+    @property
     def stops_by(self) -> str:
         """The metric by which early stopping chooses an epoch: the primary one, of its own fold."""
-        held = self._decides if self.data.stop_on_fold else None
-        return self.primary if held is None else held.stopping.name
+        return self.primary if self._held is None else self._held.stopping.name
 
     @property
     def test_metrics(self) -> Mapping[str, Metric]:
         """What is measured once, on the test split, by name; of an own loop, nothing."""
-        if self.loop is not None:
-            return {}
-        return test_metrics_of(self.measures)
+        return {} if self.loop is not None else test_metrics_of(self.measures)
 
     @property
     def level(self) -> float:
@@ -398,8 +366,7 @@ class Recipe:
         Raises:
             RecipeError: If there is none.
         """
-        for arm in self.arms:
-            if arm.name == name:
-                return arm
-        names = [arm.name for arm in self.arms]
-        raise RecipeError(f"{self.name}: no arm '{name}'{nearest(name, names)}")
+        known = {arm.name: arm for arm in self.arms}
+        if name in known:
+            return known[name]
+        raise RecipeError(f"{self.name}: no arm '{name}'{nearest(name, known)}")
