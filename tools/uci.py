@@ -3,11 +3,13 @@
 FOLDER holds the data sets as `uci-NAME.npz`, with the splits, grids and figures of the published
 code. Prints the tables of docs/uci.md; `--write docs/uci.md` puts their rows into that page, and
 leaves those of other data sets there. That page says what is the same as there and what is not.
+`--keep FOLDER` stores the rows of every few splits, and goes on after them when it is given again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +26,15 @@ from torch import Tensor, nn
 from droplab import judge
 from droplab.ops import dropout, make_key
 from droplab.rng import stream_key
-from droplab.uncertainty import sample
+from droplab.uncertainty import ROWS, sample
 from tools.calibrate import row, written
 
 Floats = NDArray[np.float64]
 
 NAMES = ("bostonHousing", "concrete", "energy", "wine-quality-red", "yacht")
 BATCH, LENGTH_SCALE = 128, 1e-2
-TOGETHER = 128
-"""Networks that are trained side by side."""
+TOGETHER, SPLITS = 128, 4
+"""Networks that are trained side by side, and splits whose rows are stored at once."""
 MARGIN = {"rmse": 0.05, "log_likelihood": 0.05}
 """What counts as the same: a share of the published RMSE, and a difference in nats."""
 BEGIN = "<!-- uci: made by python -m tools.uci, do not edit -->"
@@ -194,10 +196,9 @@ def scores(data: Data, job: Job, model: nn.Module, passes: int) -> dict[str, dic
     """
     x, _, centre, size = _standardised(data, job)
     truth, held = torch.from_numpy(data.target)[job.held], x[job.held]
-    together = max(1, 200_000 // (len(held) * data.hidden))
     with torch.no_grad():
         plain = model(held).double().squeeze(-1) * size + centre
-    drawn = sample(model, held, passes, seed=job.split, batch_passes=min(together, passes))
+    drawn = sample(model, held, passes, seed=job.split, chunk=max(ROWS, 200_000 // data.hidden))
     drawn = drawn.double().squeeze(-1) * size + centre
     return {
         "plain": _scored(plain[None], truth, job.tau),
@@ -214,13 +215,14 @@ def _scored(drawn: Tensor, truth: Tensor, tau: float) -> dict[str, float]:
     }
 
 
-def experiment(data: Data, factor: int, grid: int, passes: int) -> list[dict[str, Any]]:
+def experiment(
+    data: Data, splits: Sequence[int], factor: int, grid: int, passes: int
+) -> list[dict[str, Any]]:
     """Choose rate and precision for each split on its training rows, and score on its test rows.
 
     Returns:
         Rows with `source`, `split` and the two metrics.
     """
-    splits = range(len(data.order))
     tried = []
     for split in splits:
         rows = data.order[split, : data.train[split]]
@@ -243,6 +245,33 @@ def experiment(data: Data, factor: int, grid: int, passes: int) -> list[dict[str
         table += [{"source": way, "split": job.split, **each} for way, each in ways.items()]
         known = {name: float(values[job.split]) for name, values in data.published.items()}
         table.append({"source": "published", "split": job.split, **known})
+    return table
+
+
+def continued(
+    data: Data, path: Path | None, factor: int, grid: int, passes: int
+) -> list[dict[str, Any]]:
+    """Return the rows of all splits: those that the file has, and the others, which it then has.
+
+    Args:
+        data: The data set.
+        path: One JSON object a row. None: nothing is stored.
+        factor: Times the base number of epochs.
+        grid: Passes for the grid.
+        passes: Passes for the test rows.
+    """
+    asked = {"factor": factor, "grid": grid, "passes": passes}
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+    stored = [each for each in map(json.loads, lines) if asked.items() <= each.items()]
+    table = [{name: each[name] for name in each if name not in asked} for each in stored]
+    done = {each["split"] for each in table}
+    left = [split for split in range(len(data.order)) if split not in done]
+    for at in range(0, len(left), SPLITS):
+        found = experiment(data, left[at : at + SPLITS], factor, grid, passes)
+        table += found
+        if path:
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps({**each, **asked}) + "\n" for each in found)
     return table
 
 
@@ -346,12 +375,14 @@ def main() -> None:
     parser.add_argument("--factor", type=int, default=100, help="times the base number of epochs")
     parser.add_argument("--grid-passes", type=int, default=1000, help="passes for the grid")
     parser.add_argument("--passes", type=int, default=10_000, help="passes for the test rows")
+    parser.add_argument("--keep", type=Path, help="a folder to store rows in, and to go on from")
     parser.add_argument("--write", type=Path, help="a page to put the tables into")
     given = parser.parse_args()
     beside, against = [], []
     for name in given.names:
         data = Data.read(given.folder / f"uci-{name}.npz")
-        table = experiment(data, given.factor, given.grid_passes, given.passes)
+        path = given.keep and given.keep / f"{name}.jsonl"
+        table = continued(data, path, given.factor, given.grid_passes, given.passes)
         beside += [agreement(data.name, table, metric) for metric in METRICS]
         against += [averaging(data.name, table, metric) for metric in METRICS]
     if given.write is not None:

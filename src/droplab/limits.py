@@ -36,6 +36,9 @@ SEEDS = 10_000
 USUAL_SEEDS = 8
 """Seeds of an experiment that does not say how many."""
 
+USUAL_FOLDS = 10
+"""Folds where somebody only says that there shall be some."""
+
 ARMS = 10_000
 """Arms of one recipe."""
 

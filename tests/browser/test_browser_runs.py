@@ -42,6 +42,22 @@ def test_an_experiment_runs_to_its_verdict(open_page):
     assert page.watched.complaints == []
 
 
+def test_a_run_that_is_done_predicts_by_many_passes(open_page, train):
+    page = open_page("/runs")
+    arms = [{"name": "0.2", "rates": {"fc2": 0.2}}, {"name": "0.5", "rates": {"fc2": 0.5}}]
+    id = train(page, arms=arms, seeds=1, epochs=1)
+    page.goto(page.url + f"/{id}")
+    arm = page.get_by_label("Arm", exact=True)
+    expect(arm.get_by_role("option")).to_have_text(["0.2", "0.5"])
+    arm.select_option("0.5")
+    page.get_by_role("button", name="Predict with many passes").click()
+    expect(page).to_have_url(re.compile(rf"/runs/{id}/uncertainty\?arm=0\.5$"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("50 passes with dropout")
+    expect(page.get_by_text("Models of arm '0.5', 600 validation examples")).to_be_visible()
+    assert page.locator("svg").count() >= 3
+    assert page.watched.complaints == []
+
+
 def test_a_sweep_draws_the_curve_of_its_rates(open_page):
     page = open_page("/sweep")
     page.get_by_label("To", exact=True).fill("0.6")

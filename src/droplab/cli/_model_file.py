@@ -194,17 +194,22 @@ def _check_arguments(
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say how to make a model, and what to run it on."""
+    example = click.option(
+        "--example",
+        "examples",
+        multiple=True,
+        metavar="SHAPE",
+        help="Input to run the model on once: 64x1x28x28, int:4x12<1000 (a kind, before or "
+        "after the shape, and a bound for integers), [12,9] (the very numbers), "
+        "input_ids=int:4x12. Several, with commas or in several options, make several "
+        "arguments.",
+    )
+    return argument_options(example(command))
+
+
+def argument_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say how to make a model."""
     for option in (
-        click.option(
-            "--example",
-            "examples",
-            multiple=True,
-            metavar="SHAPE",
-            help="Input to run the model on once: 64x1x28x28, int:4x12<1000 (a kind, before or "
-            "after the shape, and a bound for integers), [12,9] (the very numbers), "
-            "input_ids=int:4x12. Several, with commas or in several options, make several "
-            "arguments.",
-        ),
         click.option("--arguments", metavar="JSON", help="All such arguments, as a JSON object."),
         click.option(
             "--arg",
@@ -243,6 +248,22 @@ def read_arguments(given: Sequence[str], document: str | None) -> dict[str, Any]
             raise ArgumentError(f"--arg {_shown(text)}: given twice; give it once")
         found[name] = value
     return found
+
+
+def model_of(
+    target: str, weights: Path | None, given: Sequence[str], document: str | None
+) -> nn.Module:
+    """Return the model that FILE.py:NAME stands for, with weights from a file where one is given.
+
+    Raises:
+        ArgumentError: If the model cannot be made, or the weights are not its own.
+    """
+    model = load_model(target, read_arguments(given, document))
+    if weights is not None:
+        from droplab.train import load_state
+
+        load_state(model, weights)
+    return model
 
 
 TARGET = click.argument("target", metavar="FILE.py:NAME")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from droplab.cli._model_file import load_model, model_options, read_arguments
+from droplab.cli._model_file import model_of, model_options
 from droplab.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Of a file: weights as safetensors.",
+    help="Of a file: weights, as torch.save or safetensors wrote them.",
 )
 @model_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -115,11 +115,7 @@ def _found(
         raise ArgumentError(f"export: --arm and --seed are of a run; there is no run at {source}")
     from droplab.cli._example import read_examples
 
-    model = load_model(source, read_arguments(given, arguments))
-    if weights is not None:
-        from droplab.train import load_weights
-
-        load_weights(model, weights)
+    model = model_of(source, weights, given, arguments)
     example = read_examples(examples, model)
     if example is None:
         raise ArgumentError("export: expected --example, the shape of a batch, 4x1x28x28 for one")

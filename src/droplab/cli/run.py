@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from droplab.cli._executor import cluster_of, executor_options
 from droplab.cli._question import BOTH, asked, question_option
 from droplab.cli._receivers import receiver_options, receiving
 from droplab.cli._verbose import verbose
@@ -19,7 +20,6 @@ from droplab.errors import ArgumentError, quote
 
 if TYPE_CHECKING:
     from droplab.recipe import Recipe
-    from droplab.studies import RayCluster
 
 TARGET_MISSED = 1
 MEASURE = "measure"
@@ -55,23 +55,7 @@ _OPTIONS = (
         help="How steps are executed: as a run's folder or a plan in JSON says, or 'measure' to "
         "measure it anew [default: as it was measured here before for such a run].",
     ),
-    click.option(
-        "--executor",
-        type=click.Choice(["local", "ray"]),
-        help="Train on this machine, or on a Ray cluster [default: ray with --address, else "
-        "local].",
-    ),
-    click.option(
-        "--address",
-        metavar="HOST:PORT",
-        help="The cluster's head, or auto for the one this machine is part of [default: begin one "
-        "here].",
-    ),
-    click.option(
-        "--gpus-per-trial",
-        type=click.FloatRange(min=0),
-        help="Share of a GPU, or GPUs, that Ray sets aside for each process.",
-    ),
+    executor_options,
     question_option,
     receiver_options,
     click.option("--require-target", is_flag=True, help="Exit with 1 if no arm meets the target."),
@@ -207,7 +191,7 @@ def run_and_show(
         from droplab.cli._words import command_line
         from droplab.studies import default_folder, read_plan, run
 
-        cluster = _cluster(executor, address, gpus_per_trial)
+        cluster = cluster_of(executor, address, gpus_per_trial)
         if plan is not None:
             _check_plan_options(plan, resume=resume, device=device)
         if out is None:
@@ -252,18 +236,6 @@ def run_and_show(
         show(found, console)
     if require_target and found.target_met is False:
         sys.exit(TARGET_MISSED)
-
-
-def _cluster(executor: str | None, address: str | None, gpus: float | None) -> RayCluster | None:
-    from droplab.studies import RayCluster
-
-    executor = executor or ("local" if address is None else "ray")
-    if executor == "ray":
-        return RayCluster(address, gpus=gpus or 0.0)
-    for name, given in (("--address", address), ("--gpus-per-trial", gpus)):
-        if given is not None:
-            raise ArgumentError(f"{name}: goes with --executor ray; add it, or leave {name} out")
-    return None
 
 
 def _check_plan_options(plan: str, *, resume: bool, device: str | None) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from droplab.cli._executor import cluster_of, executor_options
 from droplab.cli._verbose import verbose
 from droplab.cli.run import MEASURE, changed_recipe
 
@@ -98,6 +99,7 @@ NOTHING_FOUND = 1
     type=click.Choice(["cpu", "cuda"]),
     help="Where to train [default: a CUDA device if there is one].",
 )
+@executor_options
 @click.option("--plan", metavar="PLAN", help="How steps are executed, as `droplab run` has it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -123,6 +125,9 @@ def command(
     changed_code: bool,
     device: str | None,
     plan: str | None,
+    executor: str | None,
+    address: str | None,
+    gpus_per_trial: float | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -173,6 +178,7 @@ def command(
         from droplab.searches import default_folder, search
         from droplab.studies import read_plan, resolve
 
+        cluster = cluster_of(executor, address, gpus_per_trial)
         experiment = resolve(spec)
         given = None if plan in (None, MEASURE) else read_plan(plan, replicas=batch * seeds)
     where = out or default_folder(experiment.recipe, existing=resume)
@@ -189,6 +195,7 @@ def command(
                 changed_code=changed_code,
                 plan=given,
                 device=device,
+                cluster=cluster,
                 observer=watch,
             )
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from droplab.cli._executor import cluster_of, executor_options
 from droplab.cli._receivers import receiver_options, receiving
 from droplab.cli._verbose import verbose
 from droplab.errors import ArgumentError, quote
@@ -51,6 +52,7 @@ from droplab.errors import ArgumentError, quote
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials at a time."
 )
+@executor_options
 @receiver_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -67,6 +69,9 @@ def command(
     out: Path | None,
     resume: bool,
     workers: int,
+    executor: str | None,
+    address: str | None,
+    gpus_per_trial: float | None,
     tensorboard: Path | None,
     mlflow: str | None,
     as_json: bool,
@@ -101,6 +106,7 @@ def command(
     from droplab.cli.run import parse_seeds
     from droplab.studies import default_folder, study
 
+    cluster = cluster_of(executor, address, gpus_per_trial)
     with receiving(None, tensorboard, mlflow) as observer:
         plan = study(
             Path(script.stem),
@@ -116,7 +122,7 @@ def command(
         )
         plan.folder = out if out is not None else default_folder(plan.recipe, existing=resume)
         try:
-            plan.run_script([str(script), *arguments], workers=workers)
+            plan.run_script([str(script), *arguments], workers=workers, cluster=cluster)
         except KeyboardInterrupt:
             click.echo(
                 f"interrupted; every finished trial is kept in {plan.folder}. To go on, run the "

@@ -74,7 +74,8 @@ class Splits:
         validation: Compared on, every epoch.
         test: Touched once at the end; None if validation is on the test split or there is none.
         validated_on: Where the validation examples come from: the "test" split, the
-            "train" split (never trained on), or a split of their "own".
+            "train" split (never trained on), or a split of their "own"; after a search, which
+            never scored them, of the test split ("fresh test") or of the others ("fresh").
         notes: What the user should know about data and splits, a sentence each.
         of_seed: Where each seed has its own splits, returns those of a seed; those here are of one
             of them. None: all seeds have these.
@@ -85,7 +86,7 @@ class Splits:
     train: AnySplit
     validation: AnySplit
     test: AnySplit | None
-    validated_on: Literal["test", "train", "own"] = "own"
+    validated_on: Literal["test", "train", "own", "fresh test", "fresh"] = "own"
     notes: tuple[str, ...] = ()
     of_seed: Callable[[int], Splits] | None = None
     units: Units | None = None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from droplab.doctor._edit import replace_file
+from droplab.doctor._elsewhere import Facts
 from droplab.doctor._finding import Edit, Finding
 from droplab.doctor._settings import Settings
 from droplab.doctor._source import package_of
@@ -61,6 +62,7 @@ class Cache:
         self._doctor = _doctor(version)
         self._root = f"{folder.parent.absolute()}{os.sep}"
         self._entries: dict[str, Any] = _load(folder / _FILE, self._doctor)
+        self._states: dict[str, str] = {}
         self._changed = False
 
     def find(self, file: Path, settings: Settings) -> Checked | None:
@@ -72,15 +74,30 @@ class Cache:
         try:
             data = file.read_bytes()
             read = Read(data, package_of(file), file.suffix == ".ipynb", wanted)
-            return _checked(cast("list[Any]", entry), str(file)) if entry[0] == read.key else None
+            if entry[0] != read.key:
+                return None
+            checked, states = _checked(cast("list[Any]", entry), str(file))
         except (OSError, ValueError):
             return None
+        same = all(self._state(path) == state for path, state in states.items())
+        return checked if same else None
+
+    def _state(self, path: str) -> str:
+        """Return a digest of a file; "" if it is not there. A check asks once."""
+        if path not in self._states:
+            try:
+                self._states[path] = _digest(Path(self._root, path).read_bytes())
+            except OSError:
+                self._states[path] = ""
+        return self._states[path]
 
     def keep(self, file: Path, key: str, checked: Checked) -> None:
         """Note what a file has told; nothing is noted without a key."""
         name = self._name(file)
         if key:
-            self._entries[name] = _entry(key, checked)
+            rests_on = {self._name(Path(each)) for each in checked.consulted}
+            states = {each: self._state(each) for each in sorted(rests_on)}
+            self._entries[name] = _entry(key, checked, states)
             self._changed = True
         elif self._entries.pop(name, None) is not None:
             self._changed = True
@@ -135,8 +152,9 @@ def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=20).hexdigest()
 
 
-def _entry(key: str, checked: Checked) -> list[Any]:
-    if not (checked.findings or checked.reads or checked.names):
+def _entry(key: str, checked: Checked, states: dict[str, str]) -> list[Any]:
+    facts = checked.facts
+    if not (checked.findings or states) and facts == Facts():
         return [key]
     findings = [
         {
@@ -150,16 +168,24 @@ def _entry(key: str, checked: Checked) -> list[Any]:
         }
         for finding in checked.findings
     ]
-    return [key, findings, sorted(checked.reads), sorted(checked.names)]
+    classes = [[name, list(bases)] for name, bases in facts.classes]
+    return [key, findings, [sorted(facts.reads), sorted(facts.imports), classes], states]
 
 
-def _checked(entry: list[Any], path: str) -> Checked:
-    """Return what an entry says; raises ValueError if it is not one."""
+def _checked(entry: list[Any], path: str) -> tuple[Checked, dict[str, str]]:
+    """Return what an entry says, and the states of the files that it rests on.
+
+    Raises:
+        ValueError: If it is no entry.
+    """
     if len(entry) == 1:
-        return Checked([])
+        return Checked([]), {}
     try:
-        _, findings, reads, names = entry
-        return Checked([_finding(item, path) for item in findings], set(reads), frozenset(names))
+        _, findings, (reads, imports, classes), states = entry
+        known = tuple((str(name), tuple(bases)) for name, bases in classes)
+        facts = Facts(frozenset(reads), frozenset(imports), known)
+        found = [_finding(item, path) for item in findings]
+        return Checked(found, facts, frozenset(states)), dict(states)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError("no entry of a cache") from error
 

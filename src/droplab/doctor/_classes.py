@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -16,7 +16,7 @@ class ClassInfo:
         node: Its syntax.
         bases: The full names of its bases; "" for what is not imported.
         known: Classes of the same file by name, for inheritance within the file.
-        imported: Names that stand for modules, whose attributes are not those of objects.
+        is_use: Whether a read attribute may be one of an object: not of a module, nor a setting.
     """
 
     def __init__(
@@ -24,9 +24,9 @@ class ClassInfo:
         node: ast.ClassDef,
         bases: list[str],
         known: Mapping[str, ClassInfo],
-        imported: Container[str] = (),
+        is_use: Callable[[ast.Attribute], bool],
     ) -> None:
-        self._imported = imported
+        self._is_use = is_use
         self.node = node
         self.name = node.name
         self.bases = bases
@@ -72,19 +72,14 @@ class ClassInfo:
 
     @cached_property
     def reads(self) -> set[str]:
-        """Attributes that the class reads, of whatever object that is no module."""
+        """Attributes that the class reads, of whatever object that is no module and no setting."""
         return {
             node.attr
             for node in ast.walk(self.node)
             if isinstance(node, ast.Attribute)
             and isinstance(node.ctx, ast.Load)
-            and not (isinstance(node.value, ast.Name) and node.value.id in self._imported)
+            and self._is_use(node)
         }
-
-    @cached_property
-    def names(self) -> set[str]:
-        """Bare names in the class."""
-        return {node.id for node in ast.walk(self.node) if isinstance(node, ast.Name)}
 
     def values(self, attribute: str) -> list[tuple[ast.expr, Function]]:
         """Return what this class and its parents in the file assign to an attribute."""

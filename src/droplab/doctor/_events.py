@@ -6,31 +6,11 @@ import ast
 import re
 from typing import Literal
 
+from droplab.doctor import _names
 from droplab.doctor._classes import ClassInfo, Function, self_name
 from droplab.doctor._module import Module
 
 _NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode", "torch.autograd.no_grad"})
-_SAME = frozenset(
-    [
-        "to",
-        "cuda",
-        "cpu",
-        "float",
-        "half",
-        "double",
-        "bfloat16",
-        "type",
-        "share_memory",
-        "requires_grad_",
-        "train",
-        "eval",
-        "xpu",
-        "mps",
-        "to_empty",
-        "tie_weights",
-    ]
-)
-"""Methods of a model that return the model itself."""
 _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "compile", "unwrap_model"})
 _HARMLESS = frozenset(
     [
@@ -160,7 +140,7 @@ class Events:
             name = getattr(function, "attr", getattr(function, "id", ""))
             if name in _WRAPPERS and node.args:
                 node = node.args[0]
-            elif isinstance(function, ast.Attribute) and name in _SAME:
+            elif isinstance(function, ast.Attribute) and name in _names.SELF_METHODS:
                 node = function.value
             else:
                 return node
@@ -237,9 +217,14 @@ class Events:
         function = call.func
         if not isinstance(function, ast.Attribute) or function.attr != "from_pretrained":
             return False
-        name = self.module.resolve(function.value)
-        library = name.partition(".")[0] in ("transformers", "diffusers")
-        return library and not _NO_MODEL.search(name)
+        names = [self.module.resolve(function.value)]
+        own = self.known.get(text_of(function.value))
+        if own is not None:
+            names = [base for item in own.family for base in item.bases]
+        return any(
+            name.partition(".")[0] in ("transformers", "diffusers") and not _NO_MODEL.search(name)
+            for name in names
+        )
 
     def builds(self, call: ast.Call) -> bool:
         """Return whether a call makes a new model, which is in train mode."""

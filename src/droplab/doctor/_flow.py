@@ -64,7 +64,11 @@ class Graph:
 
 
 def layer(module: Module, value: ast.expr) -> tuple[str, ast.Call | None]:
-    """Return (kind, constructor call) of an expression that builds a layer."""
+    """Return (kind, constructor call) of an expression that builds a layer.
+
+    `.to(...)` and its like, and `weight_norm(...)`, are looked through.
+    """
+    value = _unwrapped(module, value)
     if isinstance(value, ast.IfExp):
         # `Dropout(p) if p else Identity()`: the one that does something.
         kind, make = layer(module, value.body)
@@ -76,6 +80,20 @@ def layer(module: Module, value: ast.expr) -> tuple[str, ast.Call | None]:
         if kind.startswith(("torch.nn.", "torch.")) and kind.rpartition(".")[2][:1].isupper():
             return kind, value
     return "?", None
+
+
+def _unwrapped(module: Module, value: ast.expr) -> ast.expr:
+    while isinstance(value, ast.Call):
+        function = value.func
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Call):
+            if function.attr not in _names.SELF_METHODS:
+                break
+            value = function.value
+        elif value.args and module.resolve(function) in _names.REWEIGHTED:
+            value = value.args[0]
+        else:
+            break
+    return value
 
 
 def sequential_items(call: ast.Call) -> list[ast.expr]:

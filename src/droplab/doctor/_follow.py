@@ -103,6 +103,11 @@ class Follower:
         found = self.key(value, state, frame)
         if found and found == state.canonical(raw):
             return
+        names = {item.id for item in ast.walk(value) if isinstance(item, ast.Name)}
+        if isinstance(target, ast.Name) and target.id in frame.names and target.id not in names:
+            # An argument's name that now stands for something else; the caller's object stays.
+            del frame.names[target.id]
+            raw = self.raw_key(target, frame)
         modes = None if found else self._made(value, state, frame)
         held: tuple[str, ...] = ()
         if not found and modes is None and isinstance(value, ast.Call):
@@ -191,7 +196,7 @@ class Follower:
         passed = self._passed(call, owner, state, frame)
         if passed is not None:
             key, text = passed
-            visit = Visit(call, key, text, state.of(key), frame.no_grad)
+            visit = Visit(call, key, text, state.of(key), frame.no_grad, self._instances.get(key))
             self.visits.append(visit)
             if not frame.no_grad:
                 self.pending.append(visit)

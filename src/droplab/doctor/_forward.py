@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from functools import cached_property
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
+from droplab.doctor._elsewhere import derives_elsewhere, lineage
 from droplab.doctor._flow import Graph, Op, layer, sequential_items
 from droplab.doctor._module import Module
 
@@ -23,6 +25,15 @@ class Forward:
         for argument in arguments[1:]:
             env[argument.arg] = self.graph.add("input", argument, [], name=argument.arg)
         self.block(method.body, env)
+
+    @cached_property
+    def _inherits(self) -> bool:
+        """Whether dropout may stand in a base elsewhere: to read the files of bases takes time."""
+        owner = self.owner
+        return derives_elsewhere(owner) and any(
+            "drop" in name.lower() and not owner.values(name) and owner.find_method(name) is None
+            for name in owner.reads
+        )
 
     def block(self, statements: list[ast.stmt], env: dict[str, Op]) -> bool:
         """Run statements; returns False if the block always leaves the function."""
@@ -184,17 +195,24 @@ class Forward:
         return self.graph.add(self.module.resolve(function) or "?", node, inputs)
 
     def _layer(self, node: ast.Call, attribute: str, inputs: list[Op]) -> Op:
-        kinds = [layer(self.module, value) for value, _ in self.owner.values(attribute)]
+        values = [(self.module, value) for value, _ in self.owner.values(attribute)]
+        if not values and self._inherits:
+            inherited = lineage(self.module, self.owner).values(attribute)
+            values = [(module, value) for module, value, _ in inherited]
+        kinds = [layer(module, value) for module, value in values]
         known = [(kind, make) for kind, make in kinds if kind not in ("?", "torch.nn.Identity")]
         unknown = [
             value
-            for (kind, _), (value, _) in zip(kinds, self.owner.values(attribute), strict=True)
+            for (kind, _), (_, value) in zip(kinds, values, strict=True)
             if kind == "?" and not isinstance(value, ast.Constant)
         ]
         if not known or unknown or len({kind for kind, _ in known}) > 1:
             return self.graph.add("?", node, inputs, name=attribute)
         kind, make = known[0]
         if kind == "torch.nn.Sequential" and make is not None and inputs:
+            if values[0][0] is not self.module:
+                # Its items are named as another file names them.
+                return self.graph.add("?", node, inputs, name=attribute)
             end = self.graph.extend(sequential_items(make), inputs[0])
             return end if end is not inputs[0] else self.graph.add("?", node, inputs)
         return self.graph.add(kind, node, inputs, make=make, name=attribute)

@@ -6,6 +6,7 @@ import ast
 import re
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
+from droplab.doctor._elsewhere import lineage
 from droplab.doctor._module import Module
 
 _FLAG = re.compile(
@@ -109,7 +110,7 @@ def ungated_rate(module: Module, node: ast.expr | None, at: ast.AST) -> bool:
         return isinstance(node.value, int | float) and node.value > 0
     owner = module.method(at)
     if isinstance(node, ast.Attribute):
-        return owner is not None and _ungated_attribute(node, *owner)
+        return owner is not None and _ungated_attribute(module, node, *owner)
     function = module.function(at)
     if isinstance(node, ast.Name) and function is not None:
         if node.id in parameters(function):
@@ -127,7 +128,9 @@ def ungated_rate(module: Module, node: ast.expr | None, at: ast.AST) -> bool:
     return False
 
 
-def _ungated_attribute(node: ast.Attribute, owner: ClassInfo, method: Function) -> bool:
+def _ungated_attribute(
+    module: Module, node: ast.Attribute, owner: ClassInfo, method: Function
+) -> bool:
     me = self_name(method)
     value = node.value
     if isinstance(value, ast.Attribute) and node.attr == "p":
@@ -135,13 +138,18 @@ def _ungated_attribute(node: ast.Attribute, owner: ClassInfo, method: Function) 
         return isinstance(value.value, ast.Name) and value.value.id == me
     if not (isinstance(value, ast.Name) and value.id == me):
         return False
-    if owner.find_method(node.attr) is not None:
-        return False
+    classes = owner.family
     values = owner.values(node.attr)
+    if not values:
+        above = lineage(module, owner)
+        classes = [*classes, *(info for _, info in above.found)]
+        values = [(value, method) for _, value, method in above.values(node.attr)]
+    if any(node.attr in info.methods for info in classes):
+        return False
     zero = all(isinstance(v, ast.Constant) and not v.value for v, _ in values)
     gates = any(mentions_training(v) for v, _ in values)
     outside = any(m.name != "__init__" for _, m in values)
-    if _compared_with_zero(owner, node.attr):
+    if any(_compared_with_zero(info, node.attr) for info in classes):
         # The class takes another path where the rate is above 0.
         return False
     return bool(values) and not (zero or gates or outside)

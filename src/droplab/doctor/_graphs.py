@@ -7,10 +7,11 @@ by layer), and the statements of a `forward`. Checks about the place of a dropou
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from droplab.doctor._classes import Function
-from droplab.doctor._flow import Graph, layer, sequential_items
+from droplab.doctor._flow import Graph, Op, layer, sequential_items
 from droplab.doctor._forward import Forward
 from droplab.doctor._module import Module
 
@@ -28,7 +29,7 @@ def _graphs(module: Module) -> Iterator[Graph]:
             yield _chain(module, sequential_items(call), call)
     for function in module.functions:
         for name, items in _filled_lists(function):
-            if any(layer(module, item)[0] != "?" for item in items):
+            if any(layer(module, item)[0] != "?" for item in _layers(items)):
                 yield _chain(module, items, function, name)
     for info in module.classes:
         if not info.is_module:
@@ -38,13 +39,34 @@ def _graphs(module: Module) -> Iterator[Graph]:
                 yield Forward(module, info, method).graph
 
 
-def _chain(module: Module, items: list[ast.expr], node: ast.AST, name: str = "") -> Graph:
+def _layers(items: Sequence[Item]) -> Iterator[ast.expr]:
+    for item in items:
+        if isinstance(item, Choice):
+            for way in item.ways:
+                yield from _layers(way)
+        else:
+            yield item
+
+
+def _chain(module: Module, items: Sequence[Item], node: ast.AST, name: str = "") -> Graph:
     owner = module.method(node)
     graph = Graph(module, owner[0] if owner else None)
     graph.name = name or _assigned_name(module, node)
-    end = graph.extend(items, graph.add("input", node, []))
+    end = _extend(graph, items, graph.add("input", node, []))
     graph.add("end", node, [end])
     return graph
+
+
+def _extend(graph: Graph, items: Sequence[Item], start: Op) -> Op:
+    """Append a chain after `start`, with its branches; returns the last operation."""
+    at = start
+    for item in items:
+        if isinstance(item, Choice):
+            ends = list(dict.fromkeys(_extend(graph, way, at) for way in item.ways))
+            at = ends[0] if len(ends) == 1 else graph.add("phi", at.node, ends)
+        else:
+            at = graph.extend([item], at)
+    return at
 
 
 def _assigned_name(module: Module, node: ast.AST) -> str:
@@ -58,12 +80,23 @@ def _assigned_name(module: Module, node: ast.AST) -> str:
     return ""
 
 
-def _filled_lists(function: Function) -> Iterator[tuple[str, list[ast.expr]]]:
+@dataclass(frozen=True)
+class Choice:
+    """An `if` that fills a list: the layers of each of its branches."""
+
+    ways: tuple[list[Item], ...]
+
+
+Item = ast.expr | Choice
+"""A layer of a chain, or one of several ways to go on."""
+
+
+def _filled_lists(function: Function) -> Iterator[tuple[str, list[Item]]]:
     """Yield (name, items) for lists filled by append, extend or += within one block."""
     stack: list[list[ast.stmt]] = [function.body]
     while stack:
         block = stack.pop()
-        filled: dict[str, list[ast.expr]] = {}
+        filled: dict[str, list[Item]] = {}
         for statement in block:
             for attribute in ("body", "orelse", "finalbody"):
                 inner = getattr(statement, attribute, None)
@@ -75,14 +108,39 @@ def _filled_lists(function: Function) -> Iterator[tuple[str, list[ast.expr]]]:
                 filled[name] = []
             if name:
                 filled.setdefault(name, []).extend(items)
+            elif isinstance(statement, ast.If) and (added := _optional(statement)) is not None:
+                for name, choice in added.items():
+                    filled.setdefault(name, []).append(choice)
             elif hasattr(statement, "body"):
-                # A branch may add layers of its own: what is known ends here.
+                # A loop may add layers of its own: what is known ends here.
                 yield from ((n, i) for n, i in filled.items() if len(i) > 1)
                 filled = {}
         yield from ((n, i) for n, i in filled.items() if len(i) > 1)
 
 
-def _filling(statement: ast.stmt) -> tuple[str, list[ast.expr], bool]:
+_LEAVES = (ast.Return, ast.Raise, ast.Break, ast.Continue)
+
+
+def _optional(node: ast.If) -> dict[str, Choice] | None:
+    """Return what an `if` adds to each list; None if it adds in a way of its own, or leaves."""
+    branches: list[dict[str, list[Item]]] = []
+    for body in (node.body, node.orelse):
+        added: dict[str, list[Item]] = {}
+        for statement in body:
+            name, items, fresh = _filling(statement)
+            if name and not fresh:
+                added.setdefault(name, []).extend(items)
+            elif isinstance(statement, ast.If) and (inner := _optional(statement)) is not None:
+                for name, choice in inner.items():
+                    added.setdefault(name, []).append(choice)
+            elif name or hasattr(statement, "body") or isinstance(statement, _LEAVES):
+                return None
+        branches.append(added)
+    names = {name for added in branches for name in added}
+    return {name: Choice(tuple(added.get(name, []) for added in branches)) for name in names}
+
+
+def _filling(statement: ast.stmt) -> tuple[str, Sequence[ast.expr], bool]:
     if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.List):
         target = statement.targets[0]
         return (target.id if isinstance(target, ast.Name) else ""), statement.value.elts, True

@@ -42,7 +42,7 @@ class Module:
         self._stores: list[ast.stmt] = []
         self._resolved: dict[ast.AST, str] = {}
         self._bound: dict[ast.AST, dict[str, str]] = {tree: {}}
-        self._stars: list[str] = []
+        self.stars: list[str] = []
         self._shadowed: set[str] = set()
         self._index()
 
@@ -95,7 +95,7 @@ class Module:
 
     def _on_attribute(self, node: ast.Attribute) -> None:
         self.attributes.add(node.attr)
-        if node.ctx.__class__ is ast.Load:
+        if node.ctx.__class__ is ast.Load and not self.of_settings(node):
             self.read_attributes.add(node.attr)
             owner = node.value.id if isinstance(node.value, ast.Name) else ""
             # Imports come first in nearly every file, so modules are known by now.
@@ -103,8 +103,29 @@ class Module:
                 self.outside_reads.add(node.attr)
 
     def _on_constant(self, node: ast.Constant) -> None:
-        if node.value.__class__ is str and len(node.value) < 60:  # pyright: ignore[reportArgumentType]
-            self.strings.add(node.value)  # pyright: ignore[reportArgumentType]
+        value = node.value
+        if isinstance(value, str) and len(value) < 60 and not self._names_setting(node):
+            self.strings.add(value)
+
+    def of_settings(self, node: ast.Attribute) -> bool:
+        """Return whether an attribute is read from settings, as `config.dropout` is, not called."""
+        if not _names.is_settings(node.value):
+            return False
+        above = self.parents.get(node)
+        return not (isinstance(above, ast.Call) and above.func is node)
+
+    def _names_setting(self, node: ast.Constant) -> bool:
+        """Whether a string is a key of settings, as in config["x"] and getattr(args, "x")."""
+        above = self.parents.get(node)
+        if isinstance(above, ast.Subscript):
+            return _names.is_settings(above.value)
+        if not isinstance(above, ast.Call) or not above.args:
+            return False
+        function = above.func
+        if isinstance(function, ast.Attribute) and function.attr in ("get", "pop", "setdefault"):
+            return _names.is_settings(function.value)
+        known = isinstance(function, ast.Name) and function.id in ("getattr", "hasattr")
+        return known and _names.is_settings(above.args[0])
 
     def _on_assign(self, node: ast.Assign) -> None:
         for target in node.targets:
@@ -117,6 +138,7 @@ class Module:
         scope = self._bound.setdefault(self.scope(node), {})
         if isinstance(node, ast.Import):
             for alias in node.names:
+                self.imported.add(alias.name)
                 if alias.asname:
                     scope[alias.asname] = alias.name
                 else:
@@ -130,11 +152,15 @@ class Module:
                 package = package[: 1 - node.level]
             base = ".".join([*package, *([base] if base else [])])
         for alias in node.names:
-            self.imported.add(alias.name)
+            self.imported.add(f"{base}.{alias.name}")
             if alias.name == "*":
-                self._stars.append(base)
+                self.stars.append(base)
             else:
                 scope[alias.asname or alias.name] = f"{base}.{alias.name}"
+
+    def bound(self, name: str) -> str:
+        """Return the full name of what the file imports under a name, or ""."""
+        return self._bound[self.tree].get(name, "")
 
     def scope(self, node: ast.AST) -> ast.AST:
         """Return the function, lambda or module whose names a node sees first."""
@@ -177,7 +203,7 @@ class Module:
                     return found
         found = self._bound[self.tree].get(node.id, "")
         if not found and node.id[:1].isupper() and node.id not in self._shadowed:
-            for star in self._stars:
+            for star in self.stars:
                 if star in ("torch.nn", "torch.nn.modules"):
                     return f"torch.nn.{node.id}"
         return found
@@ -204,6 +230,11 @@ class Module:
         """All classes of the file."""
         return list(self.class_of.values())
 
+    def class_named(self, name: str) -> ClassInfo | None:
+        """Return the last class of that name that stands in the file itself, not in a function."""
+        found = [info for info in self.classes if info.name == name]
+        return next((i for i in reversed(found) if self.parents.get(i.node) is self.tree), None)
+
     @cached_property
     def class_of(self) -> dict[ast.ClassDef, ClassInfo]:
         """Class facts by syntax node."""
@@ -211,11 +242,15 @@ class Module:
         result: dict[ast.ClassDef, ClassInfo] = {}
         for node in self._class_nodes:
             bases = [self.resolve(base) for base in node.bases]
-            info = ClassInfo(node, bases, by_name, self._bound[self.tree])
+            info = ClassInfo(node, bases, by_name, self._is_use)
             by_name[node.name] = result[node] = info
         for store in self._stores:
             self._store(store, result)
         return result
+
+    def _is_use(self, node: ast.Attribute) -> bool:
+        module = isinstance(node.value, ast.Name) and node.value.id in self._bound[self.tree]
+        return not module and not self.of_settings(node)
 
     def _store(self, node: ast.stmt, classes: dict[ast.ClassDef, ClassInfo]) -> None:
         """Tell the class around an assignment what it keeps on self."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 MODULES = {
     "torch.nn.Dropout": "dropout",
@@ -82,6 +84,33 @@ SHAPELESS_ACTIVATIONS = frozenset(
     ]
 )
 """Functions of single elements that leave the shape alone."""
+
+
+SELF_METHODS = frozenset(
+    {"to", "cuda", "cpu", "xpu", "mps", "float", "half", "double", "bfloat16", "type", "to_empty"}
+    | {"share_memory", "requires_grad_", "train", "eval", "tie_weights"}
+)
+"""Methods of a model that return the model itself."""
+
+SAME_VALUES = frozenset(
+    {".to", ".cuda", ".cpu", ".float", ".half", ".double", ".bfloat16", ".type"}
+    | {".contiguous", ".clone"}
+)
+"""Methods of a tensor that return its values, elsewhere or in another type."""
+
+REWEIGHTED = frozenset(
+    f"torch.nn.utils.{space}{name}"
+    for space in ("", "parametrizations.")
+    for name in ("weight_norm", "spectral_norm", "orthogonal")
+)
+"""Functions that give back the layer they get, with its weight computed anew."""
+
+
+_SETTINGS = re.compile(
+    r"(?:^|_|[a-z])(?:[cC]onfig|[cC]fg|[cC]onf|[aA]rgs|[oO]pts?|[oO]ptions|[hH]params|[kK]wargs|"
+    r"[hH]yper_?params|[hH]ps|[sS]ettings|FLAGS)$|^params$"
+)
+"""Names that stand for settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +216,17 @@ def canonical(name: str) -> str:
     elif name.startswith(("torch.ao.nn.", "torch.fx.")):
         return name
     return name
+
+
+@lru_cache(maxsize=4096)
+def _named_for_settings(name: str) -> bool:
+    return _SETTINGS.search(name) is not None
+
+
+def is_settings(node: ast.expr) -> bool:
+    """Return whether an expression names settings: `config`, `self.args`, `cfg.model`."""
+    while isinstance(node, ast.Attribute):
+        if _named_for_settings(node.attr):
+            return True
+        node = node.value
+    return isinstance(node, ast.Name) and _named_for_settings(node.id)

@@ -15,7 +15,7 @@ from droplab.doctor._events import Events, text_of
 from droplab.doctor._follow import Follower, Frame, Loop
 from droplab.doctor._gate import mentions_training
 from droplab.doctor._module import Module
-from droplab.doctor._states import TRAIN, State, Visit, join
+from droplab.doctor._states import TRAIN, UNKNOWN, Modes, State, Visit, join
 
 _BUDGET = 6000
 
@@ -138,11 +138,8 @@ class _Order(Follower):
             ends.append(self.block(node.orelse, rest, frame))
             break
         joined = join(ends)
-        for end in restored if joined is not None else ():
-            # `if was_training: model.train()` puts back what was there.
-            for key, modes in end.modes.items():
-                if modes == TRAIN and state.of(key) != TRAIN:
-                    joined.modes[key] = TRAIN  # pyright: ignore[reportOptionalMemberAccess]
+        if joined is not None and restored:
+            _settle(joined, state, restored, ends[-1] if node.orelse else None)
         return joined
 
     def _loop(
@@ -219,3 +216,20 @@ class _Order(Follower):
                 way[at] = self.block(node.finalbody, way[at], frame)
         end = join([after, *ends])
         return self.block(node.finalbody, end, frame) if end is not None else None
+
+
+def _settle(joined: State, before: State, flagged: list[State], other: State | None) -> None:
+    """Set the modes after an `if` of a training flag; other is where its `else` ends."""
+    for end in flagged:
+        for key, modes in end.modes.items():
+            if other is not None and _opposed(modes, other.of(key)):
+                # `if train: model.train()`, else eval(): the caller decides.
+                joined.modes[key] = UNKNOWN
+            elif modes == TRAIN and before.of(key) != TRAIN:
+                # `if was_training: model.train()` puts back what was there.
+                joined.modes[key] = TRAIN
+
+
+def _opposed(one: Modes, other: Modes) -> bool:
+    kinds = [{mode.kind for mode in modes} for modes in (one, other)]
+    return kinds in ([{"train"}, {"eval"}], [{"eval"}, {"train"}])

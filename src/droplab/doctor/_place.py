@@ -27,7 +27,7 @@ _LARGEST = 7
 SELU = frozenset({"torch.nn.SELU", "torch.nn.functional.selu", "torch.selu", "torch.selu_"})
 PLAIN_DROPOUTS = frozenset({"torch.nn.Dropout", "torch.nn.functional.dropout", "torch.dropout"})
 DROPOUTS = frozenset(_names.MODULES) | frozenset(_names.FUNCTIONS)
-THROUGH = _names.SHAPELESS_ACTIVATIONS | POOLS
+THROUGH = _names.SHAPELESS_ACTIVATIONS | POOLS | _names.SAME_VALUES
 
 _Operation = TypeVar("_Operation", Op, "Node")
 """Read from source, or seen in a run."""
@@ -42,14 +42,26 @@ def dropouts(module: Module, kinds: frozenset[str] = DROPOUTS) -> Iterator[tuple
 
 
 def back(op: Op | None, through: frozenset[str]) -> Op | None:
-    """Follow main inputs backwards over operations of the named kinds."""
+    """Follow main inputs backwards over operations of the named kinds.
+
+    Where branches meet, all of them must come from one operation, as over an optional layer.
+    """
+    return _back(op, through, {})
+
+
+def _back(op: Op | None, through: frozenset[str], known: dict[Op, Op | None]) -> Op | None:
     while op is not None and op.kind in through:
         op = op.first
-    return op
+    if op is None or op.kind != "phi":
+        return op
+    if op not in known:
+        ends = {_back(part, through, known) for part in op.inputs}
+        known[op] = ends.pop() if len(ends) == 1 else None
+    return known[op]
 
 
 def forth(op: _Operation, through: frozenset[str]) -> list[_Operation]:
-    """Return what finally uses an operation, beyond operations of the named kinds."""
+    """Return what finally uses an operation, beyond the named kinds and where branches meet."""
     found: list[_Operation] = []
     todo: list[Any] = list(op.users)
     seen: set[int] = set()
@@ -58,7 +70,7 @@ def forth(op: _Operation, through: frozenset[str]) -> list[_Operation]:
         if id(user) in seen:
             continue
         seen.add(id(user))
-        if user.kind in through and user.users:
+        if user.users and (user.kind in through or user.kind == "phi"):
             todo.extend(user.users)
         else:
             found.append(user)

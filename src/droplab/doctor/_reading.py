@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from droplab.doctor import _edit
 from droplab.doctor._cache import Cache, Read
+from droplab.doctor._elsewhere import Readers
 from droplab.doctor._files import files
 from droplab.doctor._finding import Finding
 from droplab.doctor._settings import Settings
@@ -102,9 +103,9 @@ def check(
             cache.keep(item.file, item.key, item.checked)
         cache.write()
     new = {item.file: item.checked for item in done}
-    checked = [new.get(file) or known[file] for file in every]
+    checked = {file: found for file in every if (found := new.get(file) or known[file])}
     fixed = tuple(finding for item in done for finding in item.fixed)
-    findings = tuple(_across([item for item in checked if item is not None]))
+    findings = tuple(_across(checked))
     return Report(findings, len(every), fixed, time.perf_counter() - begin)
 
 
@@ -159,19 +160,15 @@ def _file(file: Path, settings: Settings, fix: bool, unsafe: bool) -> _Done:
     return _Done(file, check_source(source, settings), key, tuple(fixed))
 
 
-def _across(checked: list[Checked]) -> Iterator[Finding]:
+def _across(checked: Mapping[Path, Checked]) -> Iterator[Finding]:
     """Yield all findings, without those that another file refutes.
 
     A dropout that its own file never calls may be called by a subclass elsewhere.
     """
-    readers: dict[str, list[Checked]] = {}
-    for item in checked:
-        for name in item.names:
-            readers.setdefault(name, []).append(item)
-    for item in checked:
+    readers = Readers({str(path): item.facts for path, item in checked.items()})
+    for path, item in checked.items():
         for finding in item.findings:
             owner = finding.evidence.get("class", "")
             attribute = finding.evidence.get("attribute", "")
-            if owner and any(attribute in other.reads for other in readers.get(owner, ())):
-                continue
-            yield finding
+            if not owner or not readers.read(str(path), owner, attribute):
+                yield finding

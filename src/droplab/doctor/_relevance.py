@@ -10,7 +10,10 @@ _LIBRARY = re.compile(
     re.MULTILINE,
 )
 _DROPS = (
-    *("ropout", "rop_path", "rop_Path", "ropPath", "roppath", "StochasticDepth"),
+    *("ropout", "rop_path", "rop_Path", "ropPath", "roppath"),
+    *("rop_connect", "rop_Connect", "ropConnect", "ropconnect"),
+    *("rop_block", "rop_Block", "ropBlock", "ropblock"),
+    *("tochastic_depth", "tochastic_Depth", "tochasticDepth", "tochasticdepth"),
     *("multi_head_attention_forward", "efficient_attention", "MultiheadAttention("),
     *("LSTM(", "GRU(", "RNN("),
 )
@@ -20,6 +23,11 @@ _MODES = re.compile(
     r"\.eval\(|\.train\(\w*False|seed|BatchNorm|\.models\b|create_model|transformers"
 )
 _SAMPLES = re.compile(r"mc_|MC|[mM]onte|ncertain|[bB]ayes|tochastic|pistemic")
+
+
+def may_read(text: str) -> bool:
+    """Return whether a file without a library may use dropout that a class elsewhere builds."""
+    return "forward" in text and ("drop" in text or "Drop" in text)
 
 
 def is_relevant(text: str, package: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from droplab.doctor._classes import ClassInfo
+
 
 @dataclass(frozen=True, slots=True)
 class Mode:
@@ -134,6 +136,7 @@ def join(states: Iterable[State | None]) -> State | None:
 class Visit:
     """One run of a model, on the way that was followed.
 
+    made: The class of the file that the model is an object of, if that is known.
     trained: backward() came after it; stepped: so did an optimizer's step().
     """
 
@@ -142,5 +145,6 @@ class Visit:
     text: str
     modes: Modes
     no_grad: bool
+    made: ClassInfo | None = None
     trained: bool = False
     stepped: bool = False

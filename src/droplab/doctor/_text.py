@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from droplab.doctor import _edit
 from droplab.doctor._codes import READING
+from droplab.doctor._elsewhere import Facts, consulted
 from droplab.doctor._finding import Finding
 from droplab.doctor._module import Module
-from droplab.doctor._relevance import is_relevant
+from droplab.doctor._relevance import is_relevant, may_read
 from droplab.doctor._settings import Settings
 from droplab.doctor._source import Source
 from droplab.doctor._suppress import Suppressions
@@ -30,13 +31,13 @@ class Checked:
 
     Args:
         findings: In the order of cells and lines.
-        reads: Attributes that it reads; they may refute a finding of another file.
-        names: What it imports, by the last part of its name.
+        facts: What it says about classes of other files; it may refute a finding there.
+        consulted: Paths of other files, there or not, that the findings rest on.
     """
 
     findings: list[Finding]
-    reads: set[str] = field(default_factory=set[str])
-    names: frozenset[str] = frozenset()
+    facts: Facts = field(default_factory=Facts)
+    consulted: frozenset[str] = frozenset()
 
 
 def check_text(
@@ -87,7 +88,8 @@ def check_source(source: Source, settings: Settings) -> Checked:
     text = source.text
     wanted = settings.wanted(source.path)
     relevant = is_relevant(text, source.package)
-    if not relevant and _compiles(text):
+    told = relevant or may_read(text)
+    if not told and _compiles(text):
         return Checked([])
     try:
         tree = source.parse()
@@ -103,9 +105,11 @@ def check_source(source: Source, settings: Settings) -> Checked:
         reason = str(error) or "nested too deeply"
         finding = unreadable(source.path, f"cannot be parsed: {reason}")
         return Checked([finding] if finding.code in wanted else [])
-    if not relevant:
+    if not told:
         return Checked([])
     module = Module(source, tree)
+    if not relevant:
+        return Checked([], Facts.of(module))
     silenced = Suppressions(source)
     found: dict[tuple[str, int, int, int], Finding] = {}
     for code, run in READING.items():
@@ -123,9 +127,8 @@ def check_source(source: Source, settings: Settings) -> Checked:
                     (finding.code, finding.cell, finding.line, finding.column), finding
                 )
     ordered = sorted(found.values(), key=lambda f: (f.cell, f.line, f.column, f.code))
-    reads = module.read_attributes | module.strings
     kept = [finding for finding in ordered if finding.code in wanted]
-    return Checked(kept, reads, frozenset(module.imported))
+    return Checked(kept, Facts.of(module), consulted(module))
 
 
 def _compiles(text: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from droplab.doctor import _names
 from droplab.doctor._classes import ClassInfo
+from droplab.doctor._elsewhere import lineage
 from droplab.doctor._events import Events, text_of
 from droplab.doctor._module import Module
 from droplab.doctor._script import Script
@@ -150,27 +152,38 @@ def plain_class(module: Module, text: str) -> bool:
         at: ast.expr = node.value
         while isinstance(at, ast.Call):
             if isinstance(at.func, ast.Name) and at.func.id in known:
-                return not _has_mode(module, known[at.func.id], known, set())
+                return not has_mode(module, known[at.func.id])
             if not isinstance(at.func, ast.Attribute):
                 break
             at = at.func.value
     return False
 
 
+def has_mode(module: Module, info: ClassInfo) -> bool:
+    """Return whether a class of the file may have dropout or BatchNorm, in itself or its parts."""
+    return _has_mode(module, info, {item.name: item for item in module.classes}, set())
+
+
+def _classes(module: Module, info: ClassInfo) -> Iterator[tuple[Module, ClassInfo]]:
+    """Yield a class and those that it derives from; other files are read at the end, if at all."""
+    yield from ((module, item) for item in info.family)
+    yield from lineage(module, info).found
+
+
 def _has_mode(module: Module, info: ClassInfo, known: dict[str, ClassInfo], seen: set[str]) -> bool:
     if info.name in seen:
         return False
     seen.add(info.name)
-    for item in info.family:
+    for file, item in _classes(module, info):
         for node in ast.walk(item.node):
             if not isinstance(node, ast.Call):
                 continue
-            name = module.resolve(node.func)
+            name = file.resolve(node.func)
             if name in _names.MODULES or name in _names.BATCHNORM or name in _names.FUNCTIONS:
                 return True
-            if name and not name.startswith("torch."):
+            if name and not name.startswith(("torch.", "numpy.", "math.")):
                 return True
-            inner = node.func.id if isinstance(node.func, ast.Name) else ""
+            inner = node.func.id if isinstance(node.func, ast.Name) and file is module else ""
             if inner in known and _has_mode(module, known[inner], known, seen):
                 return True
     return False

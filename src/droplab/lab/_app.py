@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import escape
 from starlette.applications import Starlette
@@ -36,6 +37,7 @@ from droplab.lab._queue import RunQueue
 from droplab.lab._recipes import listing
 from droplab.lab._request import requested_recipe
 from droplab.lab._stream import stream
+from droplab.lab._uncertainty import OfArm, UncertaintyPages
 from droplab.recipe import METRICS
 
 VIEWS = ("/", "/experiment", "/sweep", "/see", "/doctor", "/practice", "/runs")
@@ -103,6 +105,9 @@ class Lab:
         self._practice = PracticeRoom()
         self._files = PageFiles()
         self._closing = closing or threading.Event()
+        self._uncertainty = UncertaintyPages(
+            self._queue.disk.folder, self._queue.find, self._closing
+        )
         self._streams = 0
         self._warm = warm
         self._shown = threading.Event()
@@ -139,6 +144,7 @@ class Lab:
             *((view, self.page) for view in VIEWS),
             ("/runs/{id}", self.run_page),
             ("/runs/{id}/report", self.report),
+            ("/runs/{id}/uncertainty", self.uncertainty),
             ("/favicon.ico", self.no_icon),
             ("/api/metrics", self.metrics),
             ("/api/recipes", self.recipes),
@@ -153,6 +159,7 @@ class Lab:
             ("/api/runs", self.begin),
             ("/api/runs/{id}/stop", self.stop),
             ("/api/runs/{id}/resume", self.resume),
+            ("/api/runs/{id}/uncertainty", self.make_uncertainty),
             ("/api/doctor", self.doctor),
             ("/api/practice/{number}", self.try_answer),
         ]
@@ -252,11 +259,7 @@ class Lab:
     async def report(self, request: Request) -> Response:
         """Return the report of a run, to be looked at or kept."""
         id = request.path_params["id"]
-        page = await run_in_threadpool(self._report, id)
-        headers = {"content-security-policy": REPORT_POLICY}
-        if request.query_params.get("download"):
-            headers["content-disposition"] = f'attachment; filename="{id}.html"'
-        return Response(page, media_type="text/html", headers=headers)
+        return _shown(request, await run_in_threadpool(self._report, id), id)
 
     def _report(self, id: str) -> str:
         from droplab.report import render
@@ -267,6 +270,18 @@ class Lab:
             return render(result, judge(result))
         except DroplabError as problem:
             raise Refusal(409, str(problem)) from None
+
+    async def make_uncertainty(self, request: Request) -> Response:
+        """Predict by many passes with the models of an arm, and keep the page."""
+        body, id = await read(request, OfArm), request.path_params["id"]
+        await run_in_threadpool(self._uncertainty.make, id, body.arm)
+        return answer({"page": f"/runs/{id}/uncertainty?{urlencode({'arm': body.arm})}"}, 201)
+
+    async def uncertainty(self, request: Request) -> Response:
+        """Return the page of an arm's passes, to be looked at or kept."""
+        id, arm = request.path_params["id"], request.query_params.get("arm", "")
+        page = await run_in_threadpool(self._uncertainty.read, id, arm)
+        return _shown(request, page, f"{id}-uncertainty")
 
     async def compare(self, request: Request) -> Response:
         """Return runs side by side, those that the address names with commas."""
@@ -320,6 +335,14 @@ class Lab:
         if status != 404:
             page = page.replace("<main", f'<main data-problem="{escape(message)}"')
         return HTMLResponse(page, status)
+
+
+def _shown(request: Request, page: str, name: str) -> Response:
+    """Return a page that needs nothing but itself, to be looked at or kept."""
+    headers = {"content-security-policy": REPORT_POLICY}
+    if request.query_params.get("download"):
+        headers["content-disposition"] = f'attachment; filename="{name}.html"'
+    return Response(page, media_type="text/html", headers=headers)
 
 
 def _number(request: Request, name: str) -> int:

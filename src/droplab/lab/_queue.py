@@ -116,7 +116,7 @@ class RunQueue:
             run = self.find(id)
             if run.state not in ("stopped", "failed"):
                 raise Refusal(409, f"the run is {run.state}; only a stopped or failed one goes on")
-            check_own(run.recipe)
+            check_own(run.recipe, "resume it with droplab run and --resume")
             self._check_room()
             self._active[id] = run
             run.set_state("queued")
@@ -243,11 +243,15 @@ class RunQueue:
             running[1].kill()
 
 
-def check_own(recipe: Recipe) -> None:
-    """Raise a Refusal if a recipe names code or files: those are run on the command line only."""
+def check_own(recipe: Recipe, instead: str) -> None:
+    """Raise a Refusal if a recipe names code or files: those are run on the command line only.
+
+    Args:
+        recipe: The recipe of a run.
+        instead: What the command line has for it.
+    """
     if not recipe.model.path.isidentifier() or recipe.data.name is None:
         raise Refusal(
             409,
-            "the run has a model or data of your own, which the lab does not load; resume it with "
-            "droplab run and --resume",
+            f"the run has a model or data of your own, which the lab does not load; {instead}",
         )

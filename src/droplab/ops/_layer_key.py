@@ -67,7 +67,7 @@ def next_key(stream: Tensor) -> Tensor:
 
 
 given_keys: list[Callable[[], Tensor]] = []
-"""What gives keys, the last of them, to layers in code that is exported under vmap."""
+"""What gives keys, the last of them, to layers and sites that run under vmap."""
 
 
 def draw_layer_key(site: Tensor, rate: Tensor | None = None) -> Tensor:

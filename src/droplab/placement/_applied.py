@@ -241,7 +241,7 @@ class Applied:
                 if rows is not None:
                     hook.key = rows[index]
             if rows is not None:
-                self._draws.keys = rows[len(self._hooks) :]
+                self._draws.substitute(rows[len(self._hooks) :])
                 self._bank.seeded = True
             yield
         finally:

@@ -45,6 +45,8 @@ class Draws:
         self.traced = False
         """Whether keys are given in code that is being traced as well."""
         self.keys: tuple[Tensor, ...] = ()
+        self.substituted = False
+        """Whether `keys` are not those of the bank, but those of a `vmap` for example."""
         self.bind()
         self.handles: list[RemovableHandle] = []
         for index, module in enumerate(modules.values()):
@@ -56,6 +58,12 @@ class Draws:
     def bind(self) -> None:
         """Point at the rows of the bank."""
         self.keys = self.bank.keys[len(self.bank.names) :].unbind(0)
+        self.substituted = False
+
+    def substitute(self, keys: tuple[Tensor, ...]) -> None:
+        """Take other keys, until `bind`; layers and sites under a `vmap` then have them, too."""
+        self.keys = keys
+        self.substituted = True
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "running": [], "mode": None, "handles": []}
@@ -77,7 +85,7 @@ class Draws:
         if not self.running:
             self.mode = _Keyed(self)
             self.mode.__enter__()
-            if self.traced:
+            if self.substituted:
                 given_keys.append(self.next_key)
         self.running.append((index, module))
 
@@ -87,7 +95,7 @@ class Draws:
             self.running.pop()
             if not self.running and self.mode is not None:
                 self.mode.__exit__(None, None, None)
-                if self.traced:
+                if self.substituted:
                     given_keys.pop()
 
     def look(self, index: int, module: nn.Module, args: Any, output: Any) -> None:

@@ -6,7 +6,15 @@ from droplab.recipe._differences import Differing, differences
 from droplab.recipe._document import own_loop
 from droplab.recipe._loop import LoopSpec
 from droplab.recipe._losses import LOSSES
-from droplab.recipe._metrics import FURTHER, METRICS, TASKS, TEST_METRICS, Measure, Metric
+from droplab.recipe._metrics import (
+    FURTHER,
+    METRICS,
+    TASKS,
+    TEST_METRICS,
+    Measure,
+    Metric,
+    metric_names,
+)
 from droplab.recipe._override import override
 from droplab.recipe._problems import explain
 from droplab.recipe._schedules import SCHEDULES
@@ -66,6 +74,7 @@ __all__ = [
     "explain",
     "load",
     "loads",
+    "metric_names",
     "override",
     "own_loop",
     "stopped_epoch",

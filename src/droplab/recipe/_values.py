@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from droplab.errors import ArgumentError, nearest, quote
-from droplab.limits import COUNT, INTEGER, SEEDS
+from droplab.limits import COUNT, INTEGER, SEEDS, USUAL_FOLDS
 from droplab.numeric import real, whole
 from droplab.probability import check_p
 from droplab.recipe._metrics import TASKS
@@ -41,11 +41,11 @@ def _count(value: Any) -> int:
 def _folds(value: Any) -> Any:
     if value is None:
         return value
-    number = whole(value)
+    number = USUAL_FOLDS if value is True else whole(value)
     if number is None or not 2 <= number <= SEEDS:
         raise ValueError(
-            f"expected how many folds, a whole number from 2 to {SEEDS}, got {quote(value)}; 10 is "
-            "usual"
+            f"expected how many folds, a whole number from 2 to {SEEDS} or true for {USUAL_FOLDS}, "
+            f"got {quote(value)}"
         )
     return number
 

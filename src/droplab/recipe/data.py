@@ -91,7 +91,7 @@ class DataSpec:
             split if it has one, else as "test"; of a table, on a fifth of its rows.
         folds: Cross-validate in so many folds of the training examples (with `train`, of the first
             so many), drawn anew for every repeat: seed s validates on fold s mod `folds` of repeat
-            s div `folds` and trains on the others. None: no folds.
+            s div `folds` and trains on the others. True: 10; None: no folds.
         stop_on_fold: With folds, early stopping chooses its epoch by the fold after the one that is
             validated on (after the last comes the first), which is then not trained on.
         stratify: Draw training and validation examples at random, each class in its share, instead

@@ -59,7 +59,7 @@ def split_headline(headline: str) -> tuple[str, str]:
 def _shown(metrics: RunMetrics) -> list[tuple[str, WrittenMetric]]:
     """Return the columns of the means: loss, score, the score on training examples, and others."""
     compared = [(metric.label, metric) for metric in metrics.compared]
-    score = metrics.score.label.removeprefix("validation ")
+    score = metrics.score.bare
     modes = zip(("eval mode", "running"), metrics.score_on_training, strict=False)
     named = score == metrics.score.label  # by somebody else, who has other words for the splits
     training = [(m.label if named else f"training {score}, {mode}", m) for mode, m in modes]
@@ -71,22 +71,25 @@ def gap_note(metrics: RunMetrics) -> str:
     """Say what the gap is the difference of; "" where none is measured."""
     if "gap" not in metrics.epoch:
         return ""
-    score = metrics.score.label.removeprefix("validation ")
+    score = metrics.score.bare
     less = (
-        ("training", "validation") if metrics.score.higher_is_better else ("validation", "training")
+        ("training", metrics.examples)
+        if metrics.score.higher_is_better
+        else (metrics.examples, "training")
     )
     return f"The gap is {less[0]} less {less[1]} {score}, both in eval mode."
 
 
 def stopping_note(verdict: Verdict) -> str:
     """Say at which epochs arms are judged, and what a ring on a curve is."""
+    examples = verdict.metrics.examples
     after = "Arms are judged after the last epoch: the best epoch would select on what it reports."
     if "stopped" not in verdict.questions:
         return after
     return (
-        f"{after} Where they are stopped early, one half of the validation examples chooses the "
+        f"{after} Where they are stopped early, one half of the {examples} examples chooses the "
         "epoch and the other half measures it, and the other way round. A ring is the mean epoch "
-        "at which all validation examples stop an arm."
+        f"at which all {examples} examples stop an arm."
     )
 
 

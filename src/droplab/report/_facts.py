@@ -191,13 +191,13 @@ def _canonical(value: Any) -> Any:
 
 
 def _data(recipe: Recipe, data: Mapping[str, Any]) -> str:
-    text = recipe.data.source
+    text, fresh = recipe.data.source, validated_on(recipe, data) == "fresh test"
     if "train" in data:
         sizes = ", ".join(
             f"{_count(data[name])} {word}"
             for name, word in (
                 ("train", "training"),
-                ("validation", "validation"),
+                ("validation", "test" if fresh else "validation"),
                 ("test", "test"),
             )
             if data.get(name)
@@ -216,6 +216,10 @@ def _validation(recipe: Recipe, data: Mapping[str, Any]) -> str:
     where = validated_on(recipe, data)
     if where == "test":
         return "the test split" + (f", {_count(count)} examples" if isinstance(count, int) else "")
+    if where == "fresh test":
+        return f"the test split, {_count(count)} examples that the search never scored"
+    if where == "fresh":
+        return f"{_count(count)} examples that the search never scored"
     if where == "own":
         return f"{_count(count)} validation examples of their own" if count else "their own split"
     return f"{_count(count)} training examples that are never trained on"

@@ -218,7 +218,7 @@ def _against(source: Source, ids: Ids) -> list[Markup]:
     charts: list[Markup] = []
     metrics = source.verdict.metrics
     for metric in dict.fromkeys([metrics.loss, metrics.score]):
-        kind, percent = metric.label.removeprefix("validation "), metric.fraction
+        kind, percent = metric.bare, metric.fraction
         drawn = {arm: _train_and_validation(source, arm, metric) for arm in arms}
         y_range = value_range([s for each in drawn.values() for s in each])
         for arm, series in drawn.items():
@@ -256,7 +256,7 @@ def _train_and_validation(source: Source, arm: str, metric: WrittenMetric) -> li
     """Return the curves of a metric on validation and training examples, as far as there are."""
     metrics = source.verdict.metrics
     drawn = (
-        ("validation", metric, ""),
+        (metrics.examples, metric, ""),
         ("training", metrics.training(metric), "7 3"),
         ("running", metrics.training(metric, running=True), "1.5 3.5"),
     )

@@ -124,6 +124,7 @@ def _words(source: Source) -> dict[str, Any]:
         "caveats": verdict.caveats,
         "gap_note": context.gap_note(verdict.metrics),
         "stopping_note": context.stopping_note(verdict),
+        "examples": verdict.metrics.examples,
         "calibrated": "val_ece" in verdict.metrics.epoch,
         "story": [part for part in result.recipe.story.split("\n\n") if part.strip()],
         "scored": scored_note(result.plan),

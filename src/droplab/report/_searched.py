@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from droplab.report._frame import Ids
 from droplab.report._render import styled
 from droplab.report._uncertainty import Line, draw_lines
 from droplab.results import ProposedPlan, SearchRecord
+from droplab.verdict import RunMetrics, WrittenMetric
 
 _SHOWN = 200
 """Plans in the table; a longer search shows its best."""
@@ -25,8 +27,11 @@ def render_search(record: SearchRecord, name: str) -> str:
         name: What the search is called on the page.
     """
     environment, style = styled()
+    metrics = RunMetrics.of(record)
+    objective = [metrics.named(name) for name in record.objective]
     short, long = split_headline(record.headline or "The search goes on.")
     ranked = _ranked(record)
+    listed = [*ranked, *_others(record, ranked)]
     page = environment.get_template("search.html").render(
         style=style,
         version=metadata.version("droplab"),
@@ -34,30 +39,42 @@ def render_search(record: SearchRecord, name: str) -> str:
         name=name,
         short=short,
         long=long,
-        figures=_figures(record, ranked, Ids("search")),
-        plans=[_row(plan, record) for plan in [*ranked, *_others(record, ranked)][:_SHOWN]],
+        objective=objective,
+        on_fresh=_on_fresh(record, metrics),
+        figures=_figures(record, ranked, objective, Ids("search")),
+        plans=[_row(plan, record, objective) for plan in listed[:_SHOWN]],
         importance=sorted(record.importance.items(), key=lambda item: -item[1]),
         steps=[
             (
-                f"{each.arm}, {each.metric}",
-                _number(each.searched),
-                _interval(each.seeds, each.seeds_low, each.seeds_high),
-                _interval(each.fresh, each.fresh_low, each.fresh_high),
+                f"{each.arm}, {metric.label}",
+                _change(metric, each.searched),
+                _change(metric, each.seeds, each.seeds_low, each.seeds_high),
+                _change(metric, each.fresh, each.fresh_low, each.fresh_high),
             )
             for each in record.shrinkage
+            for metric in [metrics.named(each.metric)]
         ],
-        asked=_asked(record),
+        asked=_asked(record, metrics),
     )
     return page + "\n"
 
 
-def _asked(record: SearchRecord) -> list[tuple[str, str]]:
+def _on_fresh(record: SearchRecord, metrics: RunMetrics) -> str:
+    """Say what the last column is measured on."""
+    if record.fresh:
+        return f"{record.fresh} fresh examples"
+    return metrics.named(record.fresh_from).label if record.fresh_from else "fresh examples: none"
+
+
+def _asked(record: SearchRecord, metrics: RunMetrics) -> list[tuple[str, str]]:
     """Return what was asked in words; what was not asked, and what the space says, is left out."""
     found: list[tuple[str, str]] = []
     for key, value in record.asked.items():
         if key == "parts" or value is None or value is False or value in ([], {}):
             continue
         text = "yes" if value is True else value
+        if key == "objective":
+            value = [metrics.named(name).label for name in record.objective]
         if isinstance(value, list):
             text = ", ".join(map(str, cast("list[Any]", value)))
         found.append((key.replace("_", " "), str(text)))
@@ -80,7 +97,9 @@ def _others(record: SearchRecord, ranked: list[ProposedPlan]) -> list[ProposedPl
     return [plan for plan in record.plans if plan.number not in there]
 
 
-def _row(plan: ProposedPlan, record: SearchRecord) -> dict[str, object]:
+def _row(
+    plan: ProposedPlan, record: SearchRecord, objective: Sequence[WrittenMetric]
+) -> dict[str, object]:
     rates = {**plan.rates, **plan.existing}
     listed = ", ".join(f"{site} {p:g}" for site, p in rates.items())
     more = [text for text in (plan.kind, plan.schedule) if text]
@@ -92,12 +111,17 @@ def _row(plan: ProposedPlan, record: SearchRecord) -> dict[str, object]:
         "source": source,
         "state": state,
         "seeds": plan.seeds,
-        "values": [_number(plan.values.get(name)) for name in record.objective],
+        "values": [_number(each, plan.values.get(each.name)) for each in objective],
         "chosen": plan.name in record.winners,
     }
 
 
-def _figures(record: SearchRecord, ranked: list[ProposedPlan], ids: Ids) -> list[Markup]:
+def _figures(
+    record: SearchRecord,
+    ranked: list[ProposedPlan],
+    objective: Sequence[WrittenMetric],
+    ids: Ids,
+) -> list[Markup]:
     drawn: list[Markup] = []
     if not ranked:
         return drawn
@@ -120,7 +144,7 @@ def _figures(record: SearchRecord, ranked: list[ProposedPlan], ids: Ids) -> list
         so_far.append(reached)
     lines = [Line("best so far", numbers, so_far), Line("plans", numbers, values, joined=False)]
     note = "on the examples of the search, mean over its seeds"
-    title, label = f"{name} of every plan", "number of the plan"
+    title, label = f"{objective[0].title} of every plan", "number of the plan"
     drawn.append(draw_lines(ids, title, label, lines, note, whole=True))
     lines = [
         Line(called, [x for x, _ in found], [y for _, y in found], joined=False)
@@ -128,8 +152,8 @@ def _figures(record: SearchRecord, ranked: list[ProposedPlan], ids: Ids) -> list
         if (found := _pairs(plans, record.objective))
     ]
     if lines:
-        title = f"{record.objective[1]} against {record.objective[0]}"
-        drawn.append(draw_lines(ids, title, record.objective[0], lines, note))
+        title = f"{objective[1].title} against {objective[0].label}"
+        drawn.append(draw_lines(ids, title, objective[0].label, lines, note))
     return drawn
 
 
@@ -149,11 +173,14 @@ def _mean_rate(plans: list[ProposedPlan], place: str) -> float:
     return sum(_rate(plan, place) for plan in plans) / len(plans)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}".replace("-", "−")
+def _number(metric: WrittenMetric, value: float | None) -> str:
+    return "–" if value is None else metric.text(value)
 
 
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return _number(value)
-    return f"{_number(value)} [{_number(low)}, {_number(high)}]"
+def _change(
+    metric: WrittenMetric,
+    value: float | None,
+    low: float | None = None,
+    high: float | None = None,
+) -> str:
+    return "–" if value is None else metric.change(value, low, high)

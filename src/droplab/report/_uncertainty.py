@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
+from statistics import fmean, stdev
 from typing import Any
 
 from markupsafe import Markup
@@ -18,6 +19,11 @@ from droplab.verdict import Verdict
 
 FEWEST = 30
 """Examples below which the accuracy of a bin says little."""
+
+ONE_MODEL = (
+    "One model: whether the mean of the passes is better than the plain pass is judged over "
+    "several seeds, and an ensemble is of several; give a run for both."
+)
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,15 @@ class Averaging:
     """The plain prediction of each seed's model beside the mean of its passes.
 
     Args:
-        arm: The arm whose models they are.
         passes: How many passes.
-        examples: How many validation examples they are scored on.
+        examples: How many examples they are scored on.
         rows: One for each way to predict and seed, with its scores.
-        verdict: Monte Carlo against plain, paired by seed, as arms are.
-        ensembles: Scores of the mean over all seeds, of plain predictions and of Monte Carlo ones.
         error: Mean Monte Carlo standard error of a probability.
+        split: Which examples they are.
+        arm: The arm whose models they are; empty for a model of no run.
+        verdict: Monte Carlo against plain, paired by seed, as arms are; None of a model of no run.
+        ensembles: Scores of the mean over all seeds, of plain predictions and of Monte Carlo ones;
+            empty where there is one model, or each seed saw other examples.
         curve: For some numbers of passes, the mean negative log likelihood over seeds, and the
             standard error of its difference to that of the plain pass.
         plain: Mean negative log likelihood of the plain pass over seeds.
@@ -85,49 +93,81 @@ class Averaging:
             without it.
     """
 
-    arm: str
     passes: int
     examples: int
     rows: tuple[dict[str, Any], ...]
-    verdict: Verdict
-    ensembles: dict[str, dict[str, float]]
     error: float
+    split: str = "validation"
+    arm: str = ""
+    verdict: Verdict | None = None
+    ensembles: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     curve: tuple[tuple[int, float, float], ...] = ()
-    plain: float = float("nan")
+    plain: float | None = None
     reliability: Mapping[str, Sequence[tuple[float, float, int]]] | None = None
     risk: Mapping[str, Sequence[tuple[float, float]]] | None = None
     extremes: Mapping[str, Sequence[Example]] | None = None
     other: Mapping[str, Mapping[str, float]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it for JSON, without the pictures; of one model without what needs several."""
+        found = asdict(replace(self, verdict=None, extremes=None))
+        del found["extremes"]
+        if self.verdict is not None:
+            return {**found, "verdict": self.verdict.to_dict()}
+        for name in ("arm", "verdict", "ensembles"):
+            del found[name]
+        return {**found, "left_out": ONE_MODEL}
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the scores."""
+        return [name for name in self.rows[0] if name not in ("prediction", "seed")]
+
+    @property
+    def table(self) -> list[list[str]]:
+        """A way to predict and its scores, with the standard deviation over several seeds."""
+        cells: list[list[str]] = []
+        for way in dict.fromkeys(row["prediction"] for row in self.rows):
+            own = [row for row in self.rows if row["prediction"] == way]
+            cells.append([way, *(_over([row[name] for row in own]) for name in self.labels)])
+        for way, scores in self.ensembles.items():
+            cells.append(
+                [f"{way}, all seeds together", *(f"{scores[name]:.4f}" for name in self.labels)]
+            )
+        return cells
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the verdict says, or why there is none."""
+        if self.verdict is None:
+            return [ONE_MODEL]
+        return [each.sentence for each in self.verdict.arms if each.differences]
+
+    @property
+    def of_whom(self) -> str:
+        """Whose scores they are, and on what, in a few words."""
+        whose = f"Models of arm '{self.arm}'" if self.verdict is not None else "One model"
+        return f"{whose}, {self.examples} {self.split} examples, {self.passes} passes"
+
+
+def _over(values: Sequence[float]) -> str:
+    mean = f"{fmean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {stdev(values):.4f}"
 
 
 def render_averaging(found: Averaging, run: str) -> str:
     """Return the comparison as one HTML page that needs nothing but itself.
 
     Args:
-        found: What `droplab.studies.compare_averaging` returned.
-        run: What the run is called on the page.
+        found: What `droplab.studies.compare_averaging` or `average_model` returned.
+        run: What the run or the model is called on the page.
     """
     environment, style = styled()
-    metrics = found.verdict.metrics.epoch
-    table = [
-        [
-            each.name,
-            *(f"{each.metrics[m].mean:.4f} ± {each.metrics[m].sd:.4f}" for m in metrics),
-        ]
-        for each in found.verdict.arms
-    ]
-    table += [
-        [f"{way}, all seeds together", *(f"{scores[m]:.4f}" for m in metrics)]
-        for way, scores in found.ensembles.items()
-        if scores
-    ]
     page = environment.get_template("uncertainty.html").render(
         style=style,
         version=metadata.version("droplab"),
         found=found,
         run=run,
-        labels=[metric.label for metric in metrics.values()],
-        table=table,
         figures=_figures(found, Ids("unc")),
         picture=_picture,
     )
@@ -140,13 +180,15 @@ def _picture(example: Example) -> str:
 
 def _figures(found: Averaging, ids: Ids) -> list[Markup]:
     drawn: list[Markup] = []
-    if found.curve:
+    if found.curve and found.plain is not None:
         x, y, error = zip(*found.curve, strict=True)
         lines = [
             Line("plain", [1, found.passes], [found.plain, found.plain]),
             Line("Monte Carlo", x, y, error),
         ]
         note = "bar: standard error of the difference to the plain pass, over seeds"
+        if found.verdict is None:
+            lines[1], note = Line("Monte Carlo", x, y), ""
         drawn.append(
             draw_lines(ids, "Negative log likelihood against passes", "passes", lines, note)
         )

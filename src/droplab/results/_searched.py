@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from droplab.documents import DocumentError, parse_json, read_text
 from droplab.errors import RunError
+from droplab.recipe import METRICS, TEST_METRICS, Metric
 from droplab.results._whole_file import whole_file
 
 SEARCH_FILE = "search.json"
@@ -99,14 +100,19 @@ class SearchRecord:
         constraints: What a plan has to meet.
         seeds: The seeds of the search.
         fresh_seeds: Those that the winner was trained with again.
-        searched: How many validation examples the search scored.
-        fresh: How many it never scored.
-        fresh_from: "test", or "validation": where these are from.
+        searched: How many validation examples the search scored; 0: not known, of somebody's own
+            loop.
+        fresh: How many it never scored; 0 likewise.
+        fresh_from: "test", or "validation": where these are from. Of somebody's own loop, the
+            metric that it reports on such examples; "": none.
         plans: Every plan, in the order of proposal.
         baseline: Metric -> mean of the baseline over the seeds of the search.
         winners: Names of the plans that were trained again.
         shrinkage: What is left of each, metric by metric.
         importance: The share of each choice in being among the best quarter, by PED-ANOVA.
+        metrics: What was measured after every epoch, by name.
+        test_metrics: What is measured on a test split, by name; the score that people look at is
+            the first.
         headline: The verdict on the winner, or why there is none; "" while the search goes on.
         outcome: What the search says, sentences.
     """
@@ -130,6 +136,8 @@ class SearchRecord:
     winners: tuple[str, ...] = ()
     shrinkage: tuple[Shrinkage, ...] = ()
     importance: Mapping[str, float] = field(default_factory=dict[str, float])
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: dict(METRICS))
+    test_metrics: Mapping[str, Metric] = field(default_factory=lambda: dict(TEST_METRICS))
     headline: str = ""
     outcome: tuple[str, ...] = ()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from droplab.searches._asked import Asked
+from droplab.searches._begin import default_folder
 from droplab.searches._observer import SearchObserver
 from droplab.searches._proposals import SAMPLERS
-from droplab.searches._search import SearchResult, default_folder, search
+from droplab.searches._search import SearchResult, search
 from droplab.searches._space import Knob, Space, block_of
 from droplab.searches._spec import RULES, Part, SpaceSpec, read_space
 

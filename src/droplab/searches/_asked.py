@@ -103,6 +103,8 @@ class Asked:
             **asdict(self),
             "recipe": recipe.digest,
             "parts": [{**part, "names": list(part["names"])} for part in parts],
+            "objective": list(space.objective),
+            "constraints": list(map(str, space.constraints)),
             "kinds": list(space.kinds),
             "schedules": ["none" if s is None else str(s) for s in space.schedules],
             "warm": dict(warm),

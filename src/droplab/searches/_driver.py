@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from droplab import results
-from droplab.data import Splits
-from droplab.errors import RunError
 from droplab.recipe import Arm
 from droplab.results import ProposedPlan, RunResult, SearchRecord
 from droplab.searches._asked import Asked
 from droplab.searches._observer import SearchObserver
 from droplab.searches._proposals import Proposal, Proposals
 from droplab.searches._space import Space, arm_key
-from droplab.studies import Experiment, assemble, run
-from droplab.train import ExecutionPlan
+from droplab.searches._spec import SECONDS
+from droplab.searches._trainer import Trainer
 
 CONFIRMED = "confirmed"
 """The folder of the run that judges the winner."""
@@ -47,35 +44,28 @@ class Driver:
     """One driver at work on a search.
 
     Args:
-        base: The experiment that is searched, with the recipe's own arms and examples.
-        searched: The examples that proposals are scored on.
+        trainer: Trains what is proposed.
         space: What may be proposed.
         asked: The settings.
         proposals: Optuna's side.
         folder: Where.
         record: What is known so far; it is written after every generation.
         observer: Told of everything as it happens.
-        plan: How steps are executed; None: as the first generation measures it.
-        device: Where; None: a CUDA device if there is one.
-        changed_code: Go on although the code has changed.
         first: Choices that are proposed before Optuna is asked; empty for some common rates.
     """
 
-    base: Experiment
-    searched: Splits
+    trainer: Trainer
     space: Space
     asked: Asked
     proposals: Proposals
     folder: Path
     record: SearchRecord
     observer: SearchObserver
-    plan: ExecutionPlan | None = None
-    device: str | None = None
-    changed_code: bool = False
     first: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         self.known: dict[tuple[Any, ...], Measured] = {}
+        self.timed = any(each.metric == SECONDS for each in self.space.spec.constraints)
         self.baseline = Arm("as built" if self.space.changes_existing else "none")
         if not self.first:
             count = min(len(_COMMON), self.asked.batch // 2)
@@ -101,80 +91,6 @@ class Driver:
             self.record.write(self.folder)
             self.observer.told(self.record)
 
-    def experiment(
-        self, arms: Sequence[Arm], seeds: Sequence[int], splits: Splits, name: str
-    ) -> Experiment:
-        """Return the experiment of some arms and the baseline, on some examples."""
-        base, recipe = self.base, self.base.recipe
-        title = f"{recipe.title or recipe.name}: {name}"
-        data = recipe.data
-        if splits is not self.searched and self.record.fresh_from == "test" and data.train:
-            data = dataclasses.replace(data, validation="test")  # what it then says by itself
-        own = dataclasses.replace(
-            recipe,
-            name=f"{recipe.name}-search",
-            title=title,
-            story="",
-            hints=(),
-            target=None,
-            data=data,
-            arms=(self.baseline, *arms),
-            seeds=tuple(seeds),
-        )
-        # the same data set, but other examples of it: a run on these never goes on with those
-        checksum = f"{base.dataset['checksum']} {name.split(' ')[0]}"
-        about = {**base.dataset, "checksum": checksum}
-        return assemble(
-            own,
-            splits,
-            about,
-            base.classes,
-            base.build,
-            base.make_optimizer,
-            base.own_loss,
-            base.own_metrics,
-        )
-
-    def trained(
-        self,
-        experiment: Callable[[], Experiment],
-        place: str,
-        arms: Sequence[str],
-        *,
-        check: bool = False,
-    ) -> RunResult:
-        """Run an experiment in a folder of the search, or go on with it.
-
-        Args:
-            experiment: Makes it.
-            place: The folder's name.
-            arms: Which of its arms are trained.
-            check: Look at code and data also where there is nothing left to train.
-        """
-        folder = self.folder / place
-        began = (folder / "run.sqlite").is_file()
-        if began and not check:
-            found = results.load(folder)
-            if not any(each.state in ("waiting", "running") for each in found.members):
-                return found
-        plan = None if began else self.plan
-        try:
-            return run(
-                experiment(),
-                folder,
-                arms=arms,
-                resume=began,
-                changed_code=self.changed_code and began,
-                plan=plan,
-                device=self.device if plan is None and not began else None,
-                observer=self.observer,
-            )
-        except RunError:
-            found = results.load(folder) if (folder / "run.sqlite").is_file() else None
-            if found is None or any(each.state != "nan" for each in found.members):
-                raise
-            return found  # every replica became NaN: what Optuna is told of as failed
-
     def _own(self) -> list[Proposal]:
         return [each for each in self.proposals.all() if each.source in ("common", "sampler")]
 
@@ -199,20 +115,15 @@ class Driver:
             if not going and not with_baseline:
                 break
             place = f"generation-{generation:03}" + (f"-rung-{rung + 1}" if rung else "")
-            found = self.trained(
-                lambda some=(start, stop): self.experiment(
-                    everything,
-                    self.record.seeds[slice(*some)],
-                    self.searched,
-                    f"searched, generation {generation}",
-                ),
-                place,
+            found = self.trainer.train(
+                [self.baseline, *everything],
                 [*with_baseline, *going],
+                self.record.seeds[start:stop],
+                place,
+                f"searched, generation {generation}",
                 check=generation == 1,
             )
-            if self.plan is None:
-                self.plan = ExecutionPlan.from_dict(found.plan)
-            for arm, own in values_of(found).items():
+            for arm, own in values_of(found, timed=self.timed).items():
                 rows[arm] = [*rows.get(arm, []), *own]
             if stop < self.asked.seeds:
                 going = self._better_half(going, rows)
@@ -256,12 +167,10 @@ class Driver:
 
     def over(self, measured: Measured) -> dict[str, float]:
         """Return by how much a plan breaks each constraint; at most 0 where it meets it."""
-        found: dict[str, float] = {}
-        for each in self.space.spec.constraints:
-            value = measured.values.get(each.metric, math.nan)
-            more = value - float(each.value)
-            found[str(each)] = more if each.op.startswith("<") else -more
-        return found
+        return {
+            str(each): each.over(measured.values.get(each.metric, math.nan))
+            for each in self.space.spec.constraints
+        }
 
     def _plans(self) -> tuple[ProposedPlan, ...]:
         """Return every plan that was proposed, with what it reached."""
@@ -298,16 +207,26 @@ class Driver:
         return tuple(plans)
 
 
-def values_of(result: RunResult) -> dict[str, list[Mapping[str, float]]]:
+def values_of(result: RunResult, *, timed: bool = False) -> dict[str, list[Mapping[str, float]]]:
     """Return what each arm of a run measured after the last epoch, a mapping for each seed.
 
-    A replica that became NaN has one, too, in which nothing is finite.
+    A replica that became NaN or failed has one, too, in which nothing is finite.
+
+    Args:
+        result: The run.
+        timed: Whether the seconds of all epochs are among it.
     """
-    last = {(r.arm, r.seed): r.values for r in result.rows if r.epoch == result.recipe.epochs}
+    last: dict[tuple[str, int], Mapping[str, float]] = {}
+    seconds: dict[tuple[str, int], float] = {}
+    for row in result.rows:  # in the order of epochs
+        of = row.arm, row.seed
+        seconds[of] = seconds.get(of, 0.0) + row.seconds
+        last[of] = {**row.values, SECONDS: seconds[of]} if timed else row.values
     found: dict[str, list[Mapping[str, float]]] = {}
     for member in result.members:
+        values = last.get((member.arm, member.seed)) if member.state == "done" else None
         nothing = dict.fromkeys(result.recipe.metrics, math.nan)
-        found.setdefault(member.arm, []).append(last.get((member.arm, member.seed), nothing))
+        found.setdefault(member.arm, []).append(values or nothing)
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +29,15 @@ class Divided:
     searched: Splits
     fresh: Splits
     source: From
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the record of a search says of its examples."""
+        return {
+            "searched": len(self.searched.validation),
+            "fresh": len(self.fresh.validation),
+            "fresh_from": self.source,
+        }
 
 
 def divide(splits: Splits, source: str | None) -> Divided:
@@ -59,14 +69,8 @@ def divide(splits: Splits, source: str | None) -> Divided:
                 "fresh: expected a test split to judge the winner on, and there is none; take "
                 "'validation', which sets half of the validation examples aside"
             )
-        note = "Validated here on the test split, which the search never scored."
         fresh = dataclasses.replace(
-            splits,
-            validation=splits.test,
-            test=None,
-            validated_on="own",
-            units=None,
-            notes=(*splits.notes, note),
+            splits, validation=splits.test, test=None, validated_on="fresh test", units=None
         )
         return Divided(dataclasses.replace(splits, test=None), fresh, "test")
     return _halves(splits)
@@ -96,6 +100,7 @@ def _halves(splits: Splits) -> Divided:
             + ("search scored." if at == 0 else "search never scored.")
         )
         where = "own" if splits.validated_on == "test" else splits.validated_on
+        where = "fresh" if at else where
         parts.append(
             dataclasses.replace(
                 splits,

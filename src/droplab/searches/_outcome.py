@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from droplab.results import SearchRecord, Shrinkage
-from droplab.verdict import Verdict, WrittenMetric
+from droplab.verdict import RunMetrics, Verdict, WrittenMetric
 
 
 def outcome(
@@ -26,11 +26,7 @@ def outcome(
             why = "none of them drops anything and has a number to decide by"
         return f"Nothing was found: of {count} plans, {why}.", ()
     trained = ("at most " if "pruned" in states else "") + _seeds(len(record.seeds))
-    said = [
-        f"Found among {count} plans, each trained with {trained} and scored on "
-        f"{record.searched} validation examples. Judged on {_seeds(len(record.fresh_seeds))} and "
-        f"{record.fresh} examples that the search never had."
-    ]
+    said = [f"Found among {count} plans, each trained with {trained}{_judged(record)}"]
     steps = [each for each in record.shrinkage if each.metric == record.objective[0]]
     if (
         len(record.objective) == 1
@@ -38,41 +34,63 @@ def outcome(
         and not any(_better(each, higher=record.higher[0]) for each in steps)
     ):
         said.append("In the search itself no plan was better than the baseline.")
-    said += [_shrunk(each, verdict) for each in record.shrinkage if each.arm == verdict.chosen]
+    metrics = RunMetrics.of(record)
+    said += [
+        _shrunk(each, metrics, record) for each in record.shrinkage if each.arm == verdict.chosen
+    ]
     if failed:
         said.append(f"{failed} of the {count} plans failed: a number that decides was not finite.")
     if len(record.winners) > 1 and len(record.objective) > 1:
         are = "lie evenly along" if cut else "are"
         front = f"The {len(record.winners)} plans that were judged {are} the Pareto front of "
-        labels = [verdict.metrics.named(name).label for name in record.objective]
+        labels = [metrics.named(name).label for name in record.objective]
         said.append(f"{front}{' and '.join(labels)}; the verdict holds for all of them at once.")
     return verdict.headline, tuple(said)
+
+
+def _judged(record: SearchRecord) -> str:
+    """Say what the plans were scored on, and what the winner is judged on."""
+    fresh = _seeds(len(record.fresh_seeds))
+    if record.searched:
+        return (
+            f" and scored on {record.searched} validation examples. Judged on {fresh} and "
+            f"{record.fresh} examples that the search never had."
+        )
+    metrics = RunMetrics.of(record)
+    begin = f" by your own loop. Judged on {fresh} that the search never had"
+    if record.fresh_from:
+        return f"{begin}, by {metrics.named(record.fresh_from).label}, which decided nothing in it."
+    return (
+        f"{begin}, but on the examples by which it chose, so some of the difference may be luck "
+        "with them. Let the loop report a metric on other examples, and name it (test_metric)."
+    )
 
 
 def _better(step: Shrinkage, *, higher: bool) -> bool:
     return step.searched is not None and (step.searched > 0) == higher and step.searched != 0
 
 
-def _shrunk(step: Shrinkage, verdict: Verdict) -> str:
-    metric = verdict.metrics.named(step.metric)
+def _shrunk(step: Shrinkage, metrics: RunMetrics, record: SearchRecord) -> str:
+    metric = metrics.named(step.metric)
     texts = [
         _text(metric, step.searched, None, None),
         _text(metric, step.seeds, step.seeds_low, step.seeds_high),
         _text(metric, step.fresh, step.fresh_low, step.fresh_high),
     ]
-    return (
+    said = (
         f"By {metric.label} the search saw a difference of {texts[0]} for '{step.arm}'; fresh "
-        f"seeds leave {texts[1]} on the same examples, and {texts[2]} on fresh ones."
+        f"seeds leave {texts[1]} on the same examples"
     )
+    if not record.searched and step.fresh is None:
+        return f"{said}."
+    where = "on fresh ones" if record.searched else f"by {metrics.named(record.fresh_from).label}"
+    return f"{said}, and {texts[2]} {where}."
 
 
 def _text(metric: WrittenMetric, value: float | None, low: float | None, high: float | None) -> str:
     if value is None:
         return "no number"
-    text = metric.difference(value)
-    if low is None or high is None:
-        return text
-    return f"{text} ({metric.interval(low, high)})"
+    return metric.change(value, low, high)
 
 
 def _seeds(count: int) -> str:

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from droplab import results
-from droplab.data import Splits
-from droplab.errors import ArgumentError, RunError, nearest, quote
+from droplab.errors import ArgumentError, nearest, quote
 from droplab.recipe import Recipe
-from droplab.results import ProposedPlan, RunResult, SearchRecord, Shrinkage, load_search
-from droplab.searches._asked import Asked, check_same
+from droplab.results import ProposedPlan, RunResult, SearchRecord, Shrinkage
+from droplab.searches._asked import Asked
+from droplab.searches._begin import (
+    begun,
+    best_of,
+    default_folder,
+    locked,
+    new_record,
+    tell_warm,
+)
 from droplab.searches._confirm import confirm
-from droplab.searches._driver import Driver, finite
+from droplab.searches._driver import Driver
 from droplab.searches._examples import divide
 from droplab.searches._observer import SearchObserver
 from droplab.searches._outcome import outcome
 from droplab.searches._proposals import Proposals, optuna_version
 from droplab.searches._space import Space
-from droplab.searches._spec import SpaceSpec, read_space
+from droplab.searches._spec import SECONDS, SpaceSpec, read_space
+from droplab.searches._trainer import EngineTrainer, LoopTrainer
 from droplab.searches._warm import Told, told_by
 from droplab.searches._winners import choose_winners
-from droplab.studies import Experiment, resolve
-from droplab.studies import default_folder as _runs_folder
+from droplab.studies import Experiment, RayCluster, Study, resolve
 from droplab.train import ExecutionPlan
 from droplab.verdict import Verdict
 
@@ -60,7 +63,7 @@ class SearchResult:
 
 
 def search(
-    recipe: Recipe | Experiment,
+    recipe: Recipe | Experiment | Study,
     space: str | Path | Mapping[str, Any] | SpaceSpec = "site",
     *,
     asked: Asked | None = None,
@@ -71,6 +74,9 @@ def search(
     changed_code: bool = False,
     plan: ExecutionPlan | None = None,
     device: str | None = None,
+    workers: int = 1,
+    cluster: RayCluster | None = None,
+    test_metric: str | None = None,
     observer: SearchObserver | None = None,
 ) -> SearchResult:
     """Search a space of plans, and judge what is found on seeds and examples it never saw.
@@ -82,7 +88,8 @@ def search(
 
     Args:
         recipe: What is trained; its arms do not count. Or an experiment of
-            `droplab.studies.resolve`.
+            `droplab.studies.resolve` or `droplab.studies.own_experiment`; or a `droplab.study` of a
+            training loop of your own, made with `train=`.
         space: "site" (each hidden site has its own rate), "block", "depth" (rates grow with depth)
             or "all" (one rate); a TOML file; or the table of one: see docs/search.md.
         asked: How many plans, seeds and so on; None for the usual.
@@ -94,6 +101,11 @@ def search(
         changed_code: Go on although your code, or a version, has changed since.
         plan: How steps are executed; None measures a few.
         device: "cpu" or "cuda"; None takes a CUDA device if there is one.
+        workers: Trials of a loop of your own at a time, each in a process.
+        cluster: Whose processes train; None for this machine's.
+        test_metric: A metric that a loop of your own reports on examples that decide nothing in
+            the search, such as "test_loss": the winner is judged by it. None: by what decides,
+            and the verdict says that its examples were those of the search.
         observer: Told of everything as it happens.
 
     Returns:
@@ -124,60 +136,61 @@ def search(
     base = recipe
     if isinstance(base, Recipe):
         base = resolve(base, progress=observer.data_progress)
+    own = base.recipe
     names = (objective,) if isinstance(objective, str) else tuple(objective or ())
-    names = names or spec.objective or (base.recipe.primary,)
+    names = names or spec.objective or (own.primary,)
     spec = dataclasses.replace(spec, objective=names)
-    _check_metrics(spec, base.recipe)
+    _check_metrics(spec, own, test_metric)
     asked = asked.decided(len(spec.objective))
-    divided = divide(base.splits, asked.fresh)
-    placed = Space.of(spec, base.new_model(base.recipe.seeds[0]), base.own.dropout)
-    if warm and divided.source != "test":
-        raise ArgumentError(
-            "warm: expected a test split to judge on (fresh = 'test'), since the earlier run has "
-            "scored all validation examples, also those that would be set aside"
+    folder = Path(out) if out is not None else default_folder(own, existing=resume)
+    if isinstance(base, Study):
+        _check_loop(
+            base.recipe, {"fresh": asked.fresh, "warm": warm, "plan": plan, "device": device}
         )
-    told, used = told_by([Path(each) for each in warm], base, placed, spec.objective)
-    keys = asked.to_dict(
-        base.recipe,
-        spec,
-        {str(Path(each)): results.load(each).recipe.digest for each in warm},
-        {"optuna": version},
-    )
-    keys |= {"objective": list(spec.objective), "constraints": list(map(str, spec.constraints))}
-    keys |= {"data": base.dataset["checksum"]}
-    folder = Path(out) if out is not None else default_folder(base.recipe, existing=resume)
-    with _locked(folder):
-        record = _begin(folder, keys, resume=resume, changed_code=changed_code)
+        decided = dataclasses.replace(own, primary=names[0])
+        how = {"workers": workers, "cluster": cluster}
+        trainer = LoopTrainer(base, decided, folder, test_metric, observer, how)
+    else:
+        if test_metric is not None or workers != 1:
+            raise ArgumentError(
+                "test_metric and workers: go with a study of your own loop; a recipe has a test "
+                "split, and its plan has workers"
+            )
+        divided = divide(base.splits, asked.fresh)
+        how = plan, device, cluster, changed_code
+        trainer = EngineTrainer(base, divided, folder, observer, *how)
+    placed = trainer.space(spec)
+    told, used = _told(warm, base, placed, spec, trainer.about["fresh_from"])
+    keys = {
+        **asked.to_dict(
+            own,
+            spec,
+            {str(Path(each)): results.load(each).recipe.digest for each in warm},
+            {"optuna": version},
+        ),
+        "data": trainer.checksum,
+        **({"test_metric": test_metric} if test_metric else {}),
+    }
+    with locked(folder), nullcontext() if cluster is None else cluster.connected():
+        record = begun(folder, keys, resume=resume, changed_code=changed_code)
         if record is None:
-            record = _new_record(base, placed, spec, asked, keys, divided, used)
+            record = new_record(own, placed, asked, keys, trainer.about, used)
             record.write(folder)
         proposals = Proposals(
             folder, placed.knobs, asked.sampler, asked.sampler_seed, record.higher
         )
         try:
-            record = _tell_warm(proposals, told, record)
-            driver = Driver(
-                base,
-                divided.searched,
-                placed,
-                asked,
-                proposals,
-                folder,
-                record,
-                observer,
-                plan=plan,
-                device=device,
-                changed_code=changed_code,
-            )
+            record = tell_warm(proposals, told, record)
+            driver = Driver(trainer, placed, asked, proposals, folder, record, observer)
             if told:
-                driver.first = _best_of(told, spec.objective, record.higher)
+                driver.first = best_of(told, spec.objective, record.higher)
             driver.search()
-            return _end(driver, divided.fresh)
+            return _end(driver)
         finally:
             proposals.close()
 
 
-def _end(driver: Driver, fresh: Splits) -> SearchResult:
+def _end(driver: Driver) -> SearchResult:
     """Judge what was found, and write the record for the last time."""
     record = driver.record
     winners, more = choose_winners(
@@ -187,7 +200,7 @@ def _end(driver: Driver, fresh: Splits) -> SearchResult:
     verdict: Verdict | None = None
     shrinkage: tuple[Shrinkage, ...] = ()
     if winners:
-        run, verdict, shrinkage = confirm(driver, winners, fresh)
+        run, verdict, shrinkage = confirm(driver, winners)
     record = dataclasses.replace(
         record,
         winners=tuple(each.name for each in winners),
@@ -203,121 +216,50 @@ def _end(driver: Driver, fresh: Splits) -> SearchResult:
     return SearchResult(driver.folder, record, run, verdict, arm, rates, dict(found.existing))
 
 
-def _check_metrics(spec: SpaceSpec, recipe: Recipe) -> None:
+def _check_loop(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Refuse, of a loop of somebody's own, the settings of droplab's engine, and folds."""
+    for name, value in given.items():
+        if value:
+            raise ArgumentError(
+                f"{name}: goes with a recipe, got it with a loop of your own, whose data and steps "
+                "are its own; leave it out"
+            )
+    if recipe.loop is None or recipe.loop.folds is not None:
+        raise ArgumentError(
+            "search: expected seeds that are runs of their own, got folds, in which every example "
+            "is scored; leave folds out"
+        )
+
+
+def _told(
+    warm: Sequence[str | Path],
+    base: Experiment | Study,
+    placed: Space,
+    spec: SpaceSpec,
+    fresh_from: str,
+) -> tuple[list[Told], set[int]]:
+    """Return what earlier runs tell, and the seeds that they had."""
+    if not warm or isinstance(base, Study):
+        return [], set()
+    if fresh_from != "test":
+        raise ArgumentError(
+            "warm: expected a test split to judge on (fresh = 'test'), since the earlier run has "
+            "scored all validation examples, also those that would be set aside"
+        )
+    return told_by([Path(each) for each in warm], base, placed, spec.objective)
+
+
+def _check_metrics(spec: SpaceSpec, recipe: Recipe, test_metric: str | None) -> None:
     named = [("objective", name) for name in spec.objective]
-    named += [("constraints", each.metric) for each in spec.constraints]
+    named += [("constraints", each.metric) for each in spec.constraints if each.metric != SECONDS]
+    named += [] if test_metric is None else [("test_metric", test_metric)]
     for where, name in named:
         if name not in recipe.metrics:
             raise ArgumentError(
                 f"{where}: expected a metric of {recipe.name}, got {quote(name)}"
                 f"{nearest(name, recipe.metrics)}"
             )
-
-
-def _new_record(
-    base: Experiment,
-    space: Space,
-    spec: SpaceSpec,
-    asked: Asked,
-    keys: Mapping[str, Any],
-    divided: Any,
-    used: set[int],
-) -> SearchRecord:
-    recipe = base.recipe
-    seeds = [*recipe.seeds, *(s for s in range(asked.seeds) if s not in recipe.seeds)]
-    mine = tuple(seeds[: asked.seeds])
-    count = asked.confirm_seeds or len(recipe.seeds)
-    taken = used | set(mine)
-    fresh = tuple(s for s in range(count + len(taken)) if s not in taken)[:count]
-    return SearchRecord(
-        recipe.name,
-        recipe.title,
-        recipe.digest,
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        dict(keys),
-        tuple(map(str, (knob.said for knob in space.knobs))),
-        spec.objective,
-        tuple(recipe.metrics[name].higher_is_better for name in spec.objective),
-        tuple(map(str, spec.constraints)),
-        mine,
-        fresh,
-        len(divided.searched.validation),
-        len(divided.fresh.validation),
-        divided.source,
-    )
-
-
-def _tell_warm(proposals: Proposals, told: Sequence[Told], record: SearchRecord) -> SearchRecord:
-    """Tell Optuna what earlier runs have measured, what it was not told before."""
-    there = [each for each in proposals.all() if each.source not in ("common", "sampler")]
-    for each in told[len(there) :]:
-        values = [each.values[name] for name in record.objective]
-        proposals.add(each.choice, values, each.source)
-    plans = tuple(
-        ProposedPlan(
-            number,
-            each.source,
-            "done",
-            0,
-            each.choice,
-            dict(each.arm.rates),
-            dict(each.arm.existing),
-            each.arm.kind,
-            None if each.arm.schedule is None else str(each.arm.schedule),
-            {name: finite(value) for name, value in each.values.items()},
-            each.seeds,
+    if test_metric in {name for where, name in named if where != "test_metric"}:
+        raise ArgumentError(
+            f"test_metric: expected a metric that decides nothing in the search, got {test_metric}"
         )
-        for number, each in enumerate(told)
-    )
-    return dataclasses.replace(record, plans=plans)
-
-
-def _best_of(
-    told: Sequence[Told], objective: Sequence[str], higher: Sequence[bool]
-) -> list[Mapping[str, Any]]:
-    """Return the two best plans of earlier runs, to be trained on the seeds of the search."""
-    sign = -1 if higher[0] else 1
-    order = sorted(told, key=lambda each: sign * each.values[objective[0]])
-    return [each.choice for each in order[:2]]
-
-
-def _begin(
-    folder: Path, keys: Mapping[str, Any], *, resume: bool, changed_code: bool
-) -> SearchRecord | None:
-    """Return the record of a search that goes on; None if a new one begins."""
-    there = (folder / results.SEARCH_FILE).is_file()
-    if not there:
-        if resume:
-            raise RunError(f"{folder}: expected a search to go on with, found none there")
-        return None
-    if not resume:
-        raise RunError(
-            f"{folder}: holds a search already; go on with it by resume (--resume), or choose "
-            "another folder with --out"
-        )
-    record = load_search(folder)
-    free = ("optuna",) if changed_code else ()
-    before = {key: value for key, value in record.asked.items() if key not in free}
-    now = json.loads(json.dumps({key: value for key, value in keys.items() if key not in free}))
-    check_same(before, now, folder)
-    return record
-
-
-def default_folder(recipe: Recipe, *, existing: bool = False) -> Path:
-    """Return `runs/<name>-search-<digest>`, numbered: the next free one, or the newest."""
-    return _runs_folder(
-        dataclasses.replace(recipe, name=f"{recipe.name}-search"), existing=existing
-    )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    results.preflight(folder, 20_000_000)
-    lock = FileLock(folder / "search.lock", timeout=0, thread_local=False)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise RunError(
-            f"{folder}: another droplab is at this search; wait for it to end, or stop it first"
-        ) from None

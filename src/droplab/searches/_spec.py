@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from droplab.documents import DocumentError, parse_toml, read_text
 from droplab.errors import ArgumentError, RecipeError, nearest, quote
 from droplab.numeric import real
 from droplab.probability import check_p
-from droplab.recipe import Condition, ScheduleSpec
+from droplab.recipe import ScheduleSpec, metric_names
 from droplab.recipe.target import parse_condition
 
 RULES = ("site", "block", "depth", "all")
@@ -22,6 +22,9 @@ growing with depth, or one for all."""
 
 LOW, HIGH, STEP = 0.0, 0.8, 0.01
 """The rates that are tried unless the space says otherwise."""
+
+SECONDS = "seconds"
+"""What a constraint on the time of a trial is called: its training, the mean over seeds."""
 
 _KEYS = ("rates", "existing", "kinds", "schedules", "objective", "constraints")
 _KINDS = ("element", "channel", "locked", "alpha")
@@ -49,6 +52,33 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What a plan has to keep to, on the mean over the seeds of the search.
+
+    Args:
+        metric: A metric, or `SECONDS`.
+        op: One of <, <=, > and >=.
+        value: The bound.
+
+    Example:
+        >>> limit = Limit("seconds", "<=", 60.0)
+        >>> str(limit), limit.over(61.5), limit.over(20.0)
+        ('seconds <= 60', 1.5, -40.0)
+    """
+
+    metric: str
+    op: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.op} {self.value:g}"
+
+    def over(self, value: float) -> float:
+        """Return by how much a value breaks it; at most 0 where it is met."""
+        return value - self.value if self.op.startswith("<") else self.value - value
+
+
+@dataclass(frozen=True)
 class SpaceSpec:
     """A space of plans, before it meets a model.
 
@@ -69,7 +99,7 @@ class SpaceSpec:
     kinds: tuple[str, ...] = ()
     schedules: tuple[ScheduleSpec | None, ...] = ()
     objective: tuple[str, ...] = ()
-    constraints: tuple[Condition, ...] = field(default=())
+    constraints: tuple[Limit, ...] = ()
 
 
 def read_space(given: str | Path | Mapping[str, Any] | SpaceSpec) -> SpaceSpec:
@@ -187,26 +217,33 @@ def _range(given: Any, where: str) -> tuple[float, float, float]:
     return low, high, step
 
 
-def _constraints(given: Any, where: str) -> tuple[Condition, ...]:
+def _constraints(given: Any, where: str) -> tuple[Limit, ...]:
     if not isinstance(given, Mapping):
         raise ArgumentError(
             f'{where}: expected a table such as train_accuracy_running = "< 0.92", got '
             f"{quote(given)}"
         )
-    found: list[Condition] = []
+    found: list[Limit] = []
     for metric, texts in cast("Mapping[str, Any]", given).items():
+        known = metric_names()
         bounds = {"low": -math.inf, "high": math.inf}
         for text in texts if isinstance(texts, list) else [texts]:
             try:
-                condition = parse_condition(metric, text)
+                # a metric that no task has is of somebody's own loop
+                condition = parse_condition(metric if metric in known else "val_own", text)
             except (ValueError, RecipeError) as error:
                 raise ArgumentError(f"{where}.{metric}: {error}") from None
-            found.append(condition)
             value = float(condition.value)
+            found.append(Limit(metric, condition.op, value))
             if condition.op.startswith("<"):
                 bounds["high"] = min(bounds["high"], value)
             else:
                 bounds["low"] = max(bounds["low"], value)
+        if metric == SECONDS and bounds["high"] <= 0:
+            raise ArgumentError(
+                f"{where}.{metric}: expected seconds that training a trial may take, more than 0, "
+                f"got {bounds['high']:g}"
+            )
         if bounds["low"] >= bounds["high"]:
             raise ArgumentError(
                 f"{where}.{metric}: no number is above {bounds['low']:g} and below "

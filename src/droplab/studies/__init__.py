@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from droplab.studies._averaging import Averaging, compare_averaging
+from droplab.studies._averaging import Averaging, average_model, compare_averaging
 from droplab.studies._design import parse_rates, sweep_arms, sweep_recipe
 from droplab.studies._experiment import Experiment, Replica
 from droplab.studies._folders import default_folder, free_folder, weights_path_in
 from droplab.studies._forecast import Forecast, forecast
 from droplab.studies._loop_trial import Trial
 from droplab.studies._observer import Observer, Observers, named
+from droplab.studies._own_model import own_experiment
 from droplab.studies._planning import choose_plan
 from droplab.studies._rescored import rescored
 from droplab.studies._resolve import assemble, resolve
@@ -33,12 +34,14 @@ __all__ = [
     "SweepResult",
     "Trial",
     "assemble",
+    "average_model",
     "choose_plan",
     "compare_averaging",
     "default_folder",
     "forecast",
     "free_folder",
     "named",
+    "own_experiment",
     "parse_rates",
     "read_plan",
     "rescored",

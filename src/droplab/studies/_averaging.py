@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from droplab import results
-from droplab.data import Split, to_float
-from droplab.errors import RunError
+from droplab import data, results
+from droplab.data import AnySplit, Split, to_float
+from droplab.errors import ArgumentError, RunError
 from droplab.placement import inner
+from droplab.recipe import DataSpec, builtin_names, load
 from droplab.report import Averaging
 from droplab.studies._averaging_figures import Pages, certain
 from droplab.studies._experiment import Experiment
@@ -77,11 +78,15 @@ def compare_averaging(
         raise RunError(f"{result.path}: no trained replica of an arm '{name}'; it has {known}")
     experiment = resolve(recipe)
     check_data(result, experiment)
-    task = _TASKS[recipe.task]
-    pages = Pages(experiment, task, passes, _plain)
-    outside = pages.outside(other) if other is not None else None
-    rows: list[dict[str, Any]] = []
-    found: dict[str, list[Prediction]] = {PLAIN: [], AVERAGED: []}
+    compared = Compared(
+        experiment.splits.validation,
+        experiment.classes,
+        _TASKS[recipe.task],
+        passes,
+        shared=experiment.splits.of_seed is None,
+        figures=figures,
+        other=other,
+    )
     for number, seed in enumerate(seeds):
         each = experiment.of_seeds([seed])
         split = each.splits.validation
@@ -89,43 +94,148 @@ def compare_averaging(
             raise RunError(f"{result.path}: expected validation examples in memory, got streamed")
         model = each.replica(recipe.arm(name), seed).model
         load_weights(model, weights_path_in(result.path, recipe, name, seed, "last"))
-        inputs = to_float(split.inputs)
-        for way, prediction in (
-            (PLAIN, _plain(model, split, task)),
-            (AVERAGED, predict(model, inputs, passes, seed=seed, task=task)),
-        ):
-            found[way].append(prediction)
-            scores = score(prediction, split.targets)
-            rows.append({"prediction": way, "seed": seed, **{s: scores[s] for s in _SCORES}})
-        both = {way: each[-1] for way, each in found.items()}
-        if figures:
-            pages.add(model, seed, split, both)
-        if outside is not None:
-            pages.tell_apart(model, seed, outside, both)
+        compared.add(model, seed, split)
         if progress is not None:
             progress(number + 1, len(seeds))
     columns = {"arm": "prediction", "seed": "seed", "metrics": _SCORES, "baseline": PLAIN}
-    error = torch.stack([each.errors["mean"].mean() for each in found[AVERAGED]]).mean()
-    averaging = Averaging(
-        name,
-        passes,
-        len(found[PLAIN][0].mean),
-        tuple(rows),
-        judge(rows, **columns),
-        {way: _ensemble(each, experiment) for way, each in found.items()},
-        float(error),
+    return replace(
+        compared.averaging(),
+        arm=name,
+        verdict=judge(compared.rows, **columns),
+        ensembles=compared.ensembles(),
     )
-    return replace(averaging, **pages.drawn())
 
 
-def _ensemble(predictions: list[Prediction], experiment: Experiment) -> dict[str, float]:
-    """Return the scores of the mean of all models; {} where each saw other examples."""
-    split = experiment.splits.validation
-    if experiment.splits.of_seed is not None or not isinstance(split, Split):
-        return {}
-    mean = torch.stack([each.mean for each in predictions]).mean(0)
-    scores = score(certain(mean, predictions[0].task), split.targets)
-    return {name: scores[name] for name in _SCORES}
+def average_model(
+    model: nn.Module,
+    data: str,
+    *,
+    task: str | None = None,
+    passes: int = 50,
+    figures: bool = False,
+    other: str | None = None,
+) -> Averaging:
+    """Score one model by a plain pass and by the mean of many with dropout.
+
+    What needs several seeds is left out: the verdict, and the ensemble.
+
+    Args:
+        model: A classifier with dropout, trained.
+        data: A recipe, whose validation examples are taken, or a data set by name or path, of
+            which it is the test split, or all where it has none.
+        task: "classification" or "binary"; None: what the data says.
+        passes: How many passes.
+        figures: As in `compare_averaging`, and so is `other`.
+        other: Data of another kind.
+
+    Raises:
+        ArgumentError: If nothing drops in the model, `passes` is below 2, the outputs do not suit
+            the task, or the data is none of classes, is streamed, or differs with the seed.
+        DataError: If the data cannot be read.
+        PlacementError: If the model does not run on the data.
+    """
+    split, classes, said, which = examples_of(data, task)
+    if said not in _TASKS or not isinstance(split, Split):
+        what = f"task '{said}'" if said not in _TASKS else "streamed data"
+        raise ArgumentError(
+            f"{data}: expected examples of a classification, in memory, got {what}; use "
+            "droplab.uncertainty.predict with the model"
+        )
+    compared = Compared(split, classes, _TASKS[said], passes, figures=figures, other=other)
+    compared.add(model, 0, split)
+    return replace(compared.averaging(), split=which)
+
+
+def examples_of(
+    source: str, task: str | None
+) -> tuple[AnySplit | None, tuple[str, ...], str | None, str]:
+    """Return the examples that a recipe or data has for scoring, classes, task and split."""
+    if source in builtin_names() or source.endswith(".toml"):
+        recipe = load(source)
+        if recipe.data.of_seed:
+            raise ArgumentError(
+                f"{source}: expected a recipe with one validation split, got one whose split "
+                "differs with the seed; give the data that was held out, by its path"
+            )
+        dataset = data.load(recipe.data, task=task or recipe.task)
+        split = data.carve(dataset, recipe.data).validation
+        return split, dataset.classes, task or recipe.task or dataset.task, "validation"
+    spec = source if source in data.names() else DataSpec(path=source)
+    dataset = data.load(spec, task=task)
+    said = task or dataset.task
+    if dataset.test is None:
+        return dataset.train, dataset.classes, said, "given"
+    return dataset.test, dataset.classes, said, "test"
+
+
+class Compared:
+    """Models by a plain pass and by many, one after the other.
+
+    Args:
+        own: The examples that they are scored on; each seed's own are of this shape.
+        classes: What the classes are called.
+        task: What the models predict.
+        passes: How many passes.
+        shared: Whether all seeds are scored on the same examples.
+        figures: Whether to measure what a page draws.
+        other: Data of another kind, by its name or path.
+    """
+
+    def __init__(
+        self,
+        own: AnySplit,
+        classes: Sequence[str],
+        task: Literal["classification", "binary"],
+        passes: int,
+        *,
+        shared: bool = True,
+        figures: bool = False,
+        other: str | None = None,
+    ) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._task: Literal["classification", "binary"] = task
+        self._passes, self._shared, self._figures = passes, shared, figures
+        self._pages = Pages(own, classes, shared, task, passes, _plain)
+        self._outside = self._pages.outside(other) if other is not None else None
+        self._found: dict[str, list[Prediction]] = {PLAIN: [], AVERAGED: []}
+        self._targets: list[Tensor] = []
+
+    def add(self, model: nn.Module, seed: int, split: Split) -> None:
+        """Score a model on its examples, with masks of its seed."""
+        inputs = to_float(split.inputs)
+        many = predict(model, inputs, self._passes, seed=seed, task=self._task)
+        both = {PLAIN: _plain(model, split, self._task), AVERAGED: many}
+        for way, prediction in both.items():
+            self._found[way].append(prediction)
+            scores = score(prediction, split.targets)
+            self.rows.append({"prediction": way, "seed": seed, **{s: scores[s] for s in _SCORES}})
+        self._targets.append(split.targets)
+        if self._figures:
+            self._pages.add(model, seed, split, both)
+        if self._outside is not None:
+            self._pages.tell_apart(model, seed, self._outside, both)
+
+    def averaging(self) -> Averaging:
+        """Return all that was found, but what is made of several seeds."""
+        errors = [each.errors["mean"].mean() for each in self._found[AVERAGED]]
+        averaging = Averaging(
+            passes=self._passes,
+            examples=len(self._found[PLAIN][0].mean),
+            rows=tuple(self.rows),
+            error=float(torch.stack(errors).mean()),
+        )
+        return replace(averaging, **self._pages.drawn())
+
+    def ensembles(self) -> dict[str, dict[str, float]]:
+        """Return the scores of the mean of all models; none where each saw other examples."""
+        if not self._shared:
+            return {}
+        found: dict[str, dict[str, float]] = {}
+        for way, each in self._found.items():
+            mean = torch.stack([one.mean for one in each]).mean(0)
+            scores = score(certain(mean, self._task), self._targets[0])
+            found[way] = {name: scores[name] for name in _SCORES}
+        return found
 
 
 def _plain(model: nn.Module, split: Split, task: Any) -> Prediction:

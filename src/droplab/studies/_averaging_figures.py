@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from droplab.data import Split, load, names, to_float
+from droplab.data import AnySplit, Split, load, names, to_float
 from droplab.errors import ArgumentError, quote
 from droplab.recipe import DataSpec
 from droplab.report import Example
-from droplab.studies._experiment import Experiment
 from droplab.uncertainty import (
     Prediction,
     calibration,
@@ -43,7 +42,9 @@ class Pages:
     """Collects what each seed's model adds to the figures.
 
     Args:
-        experiment: The experiment of the run.
+        own: The examples that models are scored on; each seed's own are of this shape.
+        classes: What the classes are called, empty where they have numbers.
+        shared: Whether all seeds are scored on the same examples.
         task: What the models predict.
         passes: How many passes.
         plain: Predicts by the plain pass.
@@ -51,12 +52,15 @@ class Pages:
 
     def __init__(
         self,
-        experiment: Experiment,
+        own: AnySplit,
+        classes: Sequence[str],
+        shared: bool,
         task: Literal["classification", "binary"],
         passes: int,
         plain: Plain,
     ) -> None:
-        self._experiment, self._passes, self._plain = experiment, passes, plain
+        self._own, self._classes, self._shared = own, classes, shared
+        self._passes, self._plain = passes, plain
         self._task: Literal["classification", "binary"] = task
         self._fewer = sorted({s for s in (2, 5, 10, 20, 50, 100, 200, 500) if s < passes})
         self._curves: list[list[float]] = []
@@ -103,9 +107,9 @@ class Pages:
 
         Raises:
             DataError: If they cannot be read.
-            ArgumentError: If they are streamed, or of another shape than those of the run.
+            ArgumentError: If they are streamed, or of another shape than the model's own.
         """
-        own = self._experiment.splits.validation
+        own = self._own
         data = load(path if path in names() else DataSpec(path=path))
         other = data.train if data.test is None else data.test
         if not isinstance(other, Split) or not isinstance(own, Split):
@@ -113,7 +117,7 @@ class Pages:
         shapes = [getattr(x.inputs, "shape", (None,))[1:] for x in (own, other)]
         if shapes[0] != shapes[1]:
             raise ArgumentError(
-                f"other data: expected examples of shape {tuple(shapes[0])}, as those of the run, "
+                f"other data: expected examples of shape {tuple(shapes[0])}, as the model's own, "
                 f"got {tuple(shapes[1])} in {quote(path)}"
             )
         return other.subset(0, min(len(other), len(own)))
@@ -160,7 +164,7 @@ class Pages:
         }
         ways = list(self._means)[:2]
         found["risk"] = {way: self._risk(self._means[way]) for way in ways}
-        if self._experiment.splits.of_seed is None:
+        if self._shared:
             found["extremes"] = self._extremes(torch.stack(self._means[ways[1]]).mean(0))
         return found
 
@@ -179,8 +183,9 @@ class Pages:
     def _extremes(self, mean: Tensor) -> dict[str, list[Example]]:
         entropy = certain(mean, self._task)["entropy"]
         order = entropy.argsort(descending=True, stable=True).tolist()
-        called = self._experiment.classes or [str(at) for at in range(mean.shape[1])]
-        guesses, targets = mean.argmax(1).tolist(), self._targets[0].long().tolist()
+        called = self._classes or [str(at) for at in range(mean.shape[1])]
+        guesses: list[int] = mean.argmax(1).tolist()
+        targets: list[int] = self._targets[0].long().tolist()
 
         def shown(places: Sequence[int]) -> list[Example]:
             return [

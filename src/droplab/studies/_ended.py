@@ -22,11 +22,13 @@ class Ended:
         state: "done", "nan" or "failed".
         message: Why it failed, or what was not finite.
         seen: What was seen of it, as JSON can hold it.
+        killed: Whether its process was killed, so that it may go on from what it has kept.
     """
 
     state: State
     message: str = ""
     seen: dict[str, Any] = field(default_factory=dict[str, Any])
+    killed: bool = False
 
 
 def reason(error: BaseException) -> str:

@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -30,6 +31,8 @@ from droplab.studies._ended import Ended
 from droplab.studies._folders import file_stem
 from droplab.studies._loop_trial import Trial
 from droplab.studies._study_driver import StudyDriver
+from droplab.studies._worker_pool import Teller
+from droplab.studies.cluster import RayCluster
 
 VARIABLE = "DROPLAB_TRIAL"
 """Where a script finds its trial: a file, which it takes out of its environment at once."""
@@ -165,24 +168,36 @@ def _is_over(driver: int, parent: int) -> bool:
 
 @dataclass
 class _Child:
-    """A script at its trial."""
+    """A script at its trial; `named` is where its log is in the end."""
 
     arm: str
     seed: int
     process: subprocess.Popen[bytes]
     told: IO[str]
     log: Path
+    named: Path
     rest: str = ""
     ended: Ended | None = None
     raised: bool = False
 
-    def messages(self) -> Iterator[Mapping[str, Any]]:
-        """Yield what it has told since the last time; a line that is not whole yet is left."""
+    def rows(self) -> Iterator[EpochRow]:
+        """Yield what it has measured since the last time; a line that is not whole yet is left."""
         self.rest += self.told.read()
         *lines, self.rest = self.rest.split("\n")
         for line in lines:
+            message: dict[str, Any] = {}
             with contextlib.suppress(ValueError):
-                yield json.loads(line)
+                message = json.loads(line)
+            if "row" in message:
+                yield EpochRow(**message["row"])
+            elif message:
+                self.ended, self.raised = Ended(**message["ended"]), message["raised"]
+
+    def stop(self) -> None:
+        """End it, if it has not ended by itself."""
+        self.process.kill()
+        self.process.wait()
+        self.told.close()
 
     def outcome(self) -> Ended:
         """Return how the trial ended, after its process has."""
@@ -194,7 +209,8 @@ class _Child:
         else:
             what = f"it ended with exit code {code}"
         last = _last_line(self.log)
-        return Ended("failed", f"{what} ({last + '; ' if last else ''}{self.log})")
+        said = f"{what} ({last + '; ' if last else ''}{self.named})"
+        return Ended("failed", said, killed=code < 0)
 
 
 def run_scripts(
@@ -203,14 +219,21 @@ def run_scripts(
     command: Sequence[str],
     folder: Path,
     count: int,
+    cluster: RayCluster | None = None,
 ) -> None:
-    """Run a script once for each trial that is not done, `count` at a time.
+    """Run a script once for each trial that is not done, `count` at a time, or on a cluster.
 
     What it prints goes to a file a trial, in `logs` of the study's folder.
     """
-    waiting, running = driver.todo()[::-1], list[_Child]()
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
+    if cluster is not None:
+        asked = tuple(command), logs
+        driver.run_beside(
+            driver.todo(), asked, count, main=False, cluster=cluster, target=work_script
+        )
+        return
+    waiting, running = driver.todo()[::-1], list[_Child]()
     with tempfile.TemporaryDirectory(prefix="droplab-") as place:
         try:
             while waiting or running:
@@ -219,26 +242,66 @@ def run_scripts(
                     driver.begin(arm, seed)
                     log = logs / f"{file_stem(recipe, arm, seed)}.txt"
                     keep = driver.keep(arm, seed)
-                    running.append(_start(recipe, arm, seed, command, Path(place), log, keep))
+                    running.append(_start(recipe, arm, seed, command, Path(place), log, log, keep))
                 for child in list(running):
                     over = child.process.poll() is not None  # before the last look
-                    for message in child.messages():
-                        if "row" in message:
-                            driver.row(EpochRow(**message["row"]))
-                        else:
-                            child.ended = Ended(**message["ended"])
-                            child.raised = message["raised"]
+                    for row in child.rows():
+                        driver.row(row)
                     if over:
                         running.remove(child)
                         child.told.close()
-                        killed = child.process.returncode < 0
-                        driver.end(child.arm, child.seed, child.outcome(), again=killed)
+                        driver.end(child.arm, child.seed, child.outcome())
                 time.sleep(_OFTEN)
         finally:
             for child in running:
-                child.process.kill()
-                child.process.wait()
-                child.told.close()
+                child.stop()
+
+
+def work_script(
+    connection: Teller,
+    folder: Path,
+    recipe: Recipe,
+    arm: str,
+    seed: int,
+    asked: tuple[Sequence[str], Path],
+    keep: Path,
+) -> None:
+    """Run a script for one trial, and send its rows, what it keeps, its log, and how it ended.
+
+    Args:
+        connection: To the driver.
+        folder: What stands for the study's folder here. The script writes elsewhere, so that no
+            file is sent that it has not finished.
+        recipe: The study.
+        arm: Name of the arm.
+        seed: The seed.
+        asked: The script with its arguments, and where logs are in the end.
+        keep: What an earlier attempt has kept, relative to the folder.
+    """
+    command, logs = asked
+    named = logs / f"{file_stem(recipe, arm, seed)}.txt"
+    with tempfile.TemporaryDirectory(prefix="droplab-") as name:
+        place = Path(name)
+        log, own = place / "log.txt", place / keep.name
+        if (folder / keep).exists():
+            shutil.copyfile(folder / keep, own)
+        child = _start(recipe, arm, seed, command, place, log, named, own)
+        sent = own.stat().st_mtime_ns if own.exists() else None
+        try:
+            over = False
+            while not over:
+                over = child.process.poll() is not None
+                for row in child.rows():
+                    if own.exists() and (changed := own.stat().st_mtime_ns) != sent:
+                        shutil.copyfile(own, folder / keep)
+                        sent = changed
+                    connection.send(row)
+                time.sleep(0 if over else _OFTEN)
+            (folder / logs.name).mkdir(exist_ok=True)
+            shutil.copyfile(log, folder / logs.name / named.name)
+            connection.send(child.outcome())
+        finally:
+            child.stop()
 
 
 def _start(
@@ -248,6 +311,7 @@ def _start(
     command: Sequence[str],
     place: Path,
     log: Path,
+    named: Path,
     keep: Path,
 ) -> _Child:
     stem = file_stem(recipe, arm, seed)
@@ -264,7 +328,7 @@ def _start(
             stderr=subprocess.STDOUT,
             env={**os.environ, VARIABLE: str(asked)},
         )
-    return _Child(arm, seed, process, told.open(encoding="utf-8"), log)
+    return _Child(arm, seed, process, told.open(encoding="utf-8"), log, named)
 
 
 def _last_line(log: Path) -> str:

@@ -37,7 +37,7 @@ from droplab.train.memory import is_out_of_memory
 from droplab.verdict import choose
 
 _KEEP_HERE, _KEEP_THERE = 5.0, 60.0
-"""Seconds between two checkpoints of a group: on this disk, and sent over a network."""
+"""Seconds of training between two checkpoints of a group: on this disk, and sent over a network."""
 
 
 @dataclasses.dataclass

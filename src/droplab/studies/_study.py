@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from droplab import results
 from droplab.errors import ArgumentError, RunError, quote
 from droplab.limits import SEEDS
@@ -16,9 +18,10 @@ from droplab.numeric import whole
 from droplab.recipe import Arm, Recipe, dumps, own_loop
 from droplab.report import render
 from droplab.results import RunResult, StudyStore
+from droplab.studies._first_model import first_placed
 from droplab.studies._folders import slug
 from droplab.studies._loop_trial import Trial, run_trial
-from droplab.studies._observer import Observer
+from droplab.studies._observer import Observer, Observers
 from droplab.studies._own_arms import read_arms
 from droplab.studies._script import run_scripts
 from droplab.studies._study_driver import StudyDriver, with_loop
@@ -42,6 +45,8 @@ class Study:
         observer: Told of every row and of how each trial ended.
         resume: Whether it may be there already.
         quiet: Whether nothing is printed while it goes on.
+        arms: Names of the arms that are run; None for all.
+        validated_on: Whose examples what it reports is about: see `droplab.verdict.validated_on`.
     """
 
     def __init__(
@@ -53,11 +58,14 @@ class Study:
         observer: Observer | None = None,
         resume: bool = False,
         quiet: bool = False,
+        arms: Sequence[str] | None = None,
+        validated_on: str = "own",
     ) -> None:
         self.folder = Path(folder)
         self.recipe = recipe
         self._train, self._observer = train, observer or Observer()
         self._resume, self._quiet = resume, quiet
+        self._arms, self._validated_on = arms, validated_on
         self._loop: Iterator[Trial] | None = None
 
     def __repr__(self) -> str:
@@ -87,6 +95,20 @@ class Study:
             ArgumentError: If `train` is no function, or another process could not find it.
             RunError: If the folder cannot be used, or every trial failed.
         """
+        self.run_trials(train, workers=workers, cluster=cluster)
+        return self.verdict()
+
+    def run_trials(
+        self,
+        train: Train | None = None,
+        *,
+        workers: int = 1,
+        cluster: RayCluster | None = None,
+    ) -> None:
+        """Do what `run` does, without a verdict: for what has no baseline, or may fail as a whole.
+
+        Args and errors are those of `run`.
+        """
         train = self._train if train is None else train
         if not callable(train):
             raise ArgumentError(f"run: expected a function of a trial, got {quote(train)}")
@@ -109,9 +131,54 @@ class Study:
                     driver.end(arm, seed, ended)
             else:
                 driver.run_beside(todo, train, count, main=main, cluster=cluster)
-        return self.verdict()
 
-    def run_script(self, command: Sequence[str], *, workers: int = 1) -> Verdict:
+    def again(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        arms: Sequence[str],
+        validated_on: str,
+        observer: Observer,
+    ) -> Study:
+        """Return a study of the same loop in another folder, which goes on with what is there.
+
+        Args:
+            folder: Its folder.
+            recipe: Its arms, seeds and metrics.
+            arms: Names of the arms that are run.
+            validated_on: Whose examples what it reports is about.
+            observer: Told of everything, beside the observer of this study.
+        """
+        return Study(
+            folder,
+            recipe,
+            train=self._train,
+            observer=Observers(self._observer, observer),
+            resume=True,
+            quiet=self._quiet,
+            arms=arms,
+            validated_on=validated_on,
+        )
+
+    def model(self) -> tuple[nn.Module, Any]:
+        """Return the model that the loop places first, and the example that it gives, if any.
+
+        The loop runs until there, with the first seed, and no further.
+
+        Raises:
+            ArgumentError: If the study was made without a loop.
+            RunError: If the loop ends, or fails, before it places a model.
+        """
+        if self._train is None:
+            raise ArgumentError(
+                "train: expected a study that was made with its loop, got none; give it to study "
+                "as train="
+            )
+        return first_placed(self.recipe, self._train)
+
+    def run_script(
+        self, command: Sequence[str], *, workers: int = 1, cluster: RayCluster | None = None
+    ) -> Verdict:
         """Run a script once for each trial that is not done, and return the verdict.
 
         The script asks for its trial with `droplab.trial()`. What it prints goes to a file a trial
@@ -120,12 +187,14 @@ class Study:
         Args:
             command: The script and its arguments.
             workers: Processes at a time.
+            cluster: Whose nodes run the script, each process of the cluster one after another,
+                instead.
 
         Raises:
             RunError: If the folder cannot be used, or every trial failed.
         """
         with self._opened(" ".join(command)) as driver:
-            run_scripts(driver, self.recipe, command, self.folder, workers)
+            run_scripts(driver, self.recipe, command, self.folder, workers, cluster)
         return self.verdict()
 
     def __iter__(self) -> Iterator[Trial]:
@@ -170,9 +239,9 @@ class Study:
                 dumps(recipe),
                 recipe.digest,
                 results.environment(),
-                [(arm.name, seed) for seed in recipe.seeds for arm in recipe.arms],
+                [(arm.name, seed) for seed in recipe.seeds for arm in recipe.selected(self._arms)],
                 notes={
-                    "data": json.dumps({"validated_on": "own", "test": 0}),
+                    "data": json.dumps({"validated_on": self._validated_on, "test": 0}),
                     "command": "droplab.study(...)",
                 },
                 metrics=recipe.metrics.values(),

@@ -85,15 +85,8 @@ class StudyDriver:
         """Return where a trial keeps what it needs to go on, if it is stopped."""
         return self._store.trials_folder / f"{file_stem(self._recipe, arm, seed)}.pt"
 
-    def end(self, arm: str, seed: int, ended: Ended, *, again: bool = False) -> None:
-        """Keep how a trial ended, and what was seen of it.
-
-        Args:
-            arm: Name of the arm.
-            seed: The seed.
-            ended: How.
-            again: Whether it was killed, and may go on from what it has kept.
-        """
+    def end(self, arm: str, seed: int, ended: Ended) -> None:
+        """Keep how a trial ended, and what was seen of it."""
         notes = self._store.notes()
         if ended.state != "failed" and (twin := self._twin(arm, seed, ended.seen, notes)):
             ended = Ended("failed", twin, ended.seen)
@@ -111,7 +104,7 @@ class StudyDriver:
                 ),
             }
         self._store.end(arm, seed, ended.state, ended.message, kept)
-        if not again:
+        if not ended.killed:
             self.keep(arm, seed).unlink(missing_ok=True)
         self._observer.ended(arm, seed, ended.state)
         self._ended += 1
@@ -136,18 +129,28 @@ class StudyDriver:
     def run_beside(
         self,
         todo: Sequence[Member],
-        train: Train,
+        train: Any,
         count: int,
         *,
         main: bool,
         cluster: RayCluster | None = None,
+        target: Callable[..., None] = work,
     ) -> None:
-        """Run trials in processes, `count` at a time, or on a cluster."""
+        """Run trials in processes, `count` at a time, or on a cluster.
+
+        Args:
+            todo: The trials.
+            train: What `target` is given for each.
+            count: Processes at a time of this machine.
+            main: Whether they need the caller's script.
+            cluster: Whose processes do it instead.
+            target: Does one trial: see `droplab.studies._trial_worker.work`.
+        """
         pool: Pool[Member]
         if cluster is None:
-            pool = WorkerPool[Member](work, self._store.folder, count, main=main)
+            pool = WorkerPool[Member](target, self._store.folder, count, main=main)
         else:
-            pool = RayPool[Member](cluster, work, self._store.folder)
+            pool = RayPool[Member](cluster, target, self._store.folder)
 
         def kept(member: Member) -> Path:
             return self.keep(*member).relative_to(self._store.folder)
@@ -167,8 +170,7 @@ class StudyDriver:
             return True
 
         def lost(member: Member, how: str) -> tuple[Member, ...]:
-            lost = Ended("failed", f"its process died ({how})")
-            self.end(*member, lost, again=True)
+            self.end(*member, Ended("failed", f"its process died ({how})", killed=True))
             return ()
 
         pool.run(todo, arguments=arguments, needs=needs, take=take, lost=lost)

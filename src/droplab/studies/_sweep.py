@@ -5,45 +5,34 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from droplab.data.given import Examples, data_spec, read_given
-from droplab.errors import ArgumentError, quote
-from droplab.limits import USUAL_SEEDS
-from droplab.models import check_module
+from droplab.data.given import Examples
 from droplab.recipe import (
     LossSpec,
     MetricSpec,
-    ModelSpec,
     OptimizerSpec,
-    Recipe,
     SchedulerSpec,
     TaskName,
 )
 from droplab.recipe.target import MetricName
 from droplab.results import RunResult
 from droplab.studies._design import best_rates, check_rates, parse_rates, sweep_arms
-from droplab.studies._experiment import BuildOptimizer
 from droplab.studies._folders import weights_path_in
-from droplab.studies._from_data import guessed_note
 from droplab.studies._observer import Observer
-from droplab.studies._resolve import assemble
+from droplab.studies._own_model import Better, own_experiment
 from droplab.studies._run import run
 from droplab.studies.cluster import RayCluster
 from droplab.train import (
     ExecutionPlan,
     MakeOptimizer,
-    check_optimizer,
     initial_model,
     load_weights,
 )
-from droplab.train.tasks import MetricFunction, check_split
+from droplab.train.tasks import MetricFunction
 from droplab.verdict import Verdict, judge
-
-Better = Literal["higher", "lower"]
 
 DEFAULT_RATES = "0:0.8:0.1"
 
@@ -71,22 +60,12 @@ class SweepResult:
     existing: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Build:
-    """The caller's factory, with a check of what it returns."""
-
-    factory: Callable[[], nn.Module]
-
-    def __call__(self) -> nn.Module:
-        return check_module(self.factory(), where="model_factory").train()
-
-
 def sweep(
     model_factory: Callable[[], nn.Module],
     train: Examples | Mapping[str, Examples],
     validation: Examples | None = None,
     *,
-    folds: int | None = None,
+    folds: int | Literal[True] | None = None,
     stop_on_fold: bool = False,
     rates: str | Sequence[float] = DEFAULT_RATES,
     sites: Sequence[str] | None = None,
@@ -129,7 +108,7 @@ def sweep(
             `{"train": ..., "validation": ..., "test": ...}`.
         validation: Validation examples, in the same forms; None with `folds`.
         folds: Cross-validate in so many folds of `train`, in place of `validation`: a seed is then
-            one fold of one repeat (see `droplab.recipe.DataSpec`).
+            one fold of one repeat (see `droplab.recipe.DataSpec`). True: 10.
         stop_on_fold: With folds, stop early by the next fold, which is then not trained on.
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
         sites: Names or patterns of sites; None for every hidden one.
@@ -194,50 +173,31 @@ def sweep(
     values = parse_rates(rates) if isinstance(rates, str) else tuple(rates)
     if existing is None:
         values = check_rates(values)
-    if not callable(model_factory) or isinstance(model_factory, nn.Module):
-        raise ArgumentError(
-            "model_factory: expected a function that returns a new model at each call, got "
-            f"{type(model_factory).__name__}; wrap it: lambda: Net(...)"
-        )
-
-    build = _Build(model_factory)
-    if seeds is None:
-        seeds = folds or USUAL_SEEDS
-    chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    given = read_given(train, validation, folds, task, check=check_split, stop_on_fold=stop_on_fold)
-    task = given.task
-    model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)
-    make_optimizer, optimizer_spec = _optimizer(optimizer, model)
-    loss_spec = _loss(loss)
-    further, own_metrics = _further(also_measure)
-    recipe = Recipe(
-        name=name,
-        title=f"{type(model).__name__}: a sweep over dropout rates",
-        data=data_spec(folds, stop_on_fold=stop_on_fold),
-        model=ModelSpec(_path(model_factory)),
-        optimizer=optimizer_spec,
+    experiment = own_experiment(
+        model_factory,
+        train,
+        validation,
+        folds=folds,
+        stop_on_fold=stop_on_fold,
+        arms=lambda model: sweep_arms(
+            model, values, sites=sites, independent=independent, kind=kind, existing=existing
+        ),
+        title="a sweep over dropout rates",
+        seeds=seeds,
         epochs=epochs,
         batch_size=batch_size,
         accumulate=accumulate,
         precision=precision,
-        seeds=chosen_seeds,
-        arms=sweep_arms(
-            model, values, sites=sites, independent=independent, kind=kind, existing=existing
-        ),
-        primary=primary,
+        optimizer=optimizer,
         clip=clip,
         scheduler=scheduler,
-        task=None if given.guessed and task == "classification" else task,
-        loss=loss_spec,
-        also_measure=further or None,
+        primary=primary,
+        task=task,
+        loss=loss,
+        also_measure=also_measure,
+        name=name,
     )
-    splits = given.splits
-    if given.guessed and task != "classification":
-        splits = dataclasses.replace(splits, notes=(*splits.notes, guessed_note(task)))
-    about = {"name": "data of the caller", "source": "in memory", "checksum": given.checksum}
-    own_loss = None if isinstance(loss, (str, LossSpec)) else loss
-    own = own_loss, own_metrics
-    experiment = assemble(recipe, splits, about, given.classes, build, make_optimizer, *own)
+    recipe = experiment.recipe
     result = run(
         experiment,
         out,
@@ -251,71 +211,8 @@ def sweep(
     )
     verdict = judge(result)
     arm = verdict.best.arm if verdict.best is not None else recipe.baseline.name
-    trained = initial_model(build, recipe.seeds[0])
+    trained = initial_model(experiment.build, recipe.seeds[0])
     experiment.own.write(trained, arm)
     load_weights(trained, weights_path_in(result.path, recipe, arm, recipe.seeds[0], "last"))
     changed = experiment.own.existing.get(arm, {})
     return SweepResult(result, verdict, arm, best_rates(recipe, arm), trained.eval(), changed)
-
-
-def _optimizer(
-    optimizer: str | OptimizerSpec | MakeOptimizer, model: nn.Module
-) -> tuple[MakeOptimizer, OptimizerSpec]:
-    if isinstance(optimizer, (str, OptimizerSpec)):
-        spec = OptimizerSpec(optimizer) if isinstance(optimizer, str) else optimizer
-        make = BuildOptimizer.of(spec, model)
-        check_optimizer(make, model)
-        return make, spec
-    if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer):
-        raise ArgumentError(
-            "optimizer: expected a name in torch.optim or a function of parameters, got "
-            f"{type(optimizer).__name__}; write lambda p: torch.optim.AdamW(p, lr=3e-4)"
-        )
-    made = check_optimizer(optimizer, model)
-    plain = {k: v for k, v in made.defaults.items() if isinstance(v, (bool, int, float, str))}
-    return optimizer, OptimizerSpec(type(made).__name__, plain)
-
-
-def _loss(loss: str | LossSpec | Callable[..., Tensor] | None) -> LossSpec | None:
-    if loss is None or isinstance(loss, LossSpec):
-        return loss
-    if isinstance(loss, str):
-        return LossSpec(loss)
-    if isinstance(loss, type) or not callable(loss):
-        raise ArgumentError(
-            "loss: expected a name, a LossSpec or a function of outputs and targets, got "
-            f"{loss.__name__ if isinstance(loss, type) else type(loss).__name__}"
-        )
-    return LossSpec(_path(loss, "loss"))
-
-
-def _further(
-    given: Sequence[str | MetricSpec | tuple[MetricFunction, Better]],
-) -> tuple[tuple[MetricSpec, ...], dict[str, MetricFunction]]:
-    """Return metrics as a recipe has them, and the functions among them by their names."""
-    specs: list[MetricSpec] = []
-    functions: dict[str, MetricFunction] = {}
-    for each in given:
-        if isinstance(each, MetricSpec):
-            specs.append(each)
-        elif isinstance(each, str):
-            specs.append(MetricSpec(each))
-        elif isinstance(each, tuple) and len(each) == 2 and callable(each[0]):
-            function, better = each
-            name = getattr(function, "__name__", "").strip("<_>").lower()
-            specs.append(MetricSpec(name, _path(function, name), better))
-            functions[name] = function
-        else:
-            raise ArgumentError(
-                "also_measure: expected names, or functions of outputs and targets with which way "
-                f"is better, [(error, 'lower')], got {quote(each)}"
-            )
-    return tuple(specs), functions
-
-
-def _path(factory: Callable[..., Any], otherwise: str = "model_factory") -> str:
-    """An import path for the record: that of the factory if it has one."""
-    module = getattr(factory, "__module__", "") or ""
-    name = getattr(factory, "__qualname__", "") or ""
-    sound = all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
-    return f"{module}:{name}" if sound else f"__main__:{otherwise}"

@@ -27,6 +27,9 @@ from droplab.train import (
 
 _LOG = logging.getLogger("droplab.studies")
 
+_KEEP_SHARE = 0.02
+"""The part of training's time that writing checkpoints may take."""
+
 Name = tuple[str, int]
 """Arm and seed of a replica."""
 
@@ -42,7 +45,8 @@ class Task:
         rows: Rows of the group so far.
         checkpoint: Where to go on from, relative to the run's folder; None for the beginning.
         log_every: Mini-batches whose mean loss is told together; 0 for none.
-        keep_every: Seconds between two checkpoints, which hold all members and may be large.
+        keep_every: Seconds of training between two checkpoints, which hold all members and may be
+            large; more where writing one takes long.
     """
 
     group: Group
@@ -192,7 +196,8 @@ class _Work:
         self._tell = tell
         self._executor = executor
         self._logged: list[BatchRow] = []
-        self._saved, self._keep_every = perf_counter(), task.keep_every
+        self._trained, self._keep_every = 0.0, task.keep_every
+        self._keep_at = task.keep_every
         primary, stopping = self._recipe.metrics[self._recipe.primary], self._recipe.stopping
         self._rules = {
             name: Stopping(
@@ -231,6 +236,7 @@ class _Work:
         for member, result in enumerate(epoch.results):
             if result is None:
                 continue
+            self._trained += result.seconds
             row = row_of(self._recipe, *self._names[member], result)
             rows.append(row)
             parts += part_rows(*self._names[member], result)
@@ -239,7 +245,7 @@ class _Work:
                 self._remember(member)
         last = epoch.epoch == self._recipe.epochs
         checkpoint = None
-        if last or epoch.epoch == 1 or perf_counter() - self._saved > self._keep_every:
+        if last or epoch.epoch == 1 or self._trained > self._keep_at:
             checkpoint = self._checkpoint(epoch.epoch)
         self._tell(Measured(tuple(rows), checkpoint, tuple(self._logged), tuple(parts)))
         self._logged.clear()
@@ -251,6 +257,7 @@ class _Work:
             self._best_weights[name][member].copy_(tensor[member])
 
     def _checkpoint(self, epoch: int) -> str:
+        began = perf_counter()
         for member in sorted(self._improved):
             state = self._executor.state_dict(member, self._best_weights)
             save_weights(state, self._weights(member, "best"))
@@ -258,8 +265,9 @@ class _Work:
         name = checkpoint_name(self._recipe, self._names, epoch)
         path = self._folder / "checkpoints" / name
         save_checkpoint(self._executor, self._names, path, epoch=epoch)
-        self._saved = perf_counter()
-        _LOG.debug("checkpoint written: %s", path)
+        cost = perf_counter() - began
+        self._keep_at = self._trained + max(self._keep_every, cost / _KEEP_SHARE)
+        _LOG.debug("checkpoint written in %.1f s: %s", cost, path)
         return name
 
     def _weights(self, member: int, which: str) -> Path:

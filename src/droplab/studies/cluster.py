@@ -20,6 +20,9 @@ _OLDEST = (2, 40)
 _ANSWERS = 10.0
 """Seconds in which a cluster has to answer."""
 
+_ASKED: set[str] = set()
+"""By which addresses this process has connected; Ray may have another name for the same head."""
+
 
 @dataclass(frozen=True)
 class RayCluster:
@@ -118,7 +121,7 @@ class RayCluster:
         ray = self._package()
         if ray.is_initialized():
             there = ray.get_runtime_context().gcs_address
-            if self.address not in (None, "auto", there):
+            if self.address not in (None, "auto", there, *_ASKED):
                 raise RunError(
                     f"expected a Ray cluster at {self.address}, got a process that is connected to "
                     f"{there} already; call ray.shutdown() before, or leave the address out"
@@ -139,9 +142,12 @@ class RayCluster:
                 f"expected a Ray cluster at {self.address or 'this machine'}, got: {reason}; begin "
                 "one with ray start --head, or leave the address out"
             ) from error
+        mine = {self.address} if self.address is not None else set[str]()
+        _ASKED.update(mine)
         try:
             yield ray
         finally:
+            _ASKED.difference_update(mine)
             ray.shutdown()
 
     def _package(self) -> Any:

@@ -20,6 +20,7 @@ from droplab.train._population import Population, check_factory
 from droplab.train._precision import check_precision, compute_in_bfloat16
 from droplab.train._rates import RateOfStep
 from droplab.train._scheduler import Scheduler
+from droplab.train._state_file import load_state
 from droplab.train._step import EagerStep, UnsupportedError
 from droplab.train._streams import batch_order, initial_model, scored_examples
 from droplab.train.compiled import compiler
@@ -74,6 +75,7 @@ __all__ = [
     "is_stateless",
     "lightning_callback",
     "load_checkpoint",
+    "load_state",
     "load_weights",
     "mask_key",
     "probabilities_note",

@@ -71,7 +71,7 @@ def predict(
     quantiles: Sequence[float] = QUANTILES,
     masks: Masks = "per-input",
     rates: Any = None,
-    batch_passes: int | Literal["auto"] = "auto",
+    chunk: int | Literal["auto"] = "auto",
 ) -> Prediction:
     r"""Return the mean over passes with dropout awake, and how far they scatter.
 
@@ -87,7 +87,7 @@ def predict(
 
     Args:
         model: As in `sample`, and so are `data`, `passes`, `seed`, `masks`, `rates` and
-            `batch_passes`. At least two passes are needed.
+            `chunk`. At least two passes are needed.
         data: Inputs.
         passes: How many passes, S.
         seed: What masks are drawn from.
@@ -99,7 +99,7 @@ def predict(
             distribution around each.
         masks: Whose masks are alike.
         rates: Where to place dropout, for a model that has none.
-        batch_passes: Passes that go together.
+        chunk: How many passes times inputs are computed at once at most.
 
     Raises:
         ArgumentError: As in `sample`; or the task, the noise or a quantile is impossible, or the
@@ -129,7 +129,7 @@ def predict(
     if passes == 1:
         raise ArgumentError("passes: one pass has no spread; take at least 2, 50 is usual")
     parts: list[Prediction] = []
-    for found, _ in sampled(model, data, passes, seed, masks, rates, batch_passes):
+    for found, _ in sampled(model, data, passes, seed, masks, rates, chunk):
         values = _taken(found, output)
         if task == "regression":
             parts.append(_values(values, float(sigma2), quantiles))

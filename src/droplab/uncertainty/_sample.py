@@ -19,11 +19,11 @@ from droplab.numeric import whole
 from droplab.placement import CALLS_A_STEP, Applied, as_call, inner
 from droplab.rng import check_seed, stream_key
 from droplab.uncertainty._awake import awake, unseeded
-from droplab.uncertainty._blocks import blocks, cut, example_of, rows_of
+from droplab.uncertainty._blocks import ROWS, blocks, cut, example_of, rows_of
 
 _GROUP, _BYTES = 64, 2**27
-"""Passes that are tried together, unless it is said how many: so many at most, and as many as keep
-the largest output of a module below so many bytes."""
+"""Passes that are tried together where `chunk` does not say how many: so many at most, and as many
+as keep the largest output of a module below so many bytes."""
 
 _TURNS = 3
 """How often passes together and passes alone are timed, the quickest of each counts."""
@@ -42,11 +42,11 @@ def sample(
     seed: int,
     masks: Masks = "per-input",
     rates: Any = None,
-    batch_passes: int | Literal["auto"] = "auto",
+    chunk: int | Literal["auto"] = "auto",
 ) -> Any:
     """Return the outputs of `passes` passes over the data with dropout awake.
 
-    The same seed gives the same masks, on any device, and however many passes go together: what
+    The same seed gives the same masks, on any device, and however much is computed at once: what
     comes out is the same within the rounding of sums in another order.
 
     Args:
@@ -58,8 +58,9 @@ def sample(
         masks: "per-input": every input has masks of its own. "shared": a pass has one mask for all
             inputs, which makes each pass one function.
         rates: Where to place dropout, for a model that has none; see `awake`.
-        batch_passes: Passes that go together; "auto" takes what is measured to be faster, and one
-            by one where the model cannot be batched. Memory grows with it.
+        chunk: How many passes times inputs are computed at once at most, from 64 (`ROWS`) on;
+            where the model's passes cannot be batched, it is one pass of 64. "auto": up to 64
+            passes, where that is measured to be faster.
 
     Shape:
         (S, B, ...), or tuples and dictionaries of such, as the model returns them. A data class
@@ -69,8 +70,8 @@ def sample(
         The samples, without gradients, on the device of the model's output.
 
     Raises:
-        ArgumentError: If nothing drops, `passes` is below 1, the model changes its own state, its
-            output has another shape for other inputs, or is NaN.
+        ArgumentError: If nothing drops, `passes` is below 1 or `chunk` below 64, the model changes
+            its own state, its output has another shape for other inputs, or is NaN.
         PlacementError: If the model does not run on the data, or is scripted.
 
     Example:
@@ -79,7 +80,7 @@ def sample(
         >>> found.shape, bool((found[0] != found[1]).any())
         (torch.Size([5, 3, 2]), True)
     """
-    parts = [each for each, _ in sampled(model, data, passes, seed, masks, rates, batch_passes)]
+    parts = [each for each, _ in sampled(model, data, passes, seed, masks, rates, chunk)]
     leaves = [tree_leaves(part) for part in parts]
     _, form = tree_flatten(parts[0])
     return tree_unflatten([torch.cat(each, dim=1) for each in zip(*leaves, strict=True)], form)
@@ -92,7 +93,7 @@ def sampled(
     seed: int,
     masks: Masks = "per-input",
     rates: Any = None,
-    batch_passes: int | Literal["auto"] = "auto",
+    chunk: int | Literal["auto"] = "auto",
 ) -> Iterator[tuple[Any, int]]:
     """Yield the samples of one block of inputs after the other, and how many inputs it has."""
     count = whole(passes)
@@ -100,11 +101,11 @@ def sampled(
         raise ArgumentError(f"passes: expected a whole number of at least 1, got {quote(passes)}")
     if masks not in ("per-input", "shared"):
         raise ArgumentError(f"masks: expected 'per-input' or 'shared', got {quote(masks)}")
-    group = _GROUP if batch_passes == "auto" else whole(batch_passes)
-    if group is None or group < 1:
+    most = whole(chunk)
+    if chunk != "auto" and (most is None or most < ROWS):
         raise ArgumentError(
-            "batch_passes: expected 'auto' or a whole number of at least 1, got "
-            f"{quote(batch_passes)}"
+            f"chunk: expected 'auto' or a whole number of at least {ROWS}, the inputs that go "
+            f"through the model together, got {quote(chunk)}"
         )
     check_seed(seed)
     parts = blocks(data)
@@ -119,14 +120,15 @@ def sampled(
         try:
             applied.seed(dict.fromkeys(applied.streams, 0))
             forward = Passes(core, applied, seed, masks == "shared")
-            together = min(group, count)
+            largest = forward.check(first)
+            if most is None:
+                together = min(_GROUP, count, max(1, _BYTES // max(1, largest)))
+            else:
+                together = min(count, most // rows_of(first))
+            if together > 1:
+                together = forward.batched(first, together, timed=most is None)
             shape: Any = None
             for number, block in enumerate(chain((first,), parts)):
-                if number == 0:
-                    largest = forward.check(block)
-                    if batch_passes == "auto" and together > 1:
-                        together = min(together, max(1, _BYTES // max(1, largest)))
-                        together = forward.faster(block, together)
                 out = forward.passes(block, number, count, together)
                 shape = _checked(out, block, shape)
                 yield out, rows_of(block)
@@ -212,8 +214,14 @@ class Passes:
                 )
         return max(sizes)
 
-    def faster(self, block: Any, together: int) -> int:
-        """Return how many passes go together: all of these if that is right and faster, or one."""
+    def batched(self, block: Any, together: int, *, timed: bool) -> int:
+        """Return how many passes go together: all of these if that is right, or one.
+
+        Args:
+            block: A block of inputs to try on.
+            together: How many passes.
+            timed: Whether they also have to be faster than one by one.
+        """
         keys = self.keys(0, 0, together)
         try:
             group = vmapped(self.one, (0, None))
@@ -224,6 +232,8 @@ class Passes:
         pairs = zip(tree_leaves(batched), tree_leaves(alone), strict=True)
         if not all(close(many[-1], one) for many, one in pairs):
             return 1
+        if not timed:
+            return together
         times: tuple[list[float], list[float]] = ([], [])
         for turn in range(_TURNS):
             began = time.perf_counter()

@@ -55,7 +55,7 @@ def caveats(
         *_folds(others, primary, by),
         *_overlap(others, table, asked, about, by),
         *about.odd,
-        *_selection(best, len(others), about),
+        *_selection(best, len(others), about, table.metrics),
         *_evaluation_set(baseline, table.metrics, about, by),
         *_larger_pool(others, table.recipe, by),
         *_several(others, primary, table.metrics),
@@ -303,7 +303,7 @@ def _overlap(
     ]
 
 
-def _selection(best: Best | None, others: int, about: About) -> list[str]:
+def _selection(best: Best | None, others: int, about: About, metrics: RunMetrics) -> list[str]:
     if about.validated_on == "test":
         return [
             "Validated on the test split: arms were chosen by the same examples that they are "
@@ -316,8 +316,8 @@ def _selection(best: Best | None, others: int, about: About) -> list[str]:
             else "there are none here that did not choose, to show by how much"
         )
         return [
-            "The best of several arms looks a little better on the validation examples that chose "
-            f"it than on new ones; {shows}."
+            f"The best of several arms looks a little better on the {metrics.examples} examples "
+            f"that chose it than on new ones; {shows}."
         ]
     return []
 
@@ -361,9 +361,9 @@ def _evaluation_set(
         return []
     error = math.sqrt(accuracy * (1 - accuracy) / size)
     return [
-        f"The claim is about these {counted(size)} validation examples. Another {counted(size)} "
-        f"of the same kind would move every accuracy by about {100 * error:.2f} points (one "
-        "standard error), those of all arms in much the same way."
+        f"The claim is about these {counted(size)} {metrics.examples} examples. Another "
+        f"{counted(size)} of the same kind would move every accuracy by about {100 * error:.2f} "
+        "points (one standard error), those of all arms in much the same way."
     ]
 
 

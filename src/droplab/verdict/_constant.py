@@ -122,7 +122,11 @@ def _error(
 
 
 def with_constant(
-    said: str, beside: Sequence[Beaten], best: str | None, arms: Sequence[str]
+    said: str,
+    beside: Sequence[Beaten],
+    best: str | None,
+    arms: Sequence[str],
+    metrics: RunMetrics,
 ) -> str:
     """Put what a constant answer does to the headline, first where the best arm does not beat it.
 
@@ -131,6 +135,7 @@ def with_constant(
         beside: What the arms do beside it.
         best: The arm with the best mean, the baseline among the candidates.
         arms: The arms, in the recipe's order.
+        metrics: What was measured.
     """
     for each in beside:
         if best is None or best in each.shown:
@@ -139,8 +144,8 @@ def with_constant(
         begin = "Not shown to beat" if better else "No better than"
         mine, constant = each.metric.apart(each.means[best], each.constant)
         what = (
-            f"always '{each.name}' gets {constant} of the validation examples right, and the best "
-            f"arm, '{best}', {mine}"
+            f"always '{each.name}' gets {constant} of the {metrics.examples} examples right, and "
+            f"the best arm, '{best}', {mine}"
             if each.name is not None
             else f"the same answer for every example has a {each.metric.label} of {constant}, and "
             f"the best arm, '{best}', one of {mine}"

@@ -68,7 +68,7 @@ def _gap_text(metrics: RunMetrics, there: float, here: float, gap: float) -> str
     if metrics.counts_right:
         return (
             f"it gets {score.text(there)} of its training examples right and {score.text(here)} of "
-            f"the validation examples, a gap of {size}"
+            f"the {metrics.examples} examples, a gap of {size}"
         )
     on = on_training.label if on_training else ""
     return (

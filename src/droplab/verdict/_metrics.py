@@ -9,11 +9,14 @@ from itertools import chain
 
 from droplab import recipe
 from droplab.errors import ArgumentError, nearest
-from droplab.results import RunResult
+from droplab.results import RunResult, SearchRecord
+from droplab.verdict._notes import stored_data, validated_on
 
 MINUS = "−"
 _LARGE, _SMALL = 1e6, 0.001
 """Numbers from here on, and smaller ones than this, are written with a power of ten."""
+_FRESH = {"fresh test": "test", "fresh": "fresh validation"}
+"""What examples are called that a search never scored, by where they are from."""
 _NOISE = 1e-12
 """A number below this is what rounding left over: it is written as one that is about 0."""
 
@@ -36,6 +39,16 @@ class WrittenMetric(recipe.Metric):
     """
 
     plain: bool = False
+
+    @property
+    def bare(self) -> str:
+        """Its label without the name of the split that it is measured on."""
+        return self.label.removeprefix("validation ").removeprefix("test ")
+
+    def on(self, split: str) -> str:
+        """Return its label with another name for the validation examples."""
+        named = self.label != self.bare and self.split == "validation"
+        return f"{split} {self.bare}" if named else self.label
 
     @property
     def title(self) -> str:
@@ -139,6 +152,11 @@ class WrittenMetric(recipe.Metric):
         unit = " points" if self.fraction else ""
         return f"{self.difference(low, unit=False)} to {self.difference(high, unit=False)}{unit}"
 
+    def change(self, value: float, low: float | None, high: float | None) -> str:
+        """Write a difference, with its interval where there is one."""
+        text = self.difference(value)
+        return text if low is None or high is None else f"{text} ({self.interval(low, high)})"
+
     def better(self, value: float, other: float) -> bool:
         """Return whether `value` is better than `other`."""
         return value > other if self.higher_is_better else value < other
@@ -207,6 +225,8 @@ class RunMetrics:
     Args:
         epoch: What is measured after every epoch, by name.
         test: What is measured once, on the test split, by name; the score is the first.
+        examples: What the examples are called on which arms are compared: "validation" as a rule;
+            where a search never scored them, "test" or "fresh validation".
 
     Example:
         >>> from droplab.recipe import load
@@ -217,17 +237,30 @@ class RunMetrics:
 
     epoch: Mapping[str, WrittenMetric]
     test: Mapping[str, WrittenMetric]
+    examples: str = "validation"
 
     @classmethod
-    def of(cls, run: recipe.Recipe | RunResult) -> RunMetrics:
-        """Return the metrics of a run, or those that a run of a recipe will have."""
+    def of(cls, run: recipe.Recipe | RunResult | SearchRecord) -> RunMetrics:
+        """Return the metrics of a run or a search, or those that a run of a recipe will have."""
         epoch, test = (_by_name(each.values()) for each in (run.metrics, run.test_metrics))
+        examples = "validation"
+        if isinstance(run, RunResult):
+            where = validated_on(run.recipe, stored_data(run.notes))
+            examples = _FRESH.get(where, examples)
+            own = run.recipe.loop is not None  # its names of metrics tell their split
+            epoch = epoch if own or examples != "test" else _renamed(epoch)
         if not cls(epoch, test).score.fraction:
-            return cls(epoch, test)
+            return cls(epoch, test, examples)
         # where the score counts what is right, the loss is a cross entropy
-        return cls(
-            *({n: replace(m, plain=True) for n, m in each.items()} for each in (epoch, test))
+        epoch, test = (
+            {n: replace(m, plain=True) for n, m in each.items()} for each in (epoch, test)
         )
+        return cls(epoch, test, examples)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the examples are those that a search never scored."""
+        return self.examples in _FRESH.values()
 
     def with_stopped(self, primary: WrittenMetric) -> RunMetrics:
         """Return the same with the metric that decides where replicas are stopped early, beside it.
@@ -272,8 +305,9 @@ class RunMetrics:
     def counts_right(self) -> bool:
         """Whether the score is the share of examples that are right, as a constant has one too."""
         # accuracy over labels or tokens has words of its own
-        accuracy = asdict(recipe.METRICS["val_accuracy"])
-        return accuracy.items() <= asdict(self.score).items()
+        accuracy = recipe.METRICS["val_accuracy"]
+        score = replace(self.score, label=self.score.on("validation"))
+        return asdict(accuracy).items() <= asdict(score).items()
 
     def partner(self, primary: WrittenMetric) -> WrittenMetric:
         """Return what is shown beside the metric that decides: the score, or the loss beside it."""
@@ -298,6 +332,11 @@ class RunMetrics:
         """The score on the training examples, in eval mode and running, as far as they are."""
         both = (self.training(self.score), self.training(self.score, running=True))
         return tuple(each for each in both if each)
+
+
+def _renamed(metrics: Mapping[str, WrittenMetric]) -> dict[str, WrittenMetric]:
+    """Return the metrics of every epoch as they are called on the test split."""
+    return {name: replace(each, label=each.on("test")) for name, each in metrics.items()}
 
 
 def _by_name(metrics: Iterable[recipe.Metric]) -> dict[str, WrittenMetric]:

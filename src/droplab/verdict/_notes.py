@@ -65,7 +65,7 @@ class About:
     @classmethod
     def of(cls, recipe: Recipe, notes: Mapping[str, str]) -> About:
         """Read the notes of a run; what is not there or not readable stays unknown."""
-        data, dropout = (_object(notes, name) for name in ("data", "dropout"))
+        data, dropout = stored_data(notes), _object(notes, "dropout")
         size = data.get("validation")  # of a search they are others than the recipe says
         if not isinstance(size, int):
             size = recipe.data.validation
@@ -95,8 +95,16 @@ class About:
         )
 
 
+def stored_data(notes: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what a run stored about its data; nothing of what is not readable."""
+    return _object(notes, "data")
+
+
 def validated_on(recipe: Recipe, stored: Mapping[str, Any]) -> str:
     """Return whose examples a run was validated on: of the "test", the "train" or its "own" split.
+
+    "fresh" ones, or a "fresh test" split, are those that a search never scored; "searched" are
+    those of somebody's own loop by which a search chose.
 
     Args:
         recipe: The recipe of the run.

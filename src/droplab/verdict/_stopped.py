@@ -116,7 +116,8 @@ def no_blocks_text(table: Table, metric: WrittenMetric, about: About) -> str:
     where = "run has" if about.seen else "rows have"
     return (
         f"Nothing is said of early stopping: the {where} no {metric.label} on blocks of the "
-        "validation examples, and an epoch must not be chosen by the examples that measure it."
+        f"{table.metrics.examples} examples, and an epoch must not be chosen by the examples that "
+        "measure it."
     )
 
 

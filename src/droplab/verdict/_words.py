@@ -76,7 +76,10 @@ class Saying:
             return "on rows that droplab did not measure"
         size = self.about.validation
         n = f"{counted(size)} " if size else ""
-        return f"on these {n}validation examples and this training set"
+        if self.about.validated_on == "searched":
+            return "on the validation examples by which a search chose, and this training set"
+        never = ", which the search never scored," if self.metrics.fresh else ""
+        return f"on these {n}{self.metrics.examples} examples{never} and this training set"
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def headline(
     """
     others = [arm for arm in arms if arm.word is not None]
     said = _on_dropout(others, questions, gain, say)
-    return with_constant(said, beside, best, [arm.name for arm in arms])
+    return with_constant(said, beside, best, [arm.name for arm in arms], say.metrics)
 
 
 def _on_dropout(

@@ -31,6 +31,8 @@ def test_a_search_its_page_and_its_document(tmp_path, capsys):
     assert "What is left of it" in page
     assert "plan 1" in page
     assert "<script" not in page
+    assert "val_loss" not in page
+    assert "Validation loss of every plan" in page
     capsys.readouterr()
     assert typed("--trials", 2, "--batch", 2, "--out", out, "--resume", "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -46,6 +48,8 @@ def test_a_search_its_page_and_its_document(tmp_path, capsys):
         (("--objective", "val_los"), "did you mean 'val_loss'"),
         (("--sampler", "nsga"), "sampler: expected one of tpe"),
         (("--fresh", "train"), "fresh: expected 'test' or 'validation'"),
+        (("--gpus-per-trial", 1), "goes with --executor ray"),
+        (("--address", "here"), "expected the cluster's head as host:port"),
         (("--resume",), "expected a search to go on with"),
     ],
 )

@@ -156,9 +156,12 @@ def test_a_broken_cache_is_ignored_and_written_anew(tmp_path, parsed, breaks):
         [],
         ["{key}", 3],
         ["{key}", [3], [], []],
-        ["{key}", [{"code": "DRP015"}], [], []],
-        ["{key}", [{"code": 3, "evidence": {}, "edits": []}], [], []],
-        ["{key}", [{"code": "DRP015", "evidence": {}, "edits": [3]}], [], []],
+        ["{key}", [{"code": "DRP015"}], [[], [], []], {}],
+        ["{key}", [{"code": 3, "evidence": {}, "edits": []}], [[], [], []], {}],
+        ["{key}", [{"code": "DRP015", "evidence": {}, "edits": [3]}], [[], [], []], {}],
+        ["{key}", [], [], {}],
+        ["{key}", [], [[], [], [3]], {}],
+        ["{key}", [], [[], [], []], [3]],
     ],
 )
 def test_an_entry_that_is_none_is_ignored(tmp_path, entry):
@@ -220,3 +223,26 @@ def test_what_is_remembered_can_be_mended(tmp_path):
     assert [finding.code for finding in report.fixed] == ["DRP015"]
     assert file.read_text() == HEAD + "rnn = nn.LSTM(8, 16)\n"
     assert both(tmp_path).findings == ()
+
+
+def test_a_base_in_a_file_that_is_not_checked_may_change(tmp_path, parsed):
+    """It may use what the class builds, or be gone."""
+    net = tmp_path / "net.py"
+    net.write_text(
+        "from torch import nn\nfrom block import Block\nclass Net(Block):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.late = nn.Dropout(0.5)\n"
+        "    def forward(self, x):\n        return x\n"
+    )
+    block = tmp_path / "block.py"
+    texts = [None, BASE.replace("Base", "Block"), HEAD + "class Block(nn.Module):\n    pass\n"]
+    texts += [HEAD + BASE.replace("Base", "Block").replace("return x", "return self.late(x)")]
+    found = []
+    for text in [*texts, *texts]:
+        block.unlink(missing_ok=True) if text is None else block.write_text(text)
+        cached = check([net], tmp_path / ".droplab_cache").findings
+        assert cached == check([net]).findings
+        found.append(len(cached))
+        parsed.clear()
+        check([net], tmp_path / ".droplab_cache")
+        assert parsed == []
+    assert set(found) == {0, 1}

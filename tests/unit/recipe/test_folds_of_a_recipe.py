@@ -23,6 +23,12 @@ def test_seeds_left_out_are_one_repeat():
     assert loads(tomli_w.dumps(table)) == recipe
 
 
+def test_folds_without_a_number_are_ten():
+    recipe = override(load("digits"), {"data.folds": True})
+    assert recipe == override(load("digits"), {"data.folds": 10})
+    assert (recipe.data.folds, recipe.seeds) == (10, tuple(range(10)))
+
+
 @pytest.mark.parametrize(
     "seeds", [range(5), range(10), range(40, 50), [5, 6, 7, 8, 9, 1, 0, 2, 4, 3]]
 )
@@ -50,10 +56,13 @@ def test_a_repeat_that_is_not_whole_is_refused(seeds, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"folds": 1}, "folds: expected how many folds, a whole number from 2 to 10000, got 1"),
-        ({"folds": 2.5}, "from 2 to 10000, got 2.5"),
-        ({"folds": True}, "from 2 to 10000, got True"),
-        ({"folds": "ten"}, "from 2 to 10000, got 'ten'"),
+        (
+            {"folds": 1},
+            "folds: expected how many folds, a whole number from 2 to 10000 or true for 10, got 1",
+        ),
+        ({"folds": 2.5}, "or true for 10, got 2.5"),
+        ({"folds": False}, "or true for 10, got False"),
+        ({"folds": "ten"}, "or true for 10, got 'ten'"),
         ({"folds": 5, "validation": 100}, "either folds or validation, got both: with 5 folds"),
         ({"folds": 5, "validation": "test"}, "either folds or validation"),
     ],

@@ -11,13 +11,16 @@ import torch
 from droplab import results
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, BackendError, DataError, RunError
+from droplab.models import MLP
 from droplab.recipe import load, override
 from droplab.searches import Asked, SearchObserver, _driver, _proposals, search
 from droplab.searches._examples import divide
+from droplab.studies import own_experiment
 from droplab.train import ExecutionPlan
 
 pytest.importorskip("optuna")
 
+PARTS = (("train", 0, 40), ("validation", 40, 60), ("test", 60, 80))
 PLAN = ExecutionPlan(1)
 """Two steps take less than their recording."""
 FEW = Asked(trials=4, batch=2, seeds=1, confirm_seeds=1)
@@ -53,12 +56,12 @@ class StopsAt(SearchObserver):
 
 
 def test_a_search_ends_on_fresh_seeds_and_fresh_examples(tmp_path):
-    asked = Asked(trials=4, batch=2, seeds=2, confirm_seeds=3, halving=False)
+    asked = Asked(trials=4, batch=2, seeds=2, confirm_seeds=6, halving=False)
     found = search(recipe(), asked=asked, plan=PLAN, out=tmp_path)
     record = found.record
     assert record == results.load_search(tmp_path)
     assert record.seeds == (0, 1)
-    assert record.fresh_seeds == (2, 3, 4)
+    assert record.fresh_seeds == (2, 3, 4, 5, 6, 7)
     assert (record.searched, record.fresh, record.fresh_from) == (600, 500, "test")
     assert [plan.source for plan in record.plans] == ["common", "sampler", "sampler", "sampler"]
     runs = [results.load(tmp_path / name) for name in ("generation-001", "generation-002")]
@@ -73,13 +76,17 @@ def test_a_search_ends_on_fresh_seeds_and_fresh_examples(tmp_path):
     best = min(record.plans, key=lambda plan: plan.values["val_loss"])
     assert record.winners == (best.name,)
     assert found.arm == best.name
-    assert found.run.recipe.seeds == (2, 3, 4)
+    assert found.run.recipe.seeds == record.fresh_seeds
     assert json.loads(found.run.notes["data"])["validation"] == 500
     (step,) = record.shrinkage
     assert step.searched == pytest.approx(best.values["val_loss"] - record.baseline["val_loss"])
     last = found.verdict.arm(best.name).differences["val_loss"]
     assert step.fresh == pytest.approx(last.mean)
     assert step.seeds not in (None, step.fresh)
+    assert "test loss is" in found.verdict.headline
+    assert "on these 500 test examples, which the search never scored" in found.verdict.headline
+    assert "validation" not in " ".join([found.verdict.headline, *found.verdict.caveats])
+    assert any(said.startswith("By validation loss the search saw") for said in record.outcome)
 
 
 def test_fresh_seeds_on_searched_examples_are_those_that_training_would_have_scored(tmp_path):
@@ -148,11 +155,23 @@ def test_half_of_a_generation_is_given_up_after_its_first_seed(tmp_path):
     assert {row.arm for row in second.rows} == {"none", *kept}
 
 
+def test_a_model_and_data_of_ones_own_are_searched(tmp_path):
+    inputs = torch.randn(80, 4, generator=torch.Generator().manual_seed(0))
+    targets = (inputs.sum(1) > 0).long()
+    part = {name: (inputs[a:b], targets[a:b]) for name, a, b in PARTS}
+    mine = own_experiment(lambda: MLP(4, (3, 3), 2), part, epochs=1, batch_size=20, seeds=2)
+    found = search(mine, "depth", asked=FEW, plan=PLAN, out=tmp_path)
+    assert (found.record.searched, found.record.fresh, found.record.fresh_from) == (20, 20, "test")
+    assert set(found.plan) == {"fc2", "fc3"}
+    with pytest.raises(ArgumentError, match="go with a study of your own loop"):
+        search(mine, test_metric="val_ece", asked=FEW, out=tmp_path / "other")
+
+
 def test_what_becomes_nan_is_told_as_failed(tmp_path, monkeypatch):
     real = _driver.values_of
 
-    def broken(result):
-        found = real(result)
+    def broken(result, **how):
+        found = real(result, **how)
         for name in ("plan 0", "plan 1"):
             if name in found:
                 found[name] = [dict.fromkeys(row, float("nan")) for row in found[name]]

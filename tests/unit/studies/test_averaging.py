@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from droplab.errors import ArgumentError, RunError
-from droplab.recipe import load, override
+from droplab import data
+from droplab.errors import ArgumentError, PlacementError, RunError
+from droplab.recipe import dumps, load, override
 from droplab.report import render_averaging
-from droplab.studies import compare_averaging, run, trained_model, weights_path_in
+from droplab.studies import average_model, compare_averaging, run, trained_model, weights_path_in
 from droplab.uncertainty import export
 
 
@@ -109,7 +111,7 @@ def test_data_of_the_same_kind_is_not_told_apart(drawn):
 
 def test_other_data_has_to_fit_the_model(result, tmp_path):
     np.savez(tmp_path / "wide.npz", x_train=np.zeros((20, 1, 9, 9)), y_train=np.arange(20) % 2)
-    with pytest.raises(ArgumentError, match=r"of shape \(1, 8, 8\), as those of the run"):
+    with pytest.raises(ArgumentError, match=r"of shape \(1, 8, 8\), as the model's own"):
         compare_averaging(result.path, arm="0.5", passes=2, other=str(tmp_path / "wide.npz"))
 
 
@@ -120,3 +122,45 @@ def test_the_model_of_a_run_is_the_one_that_it_scored(result, tmp_path):
     export(model, inputs, tmp_path / "m.pt2", to="pt2", dropout="mc", passes=2)
     with pytest.raises(RunError, match=r"arm '0\.5' and seed 7; it has none 0"):
         trained_model(result.path, arm="0.5", seed=7)
+
+
+def test_one_model_scores_as_it_does_in_its_run(result):
+    """On the validation examples of a recipe, and with what needs several seeds left out."""
+    model, _ = trained_model(result.path, arm="0.5", seed=0)
+    of_run = compare_averaging(result.path, arm="0.5", passes=8)
+    found = average_model(model, "digits", passes=8, figures=True)
+    assert list(found.rows) == list(of_run.rows[:2])
+    assert (found.verdict, found.ensembles, found.split) == (None, {}, "validation")
+    written = found.to_dict()
+    assert not {"verdict", "ensembles", "extremes"} & set(written)
+    assert "over several seeds" in written["left_out"]
+    json.dumps(written, allow_nan=False)
+    json.dumps(of_run.to_dict(), allow_nan=False)
+    page = render_averaging(found, "nets.py:Net")
+    assert "over several seeds" in page
+    assert "±" not in page
+    assert page.count("<svg") == 3
+
+
+def test_one_model_on_data_by_its_path_is_scored_on_its_test_split(result, tmp_path):
+    model, _ = trained_model(result.path, arm="0.5", seed=0)
+    digits = data.load("digits")
+    arrays = {"x_train": digits.train.inputs[:9], "y_train": digits.train.targets[:9]}
+    np.savez(tmp_path / "all.npz", **{name: value.numpy() for name, value in arrays.items()})
+    arrays |= {"x_test": digits.test.inputs[:70], "y_test": digits.test.targets[:70]}
+    np.savez(tmp_path / "two.npz", **{name: value.numpy() for name, value in arrays.items()})
+    with_test = average_model(model, str(tmp_path / "two.npz"), passes=2)
+    assert (with_test.examples, with_test.split) == (70, "test")
+    alone = average_model(model, str(tmp_path / "all.npz"), passes=2)
+    assert (alone.examples, alone.split) == (9, "given")
+
+
+def test_one_model_that_does_not_fit_is_refused(result, tmp_path):
+    model, _ = trained_model(result.path, arm="0.5", seed=0)
+    with pytest.raises(ArgumentError, match="expected examples of a classification"):
+        average_model(model, "digits", task="regression")
+    (tmp_path / "r.toml").write_text(dumps(override(load("digits"), {"data.resample": True})))
+    with pytest.raises(ArgumentError, match="a recipe with one validation split"):
+        average_model(model, str(tmp_path / "r.toml"))
+    with pytest.raises(PlacementError, match="with which Sequential fails"):
+        average_model(torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Dropout()), "digits")

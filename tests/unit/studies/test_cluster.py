@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from droplab import results
 from droplab.errors import ArgumentError, BackendError, RunError
 from droplab.recipe import load, override
 from droplab.results import RunResult
+from droplab.searches import Asked, search
 from droplab.studies import Observer, RayCluster, run
 from droplab.studies._ray_pool import RayPool
 from droplab.train import ExecutionPlan
@@ -21,6 +23,23 @@ from tests.unit.studies.loops import begin
 
 PLAN = ExecutionPlan(1, captured=True)
 RECIPE = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
+
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = """
+import sys
+import droplab
+sys.path.append(sys.argv[2])
+from tests.unit.studies import loops
+mine, rate = droplab.trial(), float(sys.argv[1])
+print("rate", sys.argv[1])
+if rate > 1:
+    sys.stdout.flush()
+    sys.exit(3)
+model = mine.place(loops.network())
+mine.checkpoint(model, every=0)
+loops.fit(mine, model, lr=rate)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +114,23 @@ def test_a_run_has_the_bits_that_it_has_here(cluster, tmp_path: Path):
     assert kept == {path.name for path in (tmp_path / "there" / "weights").iterdir()}
 
 
+def test_a_search_finds_there_what_it_finds_here(cluster, tmp_path: Path, monkeypatch):
+    pytest.importorskip("optuna")
+    began: list[RayPool] = []
+    whole = RayPool.run
+    monkeypatch.setattr(
+        RayPool, "run", lambda pool, *a, **k: began.append(pool) or whole(pool, *a, **k)
+    )
+    asked = Asked(trials=3, batch=2, seeds=1, confirm_seeds=1)
+    recipe = override(RECIPE, {"epochs": 1, "data.train": 60})
+    plan = ExecutionPlan(1, workers=2)
+    there = search(recipe, asked=asked, plan=plan, cluster=cluster, out=tmp_path / "there").record
+    assert len(began) == 3  # two generations and the last run
+    here = search(recipe, asked=asked, plan=PLAN, out=tmp_path / "here").record
+
+    assert replace(there, created="") == replace(here, created="")
+
+
 def test_trials_of_an_own_loop_have_the_rows_that_they_have_here(cluster, tmp_path: Path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -104,6 +140,21 @@ def test_trials_of_an_own_loop_have_the_rows_that_they_have_here(cluster, tmp_pa
     assert {m.state for m in there.members} == {"done"}
 
     assert measured(there) == measured(here)
+
+
+def test_a_script_runs_there_as_it_runs_here(cluster, tmp_path: Path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    for name, how in (("there", {"cluster": cluster}), ("here", {"workers": 2})):
+        begin(tmp_path / name, seeds=1).run_script([str(script), "0.05", str(ROOT)], **how)
+    there, here = (results.load(tmp_path / each / "study") for each in ("there", "here"))
+    assert {member.state for member in there.members} == {"done"}
+    assert measured(there) == measured(here)
+    logs = sorted((there.path / "logs").iterdir())
+    assert [log.read_text() for log in logs] == ["rate 0.05\n", "rate 0.05\n"]
+    assert not list((there.path / "trials").iterdir())
+    with pytest.raises(RunError, match=r"exit code 3 \(rate 3; .*logs"):
+        begin(tmp_path / "bad", seeds=1).run_script([str(script), "3", str(ROOT)], cluster=cluster)
 
 
 def test_more_than_there_is_and_what_cannot_be_sent_is_refused(cluster, tmp_path: Path):
@@ -146,6 +197,41 @@ def test_where_nobody_answers_it_is_said(monkeypatch):
             RayCluster(address).connected(),
         ):
             pass
+
+
+class OtherName:
+    """A Ray that calls its head by another address than it was asked by."""
+
+    gcs_address = "192.0.2.7:6379"
+
+    def __init__(self):
+        self.on = False
+
+    def is_initialized(self):
+        return self.on
+
+    def init(self, **_):
+        self.on = True
+
+    def shutdown(self):
+        self.on = False
+
+    def get_runtime_context(self):
+        return self
+
+
+def test_a_head_that_has_another_name_for_itself_is_the_same(monkeypatch):
+    ray, cluster = OtherName(), RayCluster("127.0.0.1:6379")
+    monkeypatch.setattr(RayCluster, "_package", lambda _: ray)
+    monkeypatch.setattr(RayCluster, "_knock", lambda _: None)
+    with cluster.connected(), cluster.connected() as found:
+        assert found is ray
+        with pytest.raises(RunError, match="connected to"), RayCluster("10.0.0.1:1").connected():
+            pass
+    assert not ray.on
+    ray.on = True
+    with pytest.raises(RunError, match="connected to"), cluster.connected():
+        pass
 
 
 def test_an_old_ray_is_refused(monkeypatch):

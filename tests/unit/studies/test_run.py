@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import droplab
 from droplab import results
 from droplab.errors import ArgumentError, DroplabError, PlacementError, RecipeError, RunError
 from droplab.recipe import Arm, load, override
-from droplab.studies import default_folder, resolve, run
+from droplab.studies import _session, _work, default_folder, resolve, run
 from droplab.train import ExecutionPlan
 from tests.unit.studies.people import Stop
 
@@ -260,3 +261,20 @@ def test_a_buffer_that_grows_is_kept_and_read_again(tmp_path):
     resumed = sweep(tmp_path / "part", resume=True)
     losses = [[row.val_loss for row in found.run.rows] for found in (whole, resumed)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("cost", "kept"), [(0.0, [1, 2, 3, 4]), (1.0, [1, 4])])
+def test_a_checkpoint_that_takes_long_is_written_seldom(cost, kept, tmp_path, monkeypatch):
+    clock = itertools.count(step=cost)
+    monkeypatch.setattr(_work, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(_session, "_KEEP_HERE", 0.0)
+    epochs = []
+    real = _work.save_checkpoint
+
+    def save(*args, epoch):
+        epochs.append(epoch)
+        return real(*args, epoch=epoch)
+
+    monkeypatch.setattr(_work, "save_checkpoint", save)
+    run(tiny(epochs=4, seeds=[0]), tmp_path / "run", arms=["none"], plan=PLAN)
+    assert epochs == kept

@@ -76,7 +76,7 @@ def test_scores_are_those_of_the_target_s_own_unit(data):
 
 
 def test_figures_that_agree_and_that_do_not(data):
-    table = uci.experiment(data, 1, 10, 20)
+    table = uci.experiment(data, range(6), 1, 10, 20)
     assert [row["source"] for row in table] == ["plain", "Monte Carlo", "published"] * 6
     ours = [row for row in table if row["source"] == "Monte Carlo"]
     for row, shift, word in ((0, 0.0, "agrees"), (1, -3.0, "differs")):
@@ -86,6 +86,25 @@ def test_figures_that_agree_and_that_do_not(data):
             each["log_likelihood"] += shift + 0.001 * each["split"]
         metric = list(uci.METRICS)[row]
         assert uci.agreement("made", [*ours, *published], metric).endswith(f"| {word} |")
+
+
+def test_stored_splits_are_not_done_again_and_the_others_are(data, tmp_path, monkeypatch):
+    path = tmp_path / "made.jsonl"
+    whole = uci.continued(data, path, 1, 5, 10)
+    assert [row["split"] for row in whole] == [k for k in range(6) for _ in range(3)]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:12]), encoding="utf-8")  # splits 0 to 3
+    asked = []
+    ran = uci.experiment
+    monkeypatch.setattr(uci, "experiment", lambda *a: asked.append(list(a[1])) or ran(*a))
+    again = uci.continued(data, path, 1, 5, 10)
+    assert asked == [[4, 5]]
+    metrics = [[row[name] for name in uci.METRICS] for row in whole]
+    assert [[row[name] for name in uci.METRICS] for row in again] == [
+        pytest.approx(row, rel=1e-3) for row in metrics
+    ]
+    uci.continued(data, path, 1, 5, 11)  # other passes, other rows
+    assert asked[1:] == [[0, 1, 2, 3], [4, 5]]
 
 
 def test_rows_of_other_data_sets_stay_on_the_page():

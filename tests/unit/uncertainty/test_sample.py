@@ -37,8 +37,8 @@ def test_every_way_to_drop_gives_the_same_samples_for_the_same_seed(way):
     found = sample(model, X, 3, seed=7)
     assert found.shape == (3, 150, 3)
     torch.manual_seed(99)
-    assert close(found, sample(model, X, 3, seed=7, batch_passes=1))
-    assert close(found, sample(model, X, 3, seed=7, batch_passes=1))
+    assert close(found, sample(model, X, 3, seed=7, chunk=ROWS))
+    assert close(found, sample(model, X, 3, seed=7, chunk=3 * ROWS))
     assert not close(found, sample(model, X, 3, seed=8))
     differ = (found[0] - found[1]).abs() > 1e-6
     assert differ.any(1).float().mean() > 0.25  # stochastic depth leaves half of the inputs
@@ -47,11 +47,44 @@ def test_every_way_to_drop_gives_the_same_samples_for_the_same_seed(way):
     assert not any(m.training or m._forward_pre_hooks for m in model.modules())
 
 
-@pytest.mark.parametrize("batch_passes", [1, 2, 5, 50, "auto"])
-def test_how_many_passes_go_together_changes_nothing(batch_passes):
-    assert close(
-        sample(net(), X, 5, seed=1), sample(net(), X, 5, seed=1, batch_passes=batch_passes)
-    )
+class Widest(torch.overrides.TorchFunctionMode):
+    """Counts how many passes times inputs the calls into a model hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs: list[int] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.nn.functional.linear:
+            while torch._C._functorch.is_batchedtensor(out):
+                out = torch._C._functorch.get_unwrapped(out)
+            self.inputs.append(out.numel() // out.shape[-1])
+        return out
+
+
+@pytest.mark.parametrize(
+    ("chunk", "widest"), [(64, 64), (127, 64), (128, 128), (200, 192), (320, 320), (9999, 320)]
+)
+@pytest.mark.parametrize("placed", [False, True])
+def test_a_chunk_bounds_what_is_computed_at_once_and_changes_nothing(chunk, widest, placed):
+    model, rates = (net(0.0), 0.5) if placed else (net(), None)
+    expected = sample(model, X, 5, seed=1, rates=rates, chunk=ROWS)
+    with Widest() as seen:
+        found = sample(model, X, 5, seed=1, rates=rates, chunk=chunk)
+    assert max(seen.inputs) == widest
+    assert close(found, expected)
+    assert close(sample(model, X, 5, seed=1, rates=rates), expected)
+
+
+def test_passes_that_vmap_cannot_batch_go_one_by_one():
+    class Asking(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.sum().item() > 0 else x
+
+    model = nn.Sequential(nn.Dropout(0.5), Asking(), nn.Linear(8, 3)).eval()
+    expected = sample(model, X, 3, seed=1, chunk=ROWS)
+    assert torch.equal(sample(model, X, 3, seed=1, chunk=640), expected)
 
 
 def test_more_passes_begin_with_the_same_ones():
@@ -200,7 +233,7 @@ class Pooled(nn.Module):
         (net(), {"passes": 2.5}, "passes: expected"),
         (net(), {"seed": -1}, "seed: expected an integer"),
         (net(), {"masks": "same"}, "masks: expected 'per-input' or 'shared'"),
-        (net(), {"batch_passes": 0}, "batch_passes: expected"),
+        (net(), {"chunk": 63}, "chunk: expected 'auto' or a whole number of at least 64"),
         (net(0.0), {}, "without any dropout"),
         (net(), {"data": X[:0]}, "at least one input"),
         (net(), {"data": 3}, "data: expected a tensor"),

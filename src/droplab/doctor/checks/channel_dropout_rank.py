@@ -25,6 +25,7 @@ _CHANNEL = {
 }
 _KEEP = (
     _names.SHAPELESS_ACTIVATIONS
+    | _names.SAME_VALUES
     | frozenset(
         {"torch.nn.LayerNorm", "torch.nn.Dropout", "torch.nn.functional.dropout", "add", "mult"}
     )
@@ -41,16 +42,40 @@ def reading(module: Module) -> Iterator[Finding]:
             continue
         got = " or ".join(f"{rank}-D" for rank in sorted(ranks))
         short = op.kind.rpartition(".")[2]
-        if ranks == {want - 1}:
-            effect = "the first axis is taken for channels, so whole samples are dropped"
-        else:
-            effect = "there are no channels to drop together"
+        effects = {_effect(want, rank) for rank in ranks}
         yield module.finding(
             CODE,
             op.node,
-            f"{short} expects {want}-D (batch, channels, ...), the input is {got}: {effect}",
-            "use nn.Dropout" if max(ranks) == 2 else "use nn.Dropout, or nn.Dropout1d on (B, C, T)",
+            f"{short} expects {want}-D (batch, channels, ...), the input is {got}: "
+            + " or ".join(sorted(effects)),
+            _advice(want, ranks),
+            severity="note" if effects == {_AS_1D} else None,
         )
+
+
+_AS_1D = (
+    "torch takes it for (batch, channels, length), as Dropout1d does, warns, and says that it "
+    "will not"
+)
+
+
+def _effect(want: int, got: int) -> str:
+    """Return what torch 2.13 does with an input of another rank than a channel dropout expects."""
+    if got > want:
+        return "torch refuses it" if want == 3 else "axes 0 and 1 are taken for batch and channels"
+    if want == 4 and got == 3:
+        return _AS_1D
+    if want == 4:
+        return "there are no channels, so single elements are dropped"
+    return "the first axis is taken for channels, so whole samples are dropped"
+
+
+def _advice(want: int, ranks: set[int]) -> str:
+    if want == 4 and ranks == {3}:
+        return "use nn.Dropout1d, which means it, on (batch, channels, length)"
+    if max(ranks) == 2:
+        return "use nn.Dropout"
+    return "use nn.Dropout, or the channel dropout of that rank on (batch, channels, ...)"
 
 
 def _ranks(op: Op | None, depth: int) -> set[int]:
@@ -111,17 +136,16 @@ def running(exam: Exam) -> Iterator[Finding]:
             continue
         seen.add(drop.key)
         evidence: dict[str, object] = {"shape of the input": "x".join(map(str, drop.shape))}
-        if got == want - 1:
-            effect = "the first axis is taken for channels, so whole samples are dropped"
+        effect = _effect(want, got)
+        if "samples" in effect:
             evidence["samples dropped whole"] = drop.zero_samples
-        else:
-            effect = "there are no channels to drop together"
         yield exam.finding(
             CODE,
             f"{exam.label(drop)} expects {want}-D (batch, channels, ...) and "
             f"gets {got}-D: {effect}",
-            "use nn.Dropout" if got == 2 else "use nn.Dropout, or nn.Dropout1d on (B, C, T)",
+            _advice(want, {got}),
             drop=drop,
+            severity="note" if effect == _AS_1D else None,
             evidence=evidence,
         )
 

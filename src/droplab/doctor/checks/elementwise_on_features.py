@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from droplab.doctor import _names
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
-from droplab.doctor._names import SHAPELESS_ACTIVATIONS
-from droplab.doctor._place import PLAIN_DROPOUTS, POOLS, THROUGH, back, dropouts, forth, spatial
+from droplab.doctor._place import PLAIN_DROPOUTS, THROUGH, back, dropouts, forth, spatial
 
 if TYPE_CHECKING:
     from droplab.doctor.live._events import Node
@@ -38,7 +37,6 @@ def reading(module: Module) -> Iterator[Finding]:
 
 
 _CORRELATION = 0.2
-_THROUGH = SHAPELESS_ACTIVATIONS | POOLS | {f"torch.nn.BatchNorm{rank}d" for rank in (1, 2, 3)}
 
 
 def running(exam: Exam) -> Iterator[Finding]:
@@ -50,7 +48,7 @@ def running(exam: Exam) -> Iterator[Finding]:
             continue
         if drop.correlation is None or drop.correlation < _CORRELATION:
             continue
-        if not any(_spatial(node) for node in forth(drop.node, _THROUGH)):
+        if not any(_spatial(node) for node in forth(drop.node, _AROUND)):
             continue
         seen.add(drop.key)
         yield exam.finding(

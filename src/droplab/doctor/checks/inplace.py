@@ -43,6 +43,9 @@ def reading(module: Module) -> Iterator[Finding]:
         source = op.first
         if not (isinstance(flag, ast.Constant) and flag.value is True) or source is None:
             continue
+        if flag not in module.parents:
+            # The layer is made by a base in another file.
+            continue
         others = [user for user in source.users if user is not op and user.kind not in _HARMLESS]
         later = [user for user in others if user.order > op.order and user is not op.users]
         before = [user for user in others if user.order < op.order and user.kind in _KEEPS_INPUT]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from droplab.doctor import _kinds, _names
-from droplab.doctor._classes import ClassInfo
+from droplab.doctor._classes import ClassInfo, Function
+from droplab.doctor._elsewhere import lineage
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._flow import layer
 from droplab.doctor._module import Module
@@ -21,16 +23,17 @@ if TYPE_CHECKING:
 
 CODE = Code("DRP022", "never-called", "a dropout module is built but never called", "warning")
 
-_SWEEPING = frozenset(
-    {"children", "modules", "named_children", "named_modules", "_modules", "getattr", "vars"}
-)
+_SWEEPING = frozenset({"children", "named_children", "_modules", "getattr", "vars"})
+_WALKS = frozenset({"modules", "named_modules"})
+_CONSTRUCTION = re.compile(r"init|reset|weight|param|freeze|count|num_")
 
 
 def reading(module: Module) -> Iterator[Finding]:
-    """Find `self.x = nn.Dropout(...)` where nothing in the file reads `.x` of it.
+    """Find `self.x = nn.Dropout(...)` where nothing reads `.x` of it.
 
-    Another file may: the run over several files drops the findings whose attribute it saw read in
-    a file that names the class.
+    Reading settings is no use, and neither is a walk over `self.modules()` at construction. Bases
+    in other files are read, too. A subclass in another file may use it: the run over several files
+    drops the findings whose attribute it saw read in a file that imports the class.
     """
     for info in module.classes:
         if not info.is_module:
@@ -41,9 +44,12 @@ def reading(module: Module) -> Iterator[Finding]:
             made = [(layer(module, value), value) for value, _ in values]
             if not all(kind in _names.MODULES for (kind, _), _ in made):
                 continue
-            if name in _own_reads(module, info) or _sweeps(info):
+            if any(_idle(make) for (_, make), _ in made) or name in _own_reads(module, info):
                 continue
-            if any(_idle(make) for (_, make), _ in made) or _has_own_base(module, info):
+            above = lineage(module, info)
+            if not above.complete or any(_elsewhere(name, *item) for item in above.found):
+                continue
+            if _sweeps([(module, item) for item in info.family] + above.found):
                 continue
             finding = module.finding(
                 CODE,
@@ -60,28 +66,37 @@ def _own_reads(module: Module, info: ClassInfo) -> set[str]:
     return set().union(*(item.reads for item in related))
 
 
+def _elsewhere(name: str, module: Module, info: ClassInfo) -> bool:
+    """Whether a base in another file, or what stands beside it, may read an attribute."""
+    return name in info.reads | module.outside_reads | module.strings
+
+
 def _idle(make: ast.Call | None) -> bool:
     return make is None or _names.number(_names.argument(make, "p", 0)) == 0.0
 
 
-def _sweeps(info: ClassInfo) -> bool:
-    """Whether the class runs its children in bulk, so that no name is needed."""
-    if not any("forward" in item.methods for item in info.family):
+def _sweeps(classes: list[tuple[Module, ClassInfo]]) -> bool:
+    """Whether a class runs its children in bulk, so that no name is needed."""
+    if not any("forward" in info.methods for _, info in classes):
         return True
-    return any((item.reads | item.names) & _SWEEPING for item in info.family)
+    return any(
+        _in_bulk(module, node, method)
+        for module, info in classes
+        for method in info.methods.values()
+        for node in ast.walk(method)
+    )
 
 
-def _has_own_base(module: Module, info: ClassInfo) -> bool:
-    """Whether a base outside the file may use the attribute in methods that we cannot see."""
-    plain = ("torch.nn.Module", "torch.nn.Sequential", "abc.ABC", "typing.Generic")
-    for item in info.family:
-        known = {parent.name for parent in item.parents}
-        for base, full in zip(item.node.bases, item.bases, strict=True):
-            if isinstance(base, ast.Name) and base.id in known:
-                continue
-            if full not in plain and not full.endswith(("LightningModule",)):
-                return True
-    return False
+def _in_bulk(module: Module, node: ast.AST, method: Function) -> bool:
+    if isinstance(node, ast.Attribute):
+        walks = node.attr in _WALKS and not _CONSTRUCTION.search(method.name)
+        return node.attr in _SWEEPING or walks
+    if not isinstance(node, ast.Name) or node.id not in _SWEEPING:
+        return False
+    call = module.parents.get(node)
+    given = call.args[0] if isinstance(call, ast.Call) and call.args else None
+    # getattr(nn, name) and getattr(config, name) reach no child.
+    return given is None or not (module.resolve(given) or _names.is_settings(given))
 
 
 def running(exam: Exam) -> Iterator[Finding]:

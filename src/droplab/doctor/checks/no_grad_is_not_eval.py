@@ -28,8 +28,12 @@ _SAMPLES = re.compile(
 
 def reading(module: Module) -> Iterator[Finding]:
     """Find validation under no_grad of a model that the same code trains, still in train mode."""
+    told: set[tuple[ast.AST | None, str]] = set()
     for visit in validations(module):
-        if visit.no_grad and _validates(module, visit.node):
+        place = (module.function(visit.node), visit.key)
+        if visit.no_grad and place not in told and _validates(module, visit.node):
+            # The first pass of a model in a function stands for all of them: one line mends them.
+            told.add(place)
             yield module.finding(
                 CODE,
                 visit.node,
@@ -66,6 +70,8 @@ def validations(module: Module) -> Iterator[Visit]:
                 if _is_own(entry.region, first):
                     continue
             elif _validation.asked(module, first.text):
+                continue
+            if first.made is not None and not _validation.has_mode(module, first.made):
                 continue
             if _validation.depends(module, first.text) and not _sampled(module, node):
                 done.add(node)

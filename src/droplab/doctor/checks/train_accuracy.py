@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from droplab.doctor import _validation
+from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
 from droplab.doctor._script import Script
@@ -35,10 +36,18 @@ def reading(module: Module) -> Iterator[Finding]:
             continue
         names = {item.id for item in ast.walk(call) if isinstance(item, ast.Name)}
         ours = sorted(item for item in names if _TRAIN.match(item))
-        if not ours or not any(_VALID.match(item) for item in names):
+        theirs = [item for item in names if _VALID.match(item)]
+        if not ours or not theirs:
             continue
         scope = module.function(call) or module.tree
-        counted = [item for item in ours if _in_training(module, script, scope, item)]
+        same = _evaluators(scope, theirs)
+        counted = [
+            item
+            for item in ours
+            if not _evaluated(script, scope, item, same)
+            and not any(_together(module, scope, call, item, other) for other in theirs)
+            and _in_training(module, script, scope, item)
+        ]
         if counted:
             yield module.finding(
                 CODE,
@@ -52,6 +61,72 @@ def reading(module: Module) -> Iterator[Finding]:
 
 def _drops(module: Module) -> bool:
     return "dropout" in module.source.text.lower() and _validation.mode_matters(module)
+
+
+def _makers(scope: ast.AST, name: str) -> list[ast.expr]:
+    """Return what a variable is assigned in a function."""
+    return [
+        node.value
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Assign) and any(_binds(target, name) for target in node.targets)
+    ]
+
+
+def _evaluators(scope: ast.AST, names: list[str]) -> set[str]:
+    """Return the functions that the validation figures come from, by their text."""
+    made = [value for name in names for value in _makers(scope, name)]
+    return {text_of(value.func) for value in made if isinstance(value, ast.Call)} - {""}
+
+
+def _evaluated(script: Script, scope: ast.AST, name: str, same: set[str]) -> bool:
+    """Whether the training figure comes from the evaluation that the other comes from."""
+    counted = any(
+        isinstance(node, ast.AugAssign) and _binds(node.target, name) for node in ast.walk(scope)
+    )
+    made = [value for value in _makers(scope, name) if not isinstance(value, ast.Constant)]
+    calls = [value for value in made if isinstance(value, ast.Call) and text_of(value.func) in same]
+    if counted or not made or len(calls) < len(made):
+        return False
+    inner = [script.callee(value) for value in calls]
+    return not any(
+        event.kind == "backward"
+        for function in inner
+        if function is not None
+        for event in script.events(function)
+    )
+
+
+def _together(module: Module, scope: ast.AST, call: ast.Call, ours: str, theirs: str) -> bool:
+    """Whether both figures come from one call, or are counted on one output of the model."""
+    before = [
+        node
+        for node in ast.walk(scope)
+        if isinstance(node, ast.Assign)
+        and node.lineno < call.lineno
+        and any(_binds(target, ours) for target in node.targets)
+    ]
+    last = max(before, key=lambda node: node.lineno, default=None)
+    if last is not None and any(_binds(target, theirs) for target in last.targets):
+        return True
+    loop = next((a for a in module.ancestors(call) if isinstance(a, ast.For | ast.While)), None)
+    made = {
+        item.id
+        for node in (ast.walk(loop) if loop is not None else ())
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call | ast.Subscript)
+        for target in node.targets
+        for item in ast.walk(target)
+        if isinstance(item, ast.Name)
+    }
+    used = [
+        {
+            item.id
+            for value in _makers(scope, name)
+            for item in ast.walk(value)
+            if isinstance(item, ast.Name)
+        }
+        for name in (ours, theirs)
+    ]
+    return bool(used[0] & used[1] & made)
 
 
 def _in_training(module: Module, script: Script, scope: ast.AST, name: str, depth: int = 3) -> bool:

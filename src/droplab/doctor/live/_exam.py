@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from droplab.doctor import _kinds
-from droplab.doctor.live._events import Drop, Node
+from droplab.doctor.live._events import Drop, Node, given_of
 from droplab.doctor.live._record import Recorder
 from droplab.doctor.live._witness import Witness
 from droplab.errors import ArgumentError
@@ -154,6 +154,42 @@ class Exam(Witness):
             for parameter in self.model.parameters():
                 parameter.grad = None
         return ""
+
+    @property
+    def size(self) -> int:
+        """Length of the first input along its first axis."""
+        given = given_of((self.inputs, self.keywords))
+        return len(given) if given is not None and given.dim() else 0
+
+    def independent(self, axis: int) -> bool:
+        """Return whether each index of the first input along an axis has outputs of its own.
+
+        That is, a pass in eval mode in which index 0 is replaced by index 1 gives other outputs at
+        index 0, and the same ones elsewhere.
+        """
+        given = given_of((self.inputs, self.keywords))
+        if given is None or given.dim() <= axis or given.shape[axis] < 2:
+            return False
+        changed = given.detach().clone()
+        changed.select(axis, 0).copy_(given.select(axis, 1))
+        before, self.inputs, self.keywords = (
+            (self.inputs, self.keywords),
+            *tree_map(
+                lambda item: changed if item is given else item, (self.inputs, self.keywords)
+            ),
+        )
+        self.model.eval()
+        try:
+            now = self.run("eval")
+        finally:
+            self.inputs, self.keywords = before
+            self.model.train()
+        pairs = list(zip(self.evals[0].outputs, now.outputs, strict=True))
+        if not all(x.dim() > axis and x.shape[axis] == given.shape[axis] for x, _ in pairs):
+            return False
+        same = [torch.isclose(x, y, rtol=1e-4, atol=1e-6, equal_nan=True) for x, y in pairs]
+        rest = all(bool(item.narrow(axis, 1, item.shape[axis] - 1).all()) for item in same)
+        return rest and not all(bool(item.select(axis, 0).all()) for item in same)
 
     def _muted(self) -> Trace:
         """A pass in training mode with every dropout switched off."""

@@ -112,6 +112,7 @@ export function mount(root, { match }) {
         h("a", { class: "button", href: report }, "Open the report"),
         h("a", { class: "button", href: `${report}?download=1`, download: `${id}.html` }, "Download the report"),
         h("a", { class: "button", href: `/runs?compare=${encodeURIComponent(id)}` }, "Compare with another run")),
+      data.run.state === "done" && passesForm(id, data),
       h("dl", { class: "facts" }, h("dt", null, "Folder"), h("dd", null, h("code", null, id)), h("dt", null, "Training"), h("dd", null, data.plan ?? design(data.run))));
   }
 
@@ -127,6 +128,32 @@ export function mount(root, { match }) {
   }
 
   return () => { live.close(); panel?.destroy(); };
+}
+
+/** Predict by many passes with the models of an arm that drops something, and open the page of it. */
+function passesForm(id, data) {
+  const arms = data.arms.filter((arm) => Object.values(data.rates[arm]).some((rate) => rate > 0));
+  if (!arms.length) return null;
+  const arm = h("select", { id: "passes-arm" }, arms.map((name) => h("option", { value: name }, name)));
+  if (arms.includes(data.verdict?.chosen)) arm.value = data.verdict.chosen;
+  const button = h("button", { type: "submit", class: "button" }, "Predict with many passes");
+  const said = h("p", { class: "say no", role: "alert", hidden: true });
+  const form = h("form", { class: "row no-print" }, h("div", { class: "field inline" }, h("label", { for: "passes-arm" }, "Arm"), arm), button);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    said.hidden = true;
+    button.textContent = "Predicting, some seconds a seed…";
+    try {
+      window.location.assign((await post(`/api/runs/${encodeURIComponent(id)}/uncertainty`, { arm: arm.value })).page);
+    } catch (error) {
+      said.hidden = false;
+      setText(said, error.message);
+    }
+    button.disabled = false;
+    button.textContent = "Predict with many passes";
+  });
+  return h("div", null, form, said);
 }
 
 const design = (run) => `${many(run.arms, "arm")}, ${many(run.seeds, "seed")}, ${many(run.epochs, "epoch")}.`;

@@ -1,0 +1,111 @@
+"""Classes of other files: bases are read, and who imports a class may use what it builds."""
+
+from __future__ import annotations
+
+import pytest
+
+from droplab.doctor import check
+
+BASE = (
+    "from torch import nn\nclass Block(nn.Module):\n    def __init__(self):\n"
+    "        super().__init__()\n        self.drop = nn.Dropout(0.5)\n{}"
+    "    def forward(self, x):\n        return x\n"
+)
+CHILD = "{}class Child({}):\n    def forward(self, x):\n        return self.drop(x)\n"
+
+
+def write(folder, **files):
+    """Write files, by their paths with __ for a slash."""
+    for name, text in files.items():
+        path = folder / (name.replace("__", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_findings_of_one_file_refuted_by_another_are_dropped(tmp_path):
+    write(tmp_path, base=BASE.format(""))
+    assert [f.code for f in check([tmp_path]).findings] == ["DRP022"]
+    write(tmp_path, child=CHILD.format("from torch import nn\nfrom base import Block\n", "Block"))
+    assert check([tmp_path]).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "imports", "base"),
+    [
+        ("child", "from models.block import Block\n", "Block"),
+        ("child", "from models import Block as B\n", "B"),
+        ("models__child", "from .block import *\n", "Block"),
+        ("tools__child", "import models.block\n", "models.block.Block"),
+        ("tools__child", "from models import block\n", "block.Block"),
+    ],
+)
+def test_a_class_is_known_by_its_import_not_by_its_name(tmp_path, file, imports, base):
+    """Of two projects in one call, each has its own class of the name."""
+    for project in ("one", "two"):
+        write(tmp_path / project, models__block=BASE.format(""))
+        (tmp_path / project / "models" / "__init__.py").write_text("from .block import Block\n")
+    assert len(check([tmp_path]).findings) == 2
+    # No torch in it, and still a reader.
+    write(tmp_path / "one", **{file: CHILD.format(imports, base)})
+    (finding,) = check([tmp_path]).findings
+    assert finding.path == str(tmp_path / "two" / "models" / "block.py")
+    together = check([tmp_path / "one", tmp_path / "two"]).findings
+    alone = [f for project in ("one", "two") for f in check([tmp_path / project]).findings]
+    assert list(together) == alone == [finding]
+
+
+def test_a_grandchild_in_a_third_file_may_use_it(tmp_path):
+    write(
+        tmp_path,
+        block=BASE.format(""),
+        middle="from block import Block\n"
+        "class Middle(Block):\n    def forward(self, x):\n        return x  # not dropped\n",
+        child="from middle import Middle\n" + CHILD.format("", "Middle"),
+    )
+    assert check([tmp_path]).findings == ()
+
+
+def test_a_base_in_another_file_is_read(tmp_path):
+    """It may use what the class builds; if it does not, nothing does."""
+    net = "from torch import nn\nfrom block import Block\nclass Net(Block):\n" + (
+        "    def __init__(self):\n        super().__init__()\n        self.late = nn.Dropout(0.5)\n"
+        "    def forward(self, x):\n        return self.drop(x)\n"
+    )
+    write(tmp_path, net=net)
+    assert check([tmp_path / "net.py"]).findings == ()
+    write(tmp_path, block=BASE.format(""))
+    (finding,) = check([tmp_path / "net.py"]).findings
+    assert (finding.code, finding.line) == ("DRP022", 6)
+    write(tmp_path, block=BASE.format("    def end(self, x):\n        return self.late(x)\n"))
+    assert check([tmp_path / "net.py"]).findings == ()
+
+
+def test_dropout_that_a_base_in_another_file_builds_is_known(tmp_path):
+    write(
+        tmp_path,
+        block=BASE.format("        self.p = 0.3\n        self.spatial = nn.Dropout2d(0.5)\n"),
+        net="import torch.nn.functional as F\nfrom torch import nn\nfrom block import Block\n"
+        "class Net(Block):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.norm = nn.BatchNorm1d(8)\n    def forward(self, x):\n"
+        "        x = F.dropout(x, self.p)\n        x = self.spatial(x.flatten(1))\n"
+        "        return self.norm(self.drop(x))\n",
+    )
+    found = [(f.code, f.line) for f in check([tmp_path / "net.py"]).findings]
+    assert found == [("DRP001", 9), ("DRP034", 10), ("DRP032", 11)]
+
+
+def test_a_model_is_no_plain_one_whose_base_in_another_file_has_dropout(tmp_path):
+    loop = (
+        "import torch\nfrom torch import nn\nfrom block import Block\n"
+        "class Net(Block):\n    def forward(self, x):\n        return self.head(x)\n"
+        "torch.manual_seed(0)\nmodel = Net()\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "for epoch in range(3):\n    for x, y in loader:\n        loss = (model(x) - y).mean()\n"
+        "        loss.backward()\n        optimizer.step()\n"
+        "    val_loss = 0\n    with torch.no_grad():\n        for x, y in valid:\n"
+        "            val_loss += (model(x) - y).mean().item()\n    model.train()\n"
+    )
+    write(tmp_path, block="from torch import nn\nclass Block(nn.Module):\n    pass\n", train=loop)
+    assert check([tmp_path / "train.py"]).findings == ()
+    write(tmp_path, block=BASE.format(""))
+    assert [f.code for f in check([tmp_path / "train.py"]).findings] == ["DRP008"]

@@ -1,0 +1,73 @@
+"""Settings in pyproject.toml and on the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from droplab.doctor import Settings, check
+from droplab.doctor._settings import load_settings
+from droplab.errors import ArgumentError
+
+BAD = "from torch import nn\ndrop = nn.Dropout(50)\n"
+LSTM = "from torch import nn\nrnn = nn.LSTM(8, 16, dropout=0.5)\n"
+
+
+def write(folder, text):
+    (folder / "pyproject.toml").write_text(text)
+
+
+def test_settings_of_pyproject(tmp_path):
+    write(
+        tmp_path,
+        """
+        [tool.droplab.check]
+        select = ["DRP01"]
+        ignore = ["idle-rate"]
+        exclude = ["old/*", "gen_*.py"]
+        per-file-ignores = { "tests/*" = ["DRP011"] }
+        """,
+    )
+    for name in ("a.py", "old/b.py", "gen_c.py", "tests/d.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(BAD + "e = nn.Dropout(0)\n" + LSTM)
+    (tmp_path / "sub").mkdir()
+    settings = load_settings(tmp_path / "sub")
+    found = [
+        (f.path.rpartition("/")[2], f.code) for f in check([tmp_path], settings=settings).findings
+    ]
+    assert found == [("a.py", "DRP011"), ("a.py", "DRP015"), ("d.py", "DRP015")]
+
+
+def test_the_nearest_pyproject_counts_and_none_is_fine(tmp_path):
+    write(tmp_path, "[tool.droplab.check]\nselect = ['DRP001']\n")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    assert load_settings(inner).select == {"DRP001"}
+    write(inner, "[project]\nname = 'x'\n")
+    assert len(load_settings(inner).select) > 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.droplab.check]\nselekt = []\n", "did you mean 'select'"),
+        ("[tool.droplab.check]\nselect = 'DRP001'\n", "expected a list of strings"),
+        ("[tool.droplab.check]\nignore = [1]\n", "expected a list of strings"),
+        ("[tool.droplab.check]\nselect = ['DRP999']\n", "expected codes"),
+        ("[tool.droplab.check]\nexclude = 3\n", "expected a list of strings"),
+        ("[tool.droplab.check]\nper-file-ignores = []\n", "expected a table"),
+        ("[tool.droplab.check]\nper-file-ignores = {'a' = ['X']}\n", "expected codes"),
+        ("[tool.droplab]\ncheck = 3\n", "expected a table"),
+        ("[tool.droplab.check\n", "expected valid TOML"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path, text, message):
+    write(tmp_path, text)
+    with pytest.raises(ArgumentError, match=message):
+        load_settings(tmp_path)
+
+
+def test_the_command_line_overrides():
+    settings = Settings(select=frozenset({"DRP001"}), ignore=frozenset({"DRP002"}))
+    assert settings.override(select=["DRP03"]).select == {f"DRP03{n}" for n in range(1, 7)}
+    assert settings.override(ignore=["DRP014"]).ignore == {"DRP002", "DRP014"}
