@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from droplab.doctor import _validation
+from droplab.doctor._classes import self_name
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._gate import parameters
 from droplab.doctor._module import Module
@@ -64,6 +65,8 @@ def validations(module: Module) -> Iterator[Visit]:
             if node in done or any(v.trained or not awake(v.modes) for v in visits):
                 continue
             first = visits[0]
+            if _belongs_to_a_module(module, first):
+                continue
             if first.key not in here:
                 if first.text not in trained or first.text in _validation.spoken_of(module):
                     continue
@@ -76,6 +79,14 @@ def validations(module: Module) -> Iterator[Visit]:
             if _validation.depends(module, first.text) and not _sampled(module, node):
                 done.add(node)
                 yield first
+
+
+def _belongs_to_a_module(module: Module, visit: Visit) -> bool:
+    """Whether a model is part of a module whose method runs it: eval() on that reaches it too."""
+    found = module.method(visit.node)
+    if found is None or not found[0].is_module:
+        return False
+    return visit.text.partition(".")[0] == self_name(found[1])
 
 
 def _sampled(module: Module, call: ast.Call) -> bool:

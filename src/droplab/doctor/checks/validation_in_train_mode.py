@@ -33,12 +33,15 @@ def reading(module: Module) -> Iterator[Finding]:
 
 def _validates(module: Module, call: ast.Call) -> bool:
     """Whether a loop's data or the function's name say validation; a metric alone does not."""
+    script = Script.of(module)
     for above in module.ancestors(call):
         if isinstance(above, ast.For | ast.AsyncFor | ast.comprehension):
+            if any(event.kind == "backward" for event in script.events(above)):
+                return False
             if any(_validation.WORDS.search(name) for name in _validation.names_in(above.iter)):
                 return True
         elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
-            trains = any(event.kind == "backward" for event in Script.of(module).events(above))
+            trains = any(event.kind == "backward" for event in script.events(above))
             return _validation.WORDS.search(above.name) is not None and not trains
     return False
 
