@@ -159,6 +159,16 @@ def plain_class(module: Module, text: str) -> bool:
     return False
 
 
+def all_plain(module: Module) -> bool:
+    """Return whether a file has classes of models, and all are the same in either mode."""
+    models = [info for info in module.classes if info.is_module]
+    return (
+        bool(models)
+        and not mode_matters(module)
+        and not any(has_mode(module, info) for info in models)
+    )
+
+
 def has_mode(module: Module, info: ClassInfo) -> bool:
     """Return whether a class of the file may have dropout or BatchNorm, in itself or its parts."""
     return _has_mode(module, info, {item.name: item for item in module.classes}, set())

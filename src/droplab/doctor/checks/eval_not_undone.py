@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _kinds
+from droplab.doctor import _kinds, _validation
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
 from droplab.doctor._order import entries
@@ -28,6 +28,8 @@ def reading(module: Module) -> Iterator[Finding]:
     """Find models that are trained in train mode, put into eval mode, and trained on."""
     if "backward" not in module.attributes or not module.attributes & {"eval", "train"}:
         return
+    if _validation.all_plain(module):
+        return
     for entry in entries(module):
         trained = [visit for visit in entry.visits if visit.trained]
         for at, visit in enumerate(trained):
@@ -39,7 +41,7 @@ def reading(module: Module) -> Iterator[Finding]:
                 CODE,
                 mode.by,
                 f"{mode.text} is put into eval mode, and nothing puts it back: from then on line "
-                f"{visit.node.lineno} trains it without dropout",
+                f"{visit.node.lineno} trains it in eval mode",
                 f"call {mode.text}.train() after validation, or at the top of every epoch",
             )
 

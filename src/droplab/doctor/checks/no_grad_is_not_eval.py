@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from droplab.doctor import _validation
 from droplab.doctor._classes import self_name
+from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._gate import parameters
 from droplab.doctor._module import Module
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 CODE = Code("DRP008", "no-grad-is-not-eval", "no_grad() is taken for eval()", "error")
 
+_CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
 _SAMPLES = re.compile(
     r"(?:^|_)mc(?:_|d|$)|monte|uncertain|bayes|stochastic|epistemic|n_samples|forward_passes",
     re.IGNORECASE,
@@ -65,7 +67,7 @@ def validations(module: Module) -> Iterator[Visit]:
             if node in done or any(v.trained or not awake(v.modes) for v in visits):
                 continue
             first = visits[0]
-            if _belongs_to_a_module(module, first):
+            if _belongs_to_a_module(module, first) or first.text in _parts(module):
                 continue
             if first.key not in here:
                 if first.text not in trained or first.text in _validation.spoken_of(module):
@@ -87,6 +89,18 @@ def _belongs_to_a_module(module: Module, visit: Visit) -> bool:
     if found is None or not found[0].is_module:
         return False
     return visit.text.partition(".")[0] == self_name(found[1])
+
+
+def _parts(module: Module) -> set[str]:
+    """Return models that are put into a larger one, whose mode they share, by text."""
+    if "parts" not in module.cache:
+        module.cache["parts"] = {
+            text_of(item)
+            for call in module.calls
+            if module.resolve(call.func) in _CONTAINERS
+            for item in call.args
+        }
+    return module.cache["parts"]
 
 
 def _sampled(module: Module, call: ast.Call) -> bool:

@@ -45,7 +45,7 @@ def reading(module: Module) -> Iterator[Finding]:
             continue
         owner = module.method(call)
         if owner is not None and owner[0].is_module and owner[1].name == "forward":
-            if _varies(call, owner[1]) or not _drops(module):
+            if _varies(call, owner[1]) or not _drops(module) or _in_eval_alone(module, call):
                 continue
             yield _finding(
                 module, call, "forward() seeds the generator, so every call drops the same"
@@ -62,6 +62,20 @@ def reading(module: Module) -> Iterator[Finding]:
             yield _finding(
                 module, call, f"the generator is seeded anew in every {what}: the masks repeat"
             )
+
+
+def _in_eval_alone(module: Module, call: ast.Call) -> bool:
+    """Whether a call stands where `if self.training` says that nothing is trained."""
+    inner: ast.AST = call
+    for above in module.ancestors(call):
+        if isinstance(above, ast.If):
+            test, turned = above.test, False
+            if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+                test, turned = test.operand, True
+            if isinstance(test, ast.Attribute) and test.attr == "training":
+                return inner in (above.body if turned else above.orelse)
+        inner = above
+    return False
 
 
 def _finding(module: Module, call: ast.Call, message: str) -> Finding:
