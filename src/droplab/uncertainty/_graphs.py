@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from droplab.errors import ArgumentError
 from droplab.uncertainty._sample import Passes, outputs, vmapped
@@ -37,7 +38,7 @@ class Once(nn.Module):
 
 
 class SeededPasses(nn.Module):
-    """Many passes of a model that is awake, together.
+    """Many passes of a model that is awake: together, or one after the other where vmap fails.
 
     Args:
         core: The model.
@@ -53,25 +54,25 @@ class SeededPasses(nn.Module):
         super().__init__()
         self.core, self.names, self.passes = core, tuple(names), passes
         self.register_buffer("keys", passes.keys(0, 0, min(count, 2)), persistent=False)
+        self.together = True
         try:
             with torch.no_grad():
                 self(*values)
-        except (RuntimeError, NotImplementedError, ArgumentError) as error:
-            raise ArgumentError(
-                f"export: the passes of a {type(core).__name__} cannot go together in one graph, "
-                f"for torch.vmap fails: {' '.join(str(error).split())[:300]}; export it without "
-                "dropout"
-            ) from error
+        except (RuntimeError, NotImplementedError, ArgumentError):  # as for x += y, which is common
+            self.together = False
         self.register_buffer("keys", passes.keys(0, 0, count), persistent=False)
 
     @property
     def free(self) -> bool:
         """Whether the number of inputs can be left open."""
-        return all(
+        return self.together and all(
             type(each) in _BATCHED or type(each).__module__ == "droplab.nn._dropout"
             for each in self.core.modules()
         )
 
     def forward(self, *values: Tensor) -> Any:
         block = dict(zip(self.names, values, strict=True))
-        return vmapped(self.passes.one, (0, None))(self.keys, block)
+        if self.together:
+            return vmapped(self.passes.one, (0, None))(self.keys, block)
+        each = [self.passes.one(keys, block) for keys in self.get_buffer("keys").unbind(0)]
+        return tree_map(lambda *passes: torch.stack(passes), *each)

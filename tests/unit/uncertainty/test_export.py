@@ -36,6 +36,20 @@ class Convolution(nn.Module):
         return self.last(F.dropout(hidden, 0.5, self.training))
 
 
+class Residual(nn.Module):
+    """Adds what is dropped to what is not, in place, which torch.vmap refuses."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.drop = nn.Linear(6, 6), nn.Dropout(0.3)
+
+    def forward(self, x):
+        out = self.fc(x)
+        out += self.drop(x)
+        return out
+
+
 class Always(nn.Module):
     def forward(self, x):
         return F.dropout(x, 0.5)
@@ -80,6 +94,16 @@ def test_a_placed_convolution_has_its_passes_at_the_size_of_the_example(tmp_path
     assert found.batch == 3
     program = torch.export.load(tmp_path / "m.pt2").module()
     torch.testing.assert_close(program(x).detach(), sample(model, x, 2, seed=1))
+
+
+def test_passes_that_cannot_go_together_follow_each_other(tmp_path):
+    model = Residual()
+    found = export(model, X, tmp_path / "m.pt2", to="pt2", dropout="mc", passes=3, seed=1)
+    assert found.batch == len(X)
+    samples = torch.export.load(tmp_path / "m.pt2").module()(X).detach()
+    torch.testing.assert_close(samples, sample(model, X, 3, seed=1))
+    assert not torch.equal(samples[0], samples[1])
+    torch.testing.assert_close(torch.vmap(torch.sin)(X), X.sin())  # nothing is left of the failure
 
 
 def test_onnx_gives_the_same_numbers(tmp_path):
