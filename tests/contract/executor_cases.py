@@ -260,6 +260,11 @@ class Lion(torch.optim.Optimizer):
                     state["exp_avg"].mul_(0.99).add_(p.grad, alpha=0.01)
 
 
+EPSILON = 1e-6
+"""Of optimizers that divide by roots: with torch's 1e-8 and less they make visible steps of
+rounding, which is all that the gradient of a bias before a norm is, and differs by processor."""
+
+
 def decay_matrices(parameters, kind=torch.optim.AdamW, **options):
     """Weight decay on what has more than one dimension, as modern scripts have it."""
     parameters = list(parameters)
@@ -275,7 +280,7 @@ def only_trained(parameters):
 
 
 def head_alone(parameters):
-    return torch.optim.Adam(list(parameters)[-2:], lr=1e-2)
+    return torch.optim.Adam(list(parameters)[-2:], lr=1e-2, eps=EPSILON)
 
 
 def head_faster(parameters):
@@ -288,7 +293,7 @@ def head_faster(parameters):
 def biases_first(parameters):
     parameters = list(parameters)
     parameters.sort(key=lambda p: p.numel())
-    return torch.optim.RMSprop(parameters, lr=1e-2)
+    return torch.optim.RMSprop(parameters, lr=1e-2, eps=EPSILON)
 
 
 def by_name(name, parameters, **arguments):
@@ -296,8 +301,8 @@ def by_name(name, parameters, **arguments):
 
 
 FUNCTIONS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
-    "decay on matrices": partial(decay_matrices, lr=1e-2),
-    "decay on matrices, fused": partial(decay_matrices, lr=1e-2, fused=True),
+    "decay on matrices": partial(decay_matrices, lr=1e-2, eps=EPSILON),
+    "decay on matrices, fused": partial(decay_matrices, lr=1e-2, eps=EPSILON, fused=True),
     "decay on matrices, SGD": partial(decay_matrices, kind=torch.optim.SGD, lr=0.1),
     "only what is trained": only_trained,
     "the head alone": head_alone,
@@ -307,11 +312,9 @@ FUNCTIONS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "own norms": Normed,
     "Lion": Lion,
 }
-EPSILONS = {
-    "Adagrad": {"eps": 1e-6}
-}  # with torch's 1e-10 it makes steps of rounding, before a norm
+_ROOTS = ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop")
 NAMES = {
-    name: partial(by_name, name, **EPSILONS.get(name, {}))
+    name: partial(by_name, name, **({"eps": EPSILON} if name in _ROOTS else {}))
     for name in optimizer_names()
     if name not in ("Muon",)  # takes matrices alone, so no model with a bias
 }

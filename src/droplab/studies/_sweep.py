@@ -161,7 +161,7 @@ def sweep(
         As `droplab.run`: weights, batches and masks come from named streams of each seed.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> inputs, targets = torch.randn(80, 4), torch.randint(0, 2, (80,))
         >>> factory = lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> with tempfile.TemporaryDirectory() as place:

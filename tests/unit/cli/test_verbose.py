@@ -35,7 +35,7 @@ def test_the_plan_is_told_where_it_is_asked_for(options, tmp_path, capsys):
     told = stderr_of(arguments, capsys)
     assert ("droplab.studies: plan measured: Steps" in told) is bool(options)
     assert ("droplab.studies: plan tried: Steps eager, 1 thread" in told) is bool(options)
-    assert ("droplab.studies: checkpoint written: " in told) is bool(options)
+    assert ("droplab.studies: checkpoint written in " in told) is bool(options)
 
 
 def test_workers_recordings_and_resuming_are_told(tmp_path, capsys):
@@ -47,7 +47,7 @@ def test_workers_recordings_and_resuming_are_told(tmp_path, capsys):
         "droplab.studies: worker process ",
         "droplab.studies: arm 'none', seed 0 begins",
         "droplab.train: step recorded for a batch of ",
-        "droplab.studies: checkpoint written: ",
+        "droplab.studies: checkpoint written in ",
         " ended, exit code 0",
     ]
     at = [told.index(each) for each in said]

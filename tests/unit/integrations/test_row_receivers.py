@@ -143,7 +143,7 @@ def test_a_recipe_sends_the_same(tool: str, tmp_path: Path):
 def test_the_command_line_sends_the_same(tool: str, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setattr(Study, "run_script", lambda self, command, workers: self.run(loops.plain))
+    monkeypatch.setattr(Study, "run_script", lambda self, *_, **options: self.run(loops.plain))
     receiver(tool, tmp_path)
     Path("train.py").touch()
     Path("arms.toml").write_text('none = {}\nhalf = { "2" = 0.5 }\n')
