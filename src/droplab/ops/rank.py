@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 
 import torch.distributed as dist
 
@@ -12,10 +11,13 @@ from droplab.numeric import whole
 from droplab.ops.layout import RANK_LIMIT
 
 _explicit: int | None = None
-_is_distributed = dist.is_initialized if dist.is_available() else bool
+_environment: int | None = None
+"""RANK as it was at the first look; to look it up takes as long as a small mask."""
+
+_group = dist.group if dist.is_available() else None
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _environment_rank.cache_clear())
+    os.register_at_fork(after_in_child=lambda: _forget())
 
 
 def set_rank(rank: int | None) -> None:
@@ -42,7 +44,7 @@ def set_rank(rank: int | None) -> None:
     """
     global _explicit
     _explicit = None if rank is None else _check(rank, "set_rank")
-    _environment_rank.cache_clear()
+    _forget()
 
 
 def rank() -> int:
@@ -53,19 +55,22 @@ def rank() -> int:
     """
     if _explicit is not None:
         return _explicit
-    if _is_distributed():
+    if _group is not None and _group.WORLD is not None:  # dist.is_initialized, and a call less
         return _check(dist.get_rank(), "torch.distributed")
-    return _environment_rank()
+    return _environment_rank() if _environment is None else _environment
 
 
-@cache
 def _environment_rank() -> int:
-    """Return RANK as it was at the first call; looking it up takes as long as a small mask."""
+    global _environment
     text = os.environ.get("RANK")
-    if not text:
-        return 0
-    number = int(text) if text.isdecimal() else -1
-    return _check(number, f"environment variable RANK={text!r}")
+    number = int(text) if text and text.isdecimal() else -1 if text else 0
+    _environment = _check(number, f"environment variable RANK={text!r}")
+    return _environment
+
+
+def _forget() -> None:
+    global _environment
+    _environment = None
 
 
 def _check(number: int, where: str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -196,7 +197,9 @@ class Applied:
                 hook.earlier += hook.count
                 hook.count = 0
 
-    def guard(self, seed: int, name: str = "") -> None:
+    def guard(
+        self, seed: int, name: str = "", seen: Callable[[Any, Any], None] | None = None
+    ) -> None:
         """Give every outermost call into the model generators of its own, and masks of its own.
 
         Its masks need a key for every stream first, from `seed`. From then on the k-th call into a
@@ -206,13 +209,14 @@ class Applied:
         Args:
             seed: Seed of the trial, in [0, 2**63).
             name: Distinguishes several models that have the same seed.
+            seen: Called with the arguments of each call into the model in training mode.
 
         Raises:
             PlacementError: If the sites are not seeded.
         """
         if not self.seeded or not self.active or self._guard is not None:
             raise PlacementError("guard: expected a plan at work that is seeded, and not guarded")
-        self._guard = Guard(self._model, self._bank, self._hooks, self._draws, seed, name)
+        self._guard = Guard(self._model, self._bank, self._hooks, self._draws, seed, name, seen)
         reset_compiler()
 
     @contextmanager

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._C import _current_graph_task_id as _graph_task
 from torch._compile import _disable_dynamo
+from torch.compiler import is_compiling
 from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
@@ -18,21 +19,21 @@ from droplab.ops.rank import rank
 from droplab.placement._draws import Draws
 from droplab.placement._hook import Bank, SiteHook
 from droplab.placement._kept import Kept
-from droplab.placement._walk import ROOT
+from droplab.placement._walk import ROOT, inner
 from droplab.rng import stream_key
 
 WATCHED = 50
 """Outermost calls after which only those modules are watched that were entered from outside."""
 
 KEPT = 4096
-"""Calls in training mode whose masks can still be made again by activation checkpointing."""
-
+"""Calls in training mode, at the least, whose masks activation checkpointing can make again."""
 
 _NONE: frozenset[int] = frozenset()
 
-AT_ONCE = 128
+_AT_ONCE = 128
 """Calls whose keys are made together."""
 
+_Seen = Callable[[Any, Any], None]
 
 _Keys = tuple[int, tuple[Tensor, ...], tuple[Tensor, ...]]
 """Of one call: its key, the keys of the sites, and those of what draws by itself."""
@@ -43,19 +44,20 @@ class _Calls:
 
     Attributes:
         what: The module and the mode.
+        training: Whether the mode is training mode.
         number: Calls so far.
         rank: Rank of the process that `ready` is for.
         ready: Keys of calls to come, the next one last.
     """
 
-    __slots__ = ("number", "rank", "ready", "what")
+    __slots__ = ("number", "rank", "ready", "training", "what")
 
-    def __init__(self, what: str, number: int = 0) -> None:
-        self.what, self.number, self.rank = what, number, -1
+    def __init__(self, what: str, training: bool = False, number: int = 0) -> None:
+        self.what, self.training, self.number, self.rank = what, training, number, -1
         self.ready: list[_Keys] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Calls, (self.what, self.number)
+        return _Calls, (self.what, self.training, self.number)
 
 
 class Guard:
@@ -75,6 +77,8 @@ class Guard:
         draws: What it draws by itself.
         seed: Seed of the trial.
         name: Distinguishes the models of one trial.
+        seen: Called with the arguments of each call into the model in training mode, before it; not
+            of calls into its copies.
     """
 
     def __init__(
@@ -85,29 +89,34 @@ class Guard:
         draws: Draws,
         seed: int,
         name: str = "",
+        seen: _Seen | None = None,
     ) -> None:
         self.bank, self.hooks, self.draws = bank, tuple(hooks), draws
         self.seed, self.name = seed, name
         self.streams = bank.keys * torch.tensor([1, 0])
         self.all_calls = {"stray": _Calls("stray")}
-        self.repeatable: OrderedDict[int, frozenset[int]] = OrderedDict()
-        """Key of a call -> rows of the bank of which it used more than one mask."""
+        self.repeatable: dict[int, frozenset[int]] = {}
+        """Key of a call in training mode -> rows of the bank that it used more than one mask of.
+        The oldest go when keys are made."""
         self.depth = 0
         self.calls = 0
         self.entered: set[str] = set()
         self.handles: dict[str, tuple[RemovableHandle, RemovableHandle]] = {}
         self.saved: list[tuple[torch.Generator, Tensor]] = []
         self.key = 0
+        top = inner(model)
         for name, module in model.named_modules():  # the wrapper of a compiled one, too
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             path = name or ROOT
             whats = (path + "/eval", path + "/train")
-            self.all_calls |= {what: _Calls(what) for what in whats}
-            modes = self.all_calls[whats[0]], self.all_calls[whats[1]]
+            modes = _Calls(whats[0]), _Calls(whats[1], training=True)
+            self.all_calls |= zip(whats, modes, strict=True)
             enter, leave = _Enter(self, path, modes), _Leave(self, path)
+            if module is top:
+                enter.seen = seen
             self.handles[path] = (
-                module.register_forward_pre_hook(enter, prepend=True),
+                module.register_forward_pre_hook(enter, prepend=True, with_kwargs=module is top),
                 module.register_forward_hook(leave, always_call=True),
             )
         bank.calls = self
@@ -119,7 +128,7 @@ class Guard:
         self.__dict__.update(state)
         self.bank.calls = self
 
-    def enter(self, path: str, calls: _Calls, training: bool) -> None:
+    def enter(self, path: str, calls: _Calls) -> None:
         """Begin with a call into a module; only the outermost one changes anything."""
         # A step passes here once, with cold caches, where each function more takes a microsecond.
         if self.depth:
@@ -144,11 +153,8 @@ class Guard:
         for generator in _generators():
             saved.append((generator, generator.get_state()))
             generator.manual_seed(key)
-        if training:
-            repeatable = self.repeatable
-            repeatable[key] = _NONE
-            if len(repeatable) > KEPT:
-                repeatable.popitem(last=False)
+        if calls.training:
+            self.repeatable[key] = _NONE
 
     def _begin(self, calls: _Calls) -> int:
         """Count one more call, and give the sites their keys for it."""
@@ -161,10 +167,6 @@ class Guard:
         self.key, rows, self.draws.keys = ready.pop()
         for hook, row in zip(self.hooks, rows, strict=True):
             hook.key = row
-            hook.earlier += hook.count
-            hook.count = 0
-        if self.draws.paths:
-            self.draws.begin_step()
         return self.key
 
     def _make_ready(self, calls: _Calls) -> list[_Keys]:
@@ -174,10 +176,10 @@ class Guard:
         own.
         """
         here, rows, sites = rank(), len(self.streams), len(self.hooks)
-        block, done = divmod(calls.number, AT_ONCE)
+        block, done = divmod(calls.number, _AT_ONCE)
         purpose = f"call/{self.name}/{calls.what}" + (f"/{here}" if here else "")
         drawn = torch.Generator("cpu").manual_seed(stream_key(self.seed, purpose, block))
-        keys = torch.randint(2**63 - 1, (AT_ONCE,), generator=drawn, device="cpu")[done:]
+        keys = torch.randint(2**63 - 1, (_AT_ONCE,), generator=drawn, device="cpu")[done:]
         words = torch.stack((keys, torch.full_like(keys, here << CALL_BITS)), dim=1)
         made = (self.streams ^ words[:, None]).flatten(0, 1)
         with torch._C._AutoDispatchBelowADInplaceOrView():  # nobody asks what they are views of
@@ -187,6 +189,8 @@ class Guard:
             (key, found[first : first + sites], found[first + sites : first + rows])
             for key, first in zip(keys.tolist(), firsts, strict=True)
         ]
+        for key in list(itertools.islice(self.repeatable, max(0, len(self.repeatable) - KEPT))):
+            del self.repeatable[key]
         ready.reverse()
         calls.rank, calls.ready = here, ready
         return ready
@@ -202,23 +206,32 @@ class Guard:
         for generator, state in saved:
             generator.set_state(state)
         saved.clear()
-        # of what more than one mask was used, no checkpoint can tell which one to repeat
-        several = [hook.index for hook in self.hooks if hook.count > 1]
-        if self.draws.paths:
-            sites = len(self.hooks)
-            several += [sites + row for row, count in enumerate(self.draws.counts) if count > 1]
+        several = self._count()
         if several and self.key in self.repeatable:
             self.repeatable[self.key] = frozenset(several)
 
-    def _count(self) -> None:
-        """Count afresh."""
+    def _count(self) -> list[int]:
+        """Count afresh; return the rows of the bank of which several masks were used.
+
+        No checkpoint can tell which one of them to repeat.
+        """
+        several: list[int] = []
         for hook in self.hooks:
-            hook.earlier += hook.count
-            hook.count = 0
-        self.draws.begin_step()
+            count = hook.count
+            if count:
+                hook.earlier += count
+                hook.count = 0
+                if count > 1:
+                    several.append(hook.index)
+        if self.draws.paths:
+            sites = len(self.hooks)
+            several += [sites + row for row, count in enumerate(self.draws.counts) if count > 1]
+            self.draws.begin_step()
+        return several
 
     def stray(self) -> None:
         """Give a site that fires outside every call that is guarded masks of its own."""
+        self._count()
         self._begin(self.all_calls["stray"])
 
     def repeated(self, row: int, name: str) -> Tensor:
@@ -288,12 +301,13 @@ class Guard:
 
 def _generators() -> tuple[torch.Generator, ...]:
     """Return what a model draws from unless it is told otherwise."""
-    if torch.cuda.is_initialized():
+    if _HAS_CUDA and torch.cuda.is_initialized():
         return (*_OF_CPU, *torch.cuda.default_generators)
     return _OF_CPU
 
 
 _OF_CPU = (torch.default_generator,)
+_HAS_CUDA = torch.backends.cuda.is_built()
 
 
 def _called(path: str) -> str:
@@ -307,9 +321,13 @@ class _Enter:
         self.guard, self.path = guard, path
         self.modes = modes
         """Calls in eval mode, and in training mode."""
+        self.seen: _Seen | None = None
 
-    def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling():
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "seen": None}
+
+    def __call__(self, module: nn.Module, args: Any, kwargs: Any = None) -> None:
+        if is_compiling():
             if self.path == ROOT and not torch.compiler.is_exporting():
                 _enter_outside(self, module.training)
             return
@@ -319,7 +337,9 @@ class _Enter:
                 "in it; use DistributedDataParallel, or one device"
             )
         training = module.training
-        self.guard.enter(self.path, self.modes[training], training)
+        if training and self.seen is not None:
+            self.seen(args, kwargs)
+        self.guard.enter(self.path, self.modes[training])
 
 
 class _Leave:
@@ -329,7 +349,7 @@ class _Leave:
         self.guard, self.path = guard, path
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             if self.path == ROOT and not torch.compiler.is_exporting():
                 _leave_outside(self.guard)
             return
@@ -353,7 +373,7 @@ def guards(models: Iterable[nn.Module]) -> list[Guard]:
 
 @_disable_dynamo
 def _enter_outside(hook: _Enter, training: bool) -> None:
-    hook.guard.enter(hook.path, hook.modes[training], training)
+    hook.guard.enter(hook.path, hook.modes[training])
 
 
 @_disable_dynamo

@@ -68,12 +68,8 @@ class Watch:
         self._handle.remove()
         self._recent = None, None
 
-    def take(self, iterator: Any, batch: Any) -> None:
-        """Look at a batch that a data loader gives, if it is one of 0, 1, 2, 4, 8 ..."""
-        number = self._taken
-        self._taken = number + 1
-        if number & (number - 1):
-            return
+    def _look(self, number: int, iterator: Any, batch: Any) -> None:
+        """Look at a batch that a data loader gives."""
         self.batches[str(number)] = digest(batch)
         dataset = getattr(iterator, "_dataset", None)
         if dataset is not None and hasattr(dataset, "__len__"):
@@ -82,11 +78,10 @@ class Watch:
                 self.examples.append(count)
 
     def placed(self, model: nn.Module) -> None:
-        """Look at a model before its first step, and from then on at what it is called with."""
+        """Look at a model before its first step."""
         model = inner(model)
         self.weights.append(digest(dict(model.state_dict())))
         self.parameters.append(sum(p.numel() for p in model.parameters()))
-        model.register_forward_pre_hook(_Inputs(self), with_kwargs=True)
 
     def called(self, args: Any, kwargs: Any) -> None:
         """Look at what a placed model is called with, in calls 0, 1, 2, 4, 8 ... of training."""
@@ -107,7 +102,7 @@ class Watch:
             self._recent = optimizer, course
         course.step(optimizer)
         if self.stepped is not None:
-            self.stepped(max(each.steps for each in self._all))
+            self.stepped(max([each.steps for each in self._all]))
 
     @property
     def steps(self) -> int:
@@ -220,25 +215,14 @@ def _settings(group: Mapping[str, Any]) -> list[Any]:
 def _watched(original: Callable[[Any], Any], watch: Watch) -> Callable[[Any], Any]:
     def __next__(self: Any) -> Any:  # noqa: N807 # it takes the place of one
         batch = original(self)
-        watch.take(self, batch)
+        number = watch._taken
+        watch._taken = number + 1
+        if not number & (number - 1):
+            watch._look(number, self, batch)
         return batch
 
     __next__.of_a_trial = True  # pyright: ignore[reportFunctionMemberAccess]
     return __next__
-
-
-class _Inputs:
-    """Pre-hook of a placed model; copies of the model are not watched."""
-
-    def __init__(self, watch: Watch | None = None) -> None:
-        self.watch = watch
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Inputs, ()
-
-    def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if self.watch is not None and module.training and not torch.compiler.is_compiling():
-            self.watch.called(args, kwargs)
 
 
 def digest(value: Any) -> str:

@@ -97,7 +97,10 @@ class Trial:
         if self._checkpoint is not None:
             raise RunError(f"{self}: expected one placed model where trial.checkpoint is used")
         generators = Generators()
-        placed = place(self._recipe, self.arm, self.seed, model, example, len(self._placed))
+        placed = place(
+            *(self._recipe, self.arm, self.seed, model, example, len(self._placed)),
+            seen=self._watch.called,
+        )
         generators.restore()
         self._placed.append(placed)
         self._watch.stepped = placed.follow if placed.schedule is not None else None

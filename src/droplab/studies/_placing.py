@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -68,7 +68,13 @@ class Placed:
 
 
 def place(
-    recipe: Recipe, arm: str, seed: int, model: nn.Module, example: Any, number: int
+    recipe: Recipe,
+    arm: str,
+    seed: int,
+    model: nn.Module,
+    example: Any,
+    number: int,
+    seen: Callable[[Any, Any], None],
 ) -> Placed:
     """Make a model that of an arm: every arm has the same sites, at p = 0 where it has none.
 
@@ -79,6 +85,7 @@ def place(
         model: The model.
         example: A batch to run once; None for none.
         number: Which model of the trial it is, from 0.
+        seen: Called with the arguments of each call into the model in training mode.
 
     Raises:
         PlacementError: If an arm means no site of the model, or a rate that is not there.
@@ -118,7 +125,7 @@ def place(
     )
     name = f"{number}" if number else ""
     applied.seed({stream: mask_key(seed, f"{name}{stream}") for stream in applied.streams})
-    applied.guard(seed, name)
+    applied.guard(seed, name, seen)
     schedule = rate_of_step(chosen.schedule) if chosen.schedule is not None else None
     placed = Placed(model, applied, rates, existing[arm], own.rates, schedule)
     placed.follow(0)
