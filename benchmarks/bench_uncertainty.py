@@ -82,9 +82,9 @@ def loop(model: nn.Module, inputs: Tensor) -> Tensor:
 
 def torch_uncertainty(model: nn.Module, inputs: Tensor) -> Tensor:
     """torch-uncertainty's wrapper."""
-    from torch_uncertainty.models import mc_dropout  # pyright: ignore[reportMissingImports]
+    from torch_uncertainty.methods import mc_dropout  # pyright: ignore[reportMissingImports]
 
-    wrapped = mc_dropout(model, num_estimators=PASSES, last_layer=False, on_batch=False)
+    wrapped = mc_dropout(model, num_estimators=PASSES)
     wrapped.eval()
     with torch.no_grad():
         parts = [wrapped(x).view(PASSES, len(x), -1) for x in inputs.split(BATCH)]

@@ -57,7 +57,7 @@ def read_given(
     task: TaskName | None,
     *,
     check: Callable[[TaskName, Tensor, str], None],
-    stop_on_fold: bool = False,
+    stop_on_fold: bool | None = False,
 ) -> Given:
     """Return the examples of all splits, read for their task.
 
@@ -86,10 +86,11 @@ def read_given(
     return Given(splits, classes, own, task is None, checksum)
 
 
-def data_spec(folds: int | None, *, stop_on_fold: bool) -> DataSpec:
+def data_spec(folds: int | None, *, stop_on_fold: bool | None) -> DataSpec:
     """Return what a recipe says of examples that are at hand."""
-    held = True if stop_on_fold else None
-    return DataSpec(function="__main__:train_and_validation", folds=folds, stop_on_fold=held)
+    return DataSpec(
+        function="__main__:train_and_validation", folds=folds, stop_on_fold=stop_on_fold
+    )
 
 
 def _given(train: Any, validation: Any, folds: int | None) -> dict[str, Any]:

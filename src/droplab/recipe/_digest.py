@@ -35,8 +35,9 @@ def digest(recipe: Any) -> str:
         del canonical["stopping"]
     if recipe.looks == 1:  # all there was
         del canonical["looks"]
-    if not recipe.data.resample:
-        canonical["data"].pop("resample", None)
+    for key in ("resample", "stop_on_fold"):  # as all was before there was such a thing
+        if not getattr(recipe.data, key):
+            canonical["data"].pop(key, None)
     if recipe.scheduler is not None:
         # by the step or not; every epoch was all there was
         canonical["scheduler"].pop("every", None)

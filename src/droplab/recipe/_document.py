@@ -203,9 +203,10 @@ def from_document(document: Mapping[str, Any], *, where: str) -> Recipe:
 def _data(data: DataSpec) -> Document:
     keys = ("name", "path", "function", "format", "train", "validation", "folds", "stratify")
     table = {key: getattr(data, key) for key in keys if getattr(data, key) is not None}
-    for key in ("resample", "stop_on_fold"):
-        if getattr(data, key):
-            table[key] = True
+    if data.resample:
+        table["resample"] = True
+    if data.folds is not None and data.stop_on_fold is not None:
+        table["stop_on_fold"] = data.stop_on_fold
     if data.in_memory != "auto":
         table["in_memory"] = data.in_memory
     own = TABLE_KEYS if data.path else UNIT_KEYS

@@ -8,7 +8,7 @@ from typing import Any, cast
 from droplab.documents import DocumentError, parse_toml
 from droplab.errors import RecipeError, nearest, quote
 from droplab.recipe._document import from_document, to_document
-from droplab.recipe.data import TABLE_KEYS
+from droplab.recipe.data import TABLE_KEYS, stops_on_fold
 from droplab.recipe.recipe import Recipe
 
 _SOURCES = ("name", "path", "function")
@@ -43,6 +43,9 @@ def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
             document["data"].pop(other, None)
     if ["data", "folds"] in paths and ["seeds"] not in paths:
         del document["seeds"]  # they were units of other folds, or of none
+    decided = stops_on_fold(None, recipe.data.folds, recipe.primary)
+    if recipe.data.stop_on_fold == decided:  # as nobody need have said, so it is decided again
+        document.get("data", {}).pop("stop_on_fold", None)
     for key, value in changes.items():
         _set(document, key, _value(value) if isinstance(value, str) else value)
     return from_document(document, where=f"{recipe.name} (changed)")

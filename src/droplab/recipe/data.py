@@ -54,10 +54,14 @@ def _validation(value: Any) -> Any:
     )
 
 
-def _true_or_none(value: Any) -> Any:
+def _bool_or_none(value: Any) -> Any:
     if value is not None and not isinstance(value, bool):
         raise ValueError(f"expected true or false, got {quote(value)}")
-    return value or None  # which no digest of earlier recipes knows
+    return value
+
+
+def _true_or_none(value: Any) -> Any:
+    return _bool_or_none(value) or None  # which no digest of earlier recipes knows
 
 
 def _resample(value: Any) -> Any:
@@ -70,6 +74,29 @@ def _in_memory(value: Any) -> Any:
     if value == "auto" or isinstance(value, bool):
         return value
     raise ValueError(f"expected 'auto', true or false, got {quote(value)}")
+
+
+_LEAST_TO_STOP = 5
+"""Folds from which on one of them is left for early stopping, if nobody says otherwise: of fewer,
+too few examples would be left to train on."""
+
+
+def stops_on_fold(said: bool | None, folds: int | None, primary: str) -> bool:
+    """Whether early stopping has a fold of its own: as is said, or else where that is possible.
+
+    Args:
+        said: What a recipe says of it.
+        folds: How many folds there are.
+        primary: The metric that decides; one that training examples have a part in cannot.
+
+    Example:
+        >>> stops_on_fold(None, 10, "val_loss"), stops_on_fold(None, 3, "val_loss")
+        (True, False)
+    """
+    if said is not None:
+        return said
+    can = primary.startswith("val_") and primary != "val_nll"
+    return can and folds is not None and folds >= _LEAST_TO_STOP
 
 
 @spec
@@ -93,7 +120,8 @@ class DataSpec:
             so many), drawn anew for every repeat: seed s validates on fold s mod `folds` of repeat
             s div `folds` and trains on the others. True: 10; None: no folds.
         stop_on_fold: With folds, early stopping chooses its epoch by the fold after the one that is
-            validated on (after the last comes the first), which is then not trained on.
+            validated on (after the last comes the first), which is then not trained on. None: a
+            recipe decides it (`stops_on_fold`).
         stratify: Draw training and validation examples at random, each class in its share, instead
             of taking them as they stand; a table has them so anyway.
         resample: Draw the training and validation examples anew with each seed, without putting
@@ -122,7 +150,7 @@ class DataSpec:
     validation: Annotated[float | Literal["test"] | None, PlainValidator(_validation)] = None
     folds: Folds = None
     resample: Annotated[bool, PlainValidator(_resample)] = False
-    stop_on_fold: Annotated[Literal[True] | None, PlainValidator(_true_or_none)] = None
+    stop_on_fold: Annotated[bool | None, PlainValidator(_bool_or_none)] = None
     in_memory: Annotated[Literal["auto"] | bool, PlainValidator(_in_memory)] = "auto"
     stratify: Annotated[Literal[True] | None, PlainValidator(_true_or_none)] = None
 

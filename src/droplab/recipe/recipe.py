@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, replace
 from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
@@ -32,7 +32,7 @@ from droplab.recipe._values import (
     Text,
     check_repeats,
 )
-from droplab.recipe.data import DataSpec
+from droplab.recipe.data import DataSpec, stops_on_fold
 from droplab.recipe.specs import Arm, ModelSpec
 from droplab.recipe.target import Target, nearest_metric
 from droplab.recipe.training import (
@@ -204,6 +204,9 @@ class Recipe:
             object.__setattr__(self, "seeds", own)
         if folds is not None:
             check_repeats(self.seeds, folds, "data.folds" if self.loop is None else "folds")
+        if folds is not None and self.loop is None and self.data.stop_on_fold is None:
+            held = stops_on_fold(None, folds, self.primary)
+            object.__setattr__(self, "data", replace(self.data, stop_on_fold=held))
         return self
 
     @model_validator(mode="after")

@@ -112,9 +112,13 @@ def _connect(database: Path) -> sqlite3.Connection:
 def _as_begun(parsed: recipe.Recipe, digest: str) -> recipe.Recipe:
     """Return the recipe as it was meant when the run began.
 
-    Earlier versions stepped every scheduler once an epoch, also those that count steps.
+    Earlier versions stepped every scheduler once an epoch, also those that count steps, and left no
+    fold for early stopping if nobody asked for it.
     """
-    if parsed.scheduler is None or parsed.digest == digest:
-        return parsed
-    before = replace(parsed, scheduler=replace(parsed.scheduler, every="epoch"))
-    return before if before.digest == digest else parsed
+    meant = [parsed]
+    if parsed.data.stop_on_fold and parsed.loop is None:
+        meant.append(replace(parsed, data=replace(parsed.data, stop_on_fold=False)))
+    if parsed.scheduler is not None:
+        each_epoch = replace(parsed.scheduler, every="epoch")
+        meant += [replace(each, scheduler=each_epoch) for each in meant]
+    return next((each for each in meant if each.digest == digest), parsed)

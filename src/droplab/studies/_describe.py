@@ -23,8 +23,9 @@ def class_counts(splits: Splits, classes: int) -> dict[str, list[int]]:
     if not isinstance(splits.validation, Split) or not splits.validation.has_classes:
         return {}
     targets = splits.validation.targets
-    if splits.of_seed is not None and isinstance(splits.train, Split):
-        targets = torch.cat([targets, splits.train.targets])
+    if splits.of_seed is not None:
+        others = (splits.train, splits.stopping)
+        targets = torch.cat([targets, *(x.targets for x in others if isinstance(x, Split))])
     return {"validation_counts": torch.bincount(targets, minlength=classes).tolist()}
 
 

@@ -23,6 +23,7 @@ from droplab.recipe import (
     SchedulerSpec,
     TaskName,
 )
+from droplab.recipe.data import stops_on_fold
 from droplab.recipe.target import MetricName
 from droplab.studies._experiment import BuildOptimizer, Experiment
 from droplab.studies._from_data import guessed_note
@@ -49,7 +50,7 @@ def own_experiment(
     validation: Examples | None = None,
     *,
     folds: int | Literal[True] | None = None,
-    stop_on_fold: bool = False,
+    stop_on_fold: bool | None = None,
     arms: Callable[[nn.Module], Sequence[Arm]] = lambda _: (Arm("none"),),
     title: str = "an experiment",
     seeds: int | Sequence[int] | None = None,
@@ -75,7 +76,7 @@ def own_experiment(
             `{"train": ..., "validation": ..., "test": ...}`.
         validation: Validation examples; None with `folds`, or where `train` has all.
         folds: Cross-validate in so many folds of `train`; True: 10.
-        stop_on_fold: With folds, stop early by the next one.
+        stop_on_fold: With folds, stop early by the next one; None: with at least 5.
         arms: What is compared, of a model; the baseline alone, unless it is given.
         title: What it is called on pages, after the name of the model.
         seeds: How many, or which; None: 8, or with folds one repeat.
@@ -114,6 +115,8 @@ def own_experiment(
     if seeds is None:
         seeds = folds or USUAL_SEEDS
     chosen_seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if folds is not None:
+        stop_on_fold = stops_on_fold(stop_on_fold, folds, primary)
     given = read_given(train, validation, folds, task, check=check_split, stop_on_fold=stop_on_fold)
     task = given.task
     model = initial_model(build, chosen_seeds[0] if chosen_seeds else 0)

@@ -66,7 +66,7 @@ def sweep(
     validation: Examples | None = None,
     *,
     folds: int | Literal[True] | None = None,
-    stop_on_fold: bool = False,
+    stop_on_fold: bool | None = None,
     rates: str | Sequence[float] = DEFAULT_RATES,
     sites: Sequence[str] | None = None,
     independent: bool = False,
@@ -109,7 +109,8 @@ def sweep(
         validation: Validation examples, in the same forms; None with `folds`.
         folds: Cross-validate in so many folds of `train`, in place of `validation`: a seed is then
             one fold of one repeat (see `droplab.recipe.DataSpec`). True: 10.
-        stop_on_fold: With folds, stop early by the next fold, which is then not trained on.
+        stop_on_fold: With folds, stop early by the next fold, which is then not trained on. None:
+            with at least 5 folds; False: by halves of the fold that is validated on.
         rates: "start:stop:step", or drop probabilities; 0 is always compared with.
         sites: Names or patterns of sites; None for every hidden one.
         independent: Every combination of rates over the sites, instead of one rate for all.

@@ -25,8 +25,8 @@ _GROUP, _BYTES = 64, 2**27
 """Passes that are tried together where `chunk` does not say how many: so many at most, and as many
 as keep the largest output of a module below so many bytes."""
 
-_TURNS = 3
-"""How often passes together and passes alone are timed, the quickest of each counts."""
+_ALONE = 3
+"""Passes alone that passes together are timed against; the quickest of them counts."""
 
 _CLOSE = 1e-3
 """How far passes together may be from passes alone, relative to the largest number."""
@@ -121,15 +121,14 @@ def sampled(
             applied.seed(dict.fromkeys(applied.streams, 0))
             forward = Passes(core, applied, seed, masks == "shared")
             largest = forward.check(first)
+            forward.timed = most is None
             if most is None:
-                together = min(_GROUP, count, max(1, _BYTES // max(1, largest)))
+                forward.together = min(_GROUP, count, max(1, _BYTES // max(1, largest)))
             else:
-                together = min(count, most // rows_of(first))
-            if together > 1:
-                together = forward.batched(first, together, timed=most is None)
+                forward.together = min(count, most // rows_of(first))
             shape: Any = None
             for number, block in enumerate(chain((first,), parts)):
-                out = forward.passes(block, number, count, together)
+                out = forward.passes(block, number, count)
                 shape = _checked(out, block, shape)
                 yield out, rows_of(block)
         finally:
@@ -149,6 +148,10 @@ class Passes:
     def __init__(self, core: nn.Module, applied: Applied, seed: int, shared: bool) -> None:
         self.core, self.applied, self.seed, self.shared = core, applied, seed, shared
         self.rows_together = True
+        self.together, self.timed = 1, True
+        """How many passes go together, and whether they have to be faster than one by one."""
+        self.trials = 2
+        """Blocks that may still show that they are."""
 
     def keys(self, block: int, start: int, count: int) -> Tensor:
         """Return the keys of some passes, (passes, streams, 2)."""
@@ -181,12 +184,21 @@ class Passes:
         each = [self.call(keys, cut(block, i, i + 1)) for i in range(rows_of(block))]
         return tree_map(lambda *rows: torch.cat(rows), *each)
 
-    def passes(self, block: Any, number: int, count: int, together: int) -> Any:
-        """Return the outputs of all passes, stacked."""
+    def passes(self, block: Any, number: int, count: int) -> Any:
+        """Return the outputs of all passes over one block of inputs, stacked.
+
+        The first block shows whether passes can go together, and whether that is faster; so does
+        the second one where it was not, since what is done for the first time is slow.
+        """
         found: list[Any] = []
-        for start in range(0, count, together):
-            keys = self.keys(number, start, min(together, count - start))
-            if together > 1:
+        done = 0
+        if self.trials and self.together > 1:
+            first = self.tried(block, self.keys(number, 0, self.together))
+            if first is not None:
+                found, done = [first], len(tree_leaves(first)[0])
+        for start in range(done, count, self.together):
+            keys = self.keys(number, start, min(self.together, count - start))
+            if self.together > 1:
                 found.append(vmapped(self.one, (0, None))(keys, block))
             else:
                 found.append(tree_map(lambda x: x.unsqueeze(0), self.one(keys[0], block)))
@@ -214,37 +226,35 @@ class Passes:
                 )
         return max(sizes)
 
-    def batched(self, block: Any, together: int, *, timed: bool) -> int:
-        """Return how many passes go together: all of these if that is right, or one.
+    def tried(self, block: Any, keys: Tensor) -> Any:
+        """Return passes together, and learn whether the next ones should be; None if they cannot.
 
-        Args:
-            block: A block of inputs to try on.
-            together: How many passes.
-            timed: Whether they also have to be faster than one by one.
+        What goes one by one from now on has `together` = 1.
         """
-        keys = self.keys(0, 0, together)
+        began = time.perf_counter()
+        alone: Any = None
         try:
-            group = vmapped(self.one, (0, None))
-            batched = group(keys, block)
-            alone = self.one(keys[-1], block)
+            batched = vmapped(self.one, (0, None))(keys, block)
+            _wait(batched)
+            seconds = [(time.perf_counter() - began) / len(keys)]
+            for each in keys[-_ALONE:] if self.timed else keys[-1:]:
+                began = time.perf_counter()
+                alone = self.one(each, block)
+                _wait(alone)
+                seconds.append(time.perf_counter() - began)
         except (RuntimeError, NotImplementedError, ArgumentError):  # vmap cannot; one by one can
-            return 1
+            self.together = 1
+            return None
         pairs = zip(tree_leaves(batched), tree_leaves(alone), strict=True)
         if not all(close(many[-1], one) for many, one in pairs):
-            return 1
-        if not timed:
-            return together
-        times: tuple[list[float], list[float]] = ([], [])
-        for turn in range(_TURNS):
-            began = time.perf_counter()
-            group(keys, block)
-            _wait(batched)
-            times[0].append((time.perf_counter() - began) / together)
-            began = time.perf_counter()
-            self.one(keys[turn % together], block)
-            _wait(alone)
-            times[1].append(time.perf_counter() - began)
-        return together if min(times[0]) < min(times[1]) else 1
+            self.together = 1
+            return None
+        self.trials -= 1
+        if not self.timed or seconds[0] < min(seconds[1:]):
+            self.trials = 0
+        elif not self.trials:
+            self.together = 1
+        return batched
 
 
 def vmapped(function: Callable[..., Any], dims: Any) -> Callable[..., Any]:

@@ -177,7 +177,9 @@ def test_a_metric_of_training_examples_has_no_blocks(tmp_path, changes):
     assert len(result.tests) == 4
 
 
-@pytest.mark.parametrize("changes", [{"data.validation": 15}, {"data.folds": 13}])
+@pytest.mark.parametrize(
+    "changes", [{"data.validation": 15}, {"data.folds": 13, "data.stop_on_fold": False}]
+)
 def test_too_few_examples_have_no_blocks_and_it_is_said(tmp_path, changes):
     experiment = resolve(override(SMALL, {"epochs": 1, **changes}))
     said = [note for note in experiment.splits.notes if "early stopping" in note]

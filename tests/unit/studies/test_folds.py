@@ -115,6 +115,7 @@ def test_folds_of_any_shape_train_as_by_hand(tmp_path_factory, draw):
     group, batch = draw.draw(st.integers(1, 9)), draw.draw(st.integers(7, 30))
     recipe = digits(
         **{"epochs": 1, "data.train": rows, "data.folds": folds, "batch_size": batch},
+        **{"data.stop_on_fold": False},
         seeds=list(range(first * folds, (first + repeats) * folds)),
     )
     found = run(recipe, where / "run", plan=ExecutionPlan(1, captured=True, group=group))
@@ -235,7 +236,8 @@ SWEEP = {"rates": [0.5], "epochs": 1, "batch_size": 8, "execution": EAGER}
 
 
 def test_a_sweep_over_folds_needs_no_validation_examples(tmp_path):
-    found = droplab.sweep(net, labelled([20, 22]), folds=5, out=tmp_path / "run", **SWEEP)
+    options = {"folds": 5, "stop_on_fold": False, **SWEEP}
+    found = droplab.sweep(net, labelled([20, 22]), out=tmp_path / "run", **options)
     assert found.run.recipe.seeds == (0, 1, 2, 3, 4)
     assert found.run.recipe.data.folds == 5
     assert "5 folds" in found.verdict.headline

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import droplab
+from droplab import results
 from droplab.errors import RecipeError
+from droplab.recipe import dumps, load, loads, override
 from droplab.studies import resolve, run
 from droplab.studies._folders import weights_path_in
 from droplab.train import evaluate, load_weights
@@ -102,3 +106,43 @@ def test_a_sweep_stops_by_a_fold(tmp_path):
     assert found.verdict.arms[1].stopped is not None
     with pytest.raises(RecipeError, match="expected stop_on_fold with at least 3 folds"):
         droplab.sweep(net, labelled([20, 20]), folds=2, stop_on_fold=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "held"),
+    [
+        ({"data.folds": 5}, True),
+        ({"data.folds": 4}, False),  # too few would be left to train on
+        ({"data.folds": 5, "data.stop_on_fold": False}, False),
+        ({"data.folds": 5, "primary": "gap"}, False),  # training examples have a part in it
+    ],
+)
+def test_a_fold_is_stopped_by_unless_too_few_are_left_or_somebody_says_no(changes, held):
+    recipe = override(load("digits"), changes)
+    assert recipe.data.stop_on_fold is held
+    assert loads(dumps(recipe)) == recipe
+    assert override(recipe, {"epochs": 3}).data.stop_on_fold is held
+    assert (resolve(recipe).splits.stopping is not None) == held
+
+
+def test_other_folds_are_asked_again_whether_one_is_stopped_by():
+    five = override(load("digits"), {"data.folds": 5})
+    assert override(five, {"data.folds": 4}).data.stop_on_fold is False
+    assert override(five, {"data.validation": 99}).data.stop_on_fold is None
+    none = override(five, {"data.stop_on_fold": False})
+    assert override(none, {"data.folds": 10}).data.stop_on_fold is False
+
+
+def test_a_run_of_an_earlier_version_means_what_it_meant(tmp_path):
+    changes = {"data.folds": 5, "data.stop_on_fold": False, "epochs": 1}
+    run(override(load("digits"), changes), tmp_path)
+    text = (tmp_path / "recipe.toml").read_text()
+    assert "stop_on_fold = false\n" in text
+    (tmp_path / "recipe.toml").write_text(text.replace("stop_on_fold = false\n", ""))
+    assert results.load(tmp_path).recipe.data.stop_on_fold is False
+
+
+def test_all_rows_that_are_validated_on_are_counted_by_class(tmp_path):
+    changes = {"data.folds": 5, "epochs": 1, "data.train": 300}
+    told = json.loads(run(override(load("digits"), changes), tmp_path).notes["data"])
+    assert sum(told["validation_counts"]) == told["folded"] == 300

@@ -126,7 +126,8 @@ def folded(make_recipe, make_result):
     def make(losses, folds=5, **changes):
         seeds = range(max(map(len, losses.values())))
         whole = range(-(-len(seeds) // folds) * folds)
-        recipe = make_recipe(tuple(losses), whole, data=DataSpec("digits", folds=folds))
+        data = DataSpec("digits", folds=folds, stop_on_fold=False)
+        recipe = make_recipe(tuple(losses), whole, data=data)
         return make_result(losses, recipe, **changes)
 
     return make
