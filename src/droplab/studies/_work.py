@@ -30,6 +30,10 @@ _LOG = logging.getLogger("droplab.studies")
 _KEEP_SHARE = 0.02
 """The part of training's time that writing checkpoints may take."""
 
+_BYTES_A_SECOND, _SMALL = 300e6, 30e6
+"""How fast one is taken to be written before the first is, and below how many bytes that counts as
+nothing: so little is kept after the first epoch already."""
+
 Name = tuple[str, int]
 """Arm and seed of a replica."""
 
@@ -197,7 +201,10 @@ class _Work:
         self._executor = executor
         self._logged: list[BatchRow] = []
         self._trained, self._keep_every = 0.0, task.keep_every
-        self._keep_at = task.keep_every
+        # with what an optimizer keeps beside each weight, until a first checkpoint tells the cost
+        size = 3 * sum(each.nbytes for each in executor.tensors().values())
+        self._keep_at = max(task.keep_every, size / _BYTES_A_SECOND / _KEEP_SHARE)
+        self._small = size < _SMALL
         primary, stopping = self._recipe.metrics[self._recipe.primary], self._recipe.stopping
         self._rules = {
             name: Stopping(
@@ -245,7 +252,8 @@ class _Work:
                 self._remember(member)
         last = epoch.epoch == self._recipe.epochs
         checkpoint = None
-        if last or epoch.epoch == 1 or self._trained > self._keep_at:
+        begun = epoch.epoch == 1 and self._small
+        if last or begun or self._trained > self._keep_at:
             checkpoint = self._checkpoint(epoch.epoch)
         self._tell(Measured(tuple(rows), checkpoint, tuple(self._logged), tuple(parts)))
         self._logged.clear()

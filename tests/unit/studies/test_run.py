@@ -278,3 +278,18 @@ def test_a_checkpoint_that_takes_long_is_written_seldom(cost, kept, tmp_path, mo
     monkeypatch.setattr(_work, "save_checkpoint", save)
     run(tiny(epochs=4, seeds=[0]), tmp_path / "run", arms=["none"], plan=PLAN)
     assert epochs == kept
+
+
+def test_a_large_state_is_first_kept_when_training_has_earned_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(_work, "_SMALL", 0)
+    monkeypatch.setattr(_work, "_BYTES_A_SECOND", 1.0)  # it would take hours
+    epochs = []
+    real = _work.save_checkpoint
+
+    def save(*args, epoch):
+        epochs.append(epoch)
+        return real(*args, epoch=epoch)
+
+    monkeypatch.setattr(_work, "save_checkpoint", save)
+    run(tiny(epochs=4, seeds=[0]), tmp_path / "run", arms=["none"], plan=PLAN)
+    assert epochs == [4]
