@@ -11,11 +11,15 @@ from typing import Any
 
 from markupsafe import Markup
 
+from droplab.recipe import FURTHER, TASKS
 from droplab.report._frame import Frame, Ids, chart
 from droplab.report._render import styled
 from droplab.report._svg import bounds, element, polyline, spread_out, ticks
 from droplab.report._theme import colour_class, dash
 from droplab.verdict import Verdict
+
+_MEASURED = (*TASKS["classification"], *FURTHER["classification"])
+_LABELS = {each.name: each.label for each in _MEASURED} | {"aurc": "area under risk and coverage"}
 
 FEWEST = 30
 """Examples below which the accuracy of a bin says little."""
@@ -119,9 +123,14 @@ class Averaging:
         return {**found, "left_out": ONE_MODEL}
 
     @property
-    def labels(self) -> list[str]:
-        """Names of the scores."""
+    def scores(self) -> list[str]:
+        """Names of the scores, as rows have them."""
         return [name for name in self.rows[0] if name not in ("prediction", "seed")]
+
+    @property
+    def labels(self) -> list[str]:
+        """What the scores are called on a page."""
+        return [_LABELS.get(name, name) for name in self.scores]
 
     @property
     def table(self) -> list[list[str]]:
@@ -129,10 +138,10 @@ class Averaging:
         cells: list[list[str]] = []
         for way in dict.fromkeys(row["prediction"] for row in self.rows):
             own = [row for row in self.rows if row["prediction"] == way]
-            cells.append([way, *(_over([row[name] for row in own]) for name in self.labels)])
+            cells.append([way, *(_over([row[name] for row in own]) for name in self.scores)])
         for way, scores in self.ensembles.items():
             cells.append(
-                [f"{way}, all seeds together", *(f"{scores[name]:.4f}" for name in self.labels)]
+                [f"{way}, all seeds together", *(f"{scores[name]:.4f}" for name in self.scores)]
             )
         return cells
 
