@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--task",
-    type=click.Choice(["classification", "binary"]),
-    help="Of a file: classes with a logit each, or one logit [default: what the data says].",
+    type=click.Choice(["classification", "binary", "regression"]),
+    help="Of a file: classes with a logit each, one logit, or values [default: what the data "
+    "says].",
 )
 @argument_options
 @click.option(
@@ -143,8 +144,7 @@ def _print(console: Console, found: Averaging) -> None:
     spread = "" if found.verdict is None else "; mean ± standard deviation over seeds"
     lines = [
         *found.sentences,
-        f"With {found.passes} passes a probability has a Monte Carlo standard error of "
-        f"{found.error:.4f} on average; {4 * found.passes} passes would halve it.",
+        found.precision,
         *(
             f"Other data is told from the model's own by {name} with AUROC {scores['auroc']:.3f}, "
             f"AUPR {scores['aupr']:.3f}, false positives at 95 % {scores['fpr95']:.3f}."

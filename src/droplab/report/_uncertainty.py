@@ -18,8 +18,13 @@ from droplab.report._svg import bounds, element, polyline, spread_out, ticks
 from droplab.report._theme import colour_class, dash
 from droplab.verdict import Verdict
 
-_MEASURED = (*TASKS["classification"], *FURTHER["classification"])
-_LABELS = {each.name: each.label for each in _MEASURED} | {"aurc": "area under risk and coverage"}
+_MEASURED = (*TASKS["regression"], *TASKS["classification"], *FURTHER["classification"])
+_LABELS = {
+    **{each.name: each.label for each in _MEASURED},
+    "aurc": "area under risk and coverage",
+    "crps": "CRPS",
+    "coverage_95": "share inside the 95 % interval",
+}
 
 FEWEST = 30
 """Examples below which the accuracy of a bin says little."""
@@ -57,14 +62,15 @@ class Example:
 
     Args:
         number: Its place in the validation split.
-        entropy: Of the mean prediction over all models, in nats.
-        truth: Its class.
-        guess: The class that the mean prediction holds for the likeliest.
+        unsure: How unsure the mean prediction over all models is: of classes its entropy in nats,
+            of values its standard deviation.
+        truth: Its class or value.
+        guess: The class that the mean prediction holds for the likeliest, or its value.
         picture: It as a PNG; empty for what is no picture.
     """
 
     number: int
-    entropy: float
+    unsure: float
     truth: str
     guess: str
     picture: bytes = b""
@@ -78,7 +84,8 @@ class Averaging:
         passes: How many passes.
         examples: How many examples they are scored on.
         rows: One for each way to predict and seed, with its scores.
-        error: Mean Monte Carlo standard error of a probability.
+        error: Mean Monte Carlo standard error of a probability, or of a mean value.
+        task: What the models predict: "classification", "binary" or "regression".
         split: Which examples they are.
         arm: The arm whose models they are; empty for a model of no run.
         verdict: Monte Carlo against plain, paired by seed, as arms are; None of a model of no run.
@@ -88,10 +95,11 @@ class Averaging:
             standard error of its difference to that of the plain pass.
         plain: Mean negative log likelihood of the plain pass over seeds.
         reliability: For each way to predict, bins of all seeds' predictions as (confidence,
-            accuracy, count); ways with a temperature are scored on the half of the examples that
-            it was not fitted on.
-        risk: For each way to predict, the error rate among the most certain examples at each
-            share of them, mean over seeds.
+            accuracy, count), or of values (level, share of targets below that quantile, count);
+            ways with a temperature, and all of values, whose noise is fitted, are scored on the
+            half of the examples that it was not fitted on.
+        risk: For each way to predict, the error rate, or of values the RMSE, among the most certain
+            examples at each share of them, mean over seeds.
         extremes: The least and the most certain examples.
         other: Scores on other data, how well each measure tells it from the model's own; empty
             without it.
@@ -101,6 +109,7 @@ class Averaging:
     examples: int
     rows: tuple[dict[str, Any], ...]
     error: float
+    task: str = "classification"
     split: str = "validation"
     arm: str = ""
     verdict: Verdict | None = None
@@ -151,6 +160,20 @@ class Averaging:
         if self.verdict is None:
             return [ONE_MODEL]
         return [each.sentence for each in self.verdict.arms if each.differences]
+
+    @property
+    def of_values(self) -> bool:
+        """Whether the models predict values, and not classes."""
+        return self.task == "regression"
+
+    @property
+    def precision(self) -> str:
+        """How exact so many passes are, in a sentence."""
+        what = "a mean" if self.of_values else "a probability"
+        return (
+            f"With {self.passes} passes {what} has a Monte Carlo standard error of "
+            f"{self.error:.4g} on average; {4 * self.passes} passes would halve it."
+        )
 
     @property
     def of_whom(self) -> str:
@@ -212,21 +235,23 @@ def _figures(found: Averaging, ids: Ids) -> list[Markup]:
             )
             for way, bins in found.reliability.items()
         ]
-        note = f"in %; on the line confidence is right; small: fewer than {FEWEST} predictions"
-        drawn.append(
-            draw_lines(ids, "Accuracy against confidence", "confidence", lines, note, square=True)
-        )
+        title, along, right = "Accuracy against confidence", "confidence", "confidence"
+        if found.of_values:
+            title, along = "Targets below a quantile against its level", "level of the quantile"
+            right = "the quantile"
+        note = f"in %; on the line {right} is right; small: fewer than {FEWEST} predictions"
+        drawn.append(draw_lines(ids, title, along, lines, note, square=True))
     if found.risk:
         lines = [
             Line(way, [p[0] for p in points], [p[1] for p in points])
             for way, points in found.risk.items()
         ]
-        note = "error rate among the most certain by entropy, both in %"
-        drawn.append(
-            draw_lines(
-                ids, "Risk against coverage", "share that is answered", lines, note, percent=True
-            )
-        )
+        title, note = "Risk against coverage", "error rate among the most certain by entropy, in %"
+        if found.of_values:
+            title, note = "RMSE against coverage", "of the most certain by standard deviation"
+        percent = not found.of_values
+        share = "share that is answered"
+        drawn.append(draw_lines(ids, title, share, lines, note, percent=percent))
     return drawn
 
 

@@ -6,34 +6,24 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from droplab import data, results
-from droplab.data import AnySplit, Split, to_float
+from droplab.data import AnySplit, Split
 from droplab.errors import ArgumentError, RunError
-from droplab.placement import inner
 from droplab.recipe import DataSpec, builtin_names, load
 from droplab.report import Averaging
-from droplab.studies._averaging_figures import Pages, certain
+from droplab.studies._averaging_figures import Pages
 from droplab.studies._experiment import Experiment
 from droplab.studies._folders import weights_path_in
+from droplab.studies._predicted import AVERAGED, PLAIN, Predicted, predicted
 from droplab.studies._resolve import resolve
-from droplab.train import call, evaluating, load_weights
-from droplab.uncertainty import Prediction, predict, score
+from droplab.train import load_weights
+from droplab.uncertainty import Prediction, score
 from droplab.verdict import judge
-
-PLAIN, AVERAGED = "plain", "Monte Carlo"
-
-_TASKS: dict[str | None, Literal["classification", "binary"]] = {
-    None: "classification",
-    "classification": "classification",
-    "binary": "binary",
-}
-_SCORES = {"nll": "lower", "accuracy": "higher", "brier": "lower", "ece": "lower", "aurc": "lower"}
-_BLOCK = 256
 
 
 def compare_averaging(
@@ -59,17 +49,17 @@ def compare_averaging(
 
     Raises:
         RunError: If the run has no such arm or no weights of it, its data is not what it was, or
-            its task is not classification.
+            its task is neither classification nor regression.
         ArgumentError: If nothing drops in the arm's models, `passes` is below 2, or the other data
             is not of the shape of the run's.
     """
     result = results.load(folder)
     recipe = result.recipe
-    if recipe.loop is not None or recipe.task not in _TASKS:
+    if recipe.loop is not None or predicted(recipe.task, ()) is None:
         what = "one of a loop of somebody's own" if recipe.loop else f"one of {recipe.task}"
         raise RunError(
-            f"{result.path}: expected a run of classification that droplab trained, got {what}; "
-            "use droplab.uncertainty.predict with the model"
+            f"{result.path}: expected a run of classification or regression that droplab trained, "
+            f"got {what}; use droplab.uncertainty.predict with the model"
         )
     name = arm or judge(result).chosen or recipe.baseline.name
     seeds = sorted(m.seed for m in result.members if m.arm == name and m.state == "done")
@@ -78,10 +68,11 @@ def compare_averaging(
         raise RunError(f"{result.path}: no trained replica of an arm '{name}'; it has {known}")
     experiment = resolve(recipe)
     check_data(result, experiment)
+    by = predicted(recipe.task, experiment.classes)
+    assert by is not None
     compared = Compared(
         experiment.splits.validation,
-        experiment.classes,
-        _TASKS[recipe.task],
+        by,
         passes,
         shared=experiment.splits.of_seed is None,
         figures=figures,
@@ -97,11 +88,11 @@ def compare_averaging(
         compared.add(model, seed, split)
         if progress is not None:
             progress(number + 1, len(seeds))
-    columns = {"arm": "prediction", "seed": "seed", "metrics": _SCORES, "baseline": PLAIN}
+    columns: Any = {"arm": "prediction", "seed": "seed", "baseline": PLAIN}
     return replace(
         compared.averaging(),
         arm=name,
-        verdict=judge(compared.rows, **columns),
+        verdict=judge(compared.rows, metrics=by.judged, **columns),
         ensembles=compared.ensembles(),
     )
 
@@ -120,28 +111,29 @@ def average_model(
     What needs several seeds is left out: the verdict, and the ensemble.
 
     Args:
-        model: A classifier with dropout, trained.
+        model: A classifier or a regression with dropout, trained.
         data: A recipe, whose validation examples are taken, or a data set by name or path, of
             which it is the test split, or all where it has none.
-        task: "classification" or "binary"; None: what the data says.
+        task: "classification", "binary" or "regression"; None: what the data says.
         passes: How many passes.
         figures: As in `compare_averaging`, and so is `other`.
         other: Data of another kind.
 
     Raises:
         ArgumentError: If nothing drops in the model, `passes` is below 2, the outputs do not suit
-            the task, or the data is none of classes, is streamed, or differs with the seed.
+            the task, or the data is of another task, is streamed, or differs with the seed.
         DataError: If the data cannot be read.
         PlacementError: If the model does not run on the data.
     """
     split, classes, said, which = examples_of(data, task)
-    if said not in _TASKS or not isinstance(split, Split):
-        what = f"task '{said}'" if said not in _TASKS else "streamed data"
+    by = predicted(said, classes)
+    if by is None or not isinstance(split, Split):
+        what = f"task '{said}'" if by is None else "streamed data"
         raise ArgumentError(
-            f"{data}: expected examples of a classification, in memory, got {what}; use "
-            "droplab.uncertainty.predict with the model"
+            f"{data}: expected examples of a classification or a regression, in memory, got "
+            f"{what}; use droplab.uncertainty.predict with the model"
         )
-    compared = Compared(split, classes, _TASKS[said], passes, figures=figures, other=other)
+    compared = Compared(split, by, passes, figures=figures, other=other)
     compared.add(model, 0, split)
     return replace(compared.averaging(), split=which)
 
@@ -173,8 +165,7 @@ class Compared:
 
     Args:
         own: The examples that they are scored on; each seed's own are of this shape.
-        classes: What the classes are called.
-        task: What the models predict.
+        by: How models of the task predict.
         passes: How many passes.
         shared: Whether all seeds are scored on the same examples.
         figures: Whether to measure what a page draws.
@@ -184,8 +175,7 @@ class Compared:
     def __init__(
         self,
         own: AnySplit,
-        classes: tuple[str, ...],
-        task: Literal["classification", "binary"],
+        by: Predicted,
         passes: int,
         *,
         shared: bool = True,
@@ -193,27 +183,29 @@ class Compared:
         other: str | None = None,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._task: Literal["classification", "binary"] = task
-        self._passes, self._shared, self._figures = passes, shared, figures
-        self._pages = Pages(own, classes, shared, task, passes, _plain)
+        self._by, self._passes, self._shared, self._figures = by, passes, shared, figures
+        self._pages = Pages(own, by, shared, passes)
         self._outside = self._pages.outside(other) if other is not None else None
         self._found: dict[str, list[Prediction]] = {PLAIN: [], AVERAGED: []}
         self._targets: list[Tensor] = []
 
     def add(self, model: nn.Module, seed: int, split: Split) -> None:
         """Score a model on its examples, with masks of its seed."""
-        inputs = to_float(split.inputs)
-        many = predict(model, inputs, self._passes, seed=seed, task=self._task)
-        both = {PLAIN: _plain(model, split, self._task), AVERAGED: many}
+        many = self._by.many(model, split, self._passes, seed)
+        both = {PLAIN: self._by.plain(model, split), AVERAGED: many}
         for way, prediction in both.items():
             self._found[way].append(prediction)
-            scores = score(prediction, split.targets)
-            self.rows.append({"prediction": way, "seed": seed, **{s: scores[s] for s in _SCORES}})
+            scores = self._scores(prediction, split.targets)
+            self.rows.append({"prediction": way, "seed": seed, **scores})
         self._targets.append(split.targets)
         if self._figures:
             self._pages.add(model, seed, split, both)
         if self._outside is not None:
             self._pages.tell_apart(model, seed, self._outside, both)
+
+    def _scores(self, prediction: Prediction, targets: Tensor) -> dict[str, float]:
+        found = score(prediction, targets)
+        return {name: found[name] for name in self._by.scores}
 
     def averaging(self) -> Averaging:
         """Return all that was found, but what is made of several seeds."""
@@ -223,6 +215,7 @@ class Compared:
             examples=len(self._found[PLAIN][0].mean),
             rows=tuple(self.rows),
             error=float(torch.stack(errors).mean()),
+            task=self._by.task,
         )
         return replace(averaging, **self._pages.drawn())
 
@@ -232,22 +225,9 @@ class Compared:
             return {}
         found: dict[str, dict[str, float]] = {}
         for way, each in self._found.items():
-            mean = torch.stack([one.mean for one in each]).mean(0)
-            scores = score(certain(mean, self._task), self._targets[0])
-            found[way] = {name: scores[name] for name in _SCORES}
+            together = self._by.together(each, self._targets[0])
+            found[way] = self._scores(together, self._targets[0])
         return found
-
-
-def _plain(model: nn.Module, split: Split, task: Any) -> Prediction:
-    parts: list[Tensor] = []
-    with evaluating(model), torch.no_grad():
-        for inputs, _ in split.batches(torch.arange(len(split)), _BLOCK):
-            parts.append(call(inner(model), inputs).double())
-    logits = torch.cat(parts)
-    if task == "binary":
-        flat = logits.squeeze(1) if logits.dim() == 2 else logits
-        return certain(torch.stack((torch.sigmoid(-flat), torch.sigmoid(flat)), dim=1), task)
-    return certain(logits.softmax(1), task)
 
 
 def check_data(result: results.RunResult, experiment: Experiment) -> None:

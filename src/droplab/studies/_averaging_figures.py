@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from droplab.data import AnySplit, Split, load, names, to_float
+from droplab.data import AnySplit, Split, load, names
 from droplab.errors import ArgumentError, quote
 from droplab.recipe import DataSpec
 from droplab.report import Example
-from droplab.uncertainty import (
-    Prediction,
-    calibration,
-    fit_temperature,
-    predict,
-    score,
-    separation,
-    tempered,
-)
-
-Plain = Callable[[nn.Module, Split, Any], Prediction]
+from droplab.studies._predicted import AVERAGED, PLAIN, Predicted
+from droplab.uncertainty import Prediction, calibration, joined, score, separation
 
 _SHARES = 20
 """Shares of the examples at which the risk is shown."""
@@ -33,38 +24,22 @@ _SHOWN = 8
 """Examples that are shown, of the least and of the most certain."""
 
 
-def certain(mean: Tensor, task: Any) -> Prediction:
-    """Return probabilities as a prediction of one pass."""
-    return Prediction(task, 1, mean, {"entropy": -torch.special.xlogy(mean, mean).sum(1)}, {}, {})
-
-
 class Pages:
     """Collects what each seed's model adds to the figures.
 
     Args:
         own: The examples that models are scored on; each seed's own are of this shape.
-        classes: What the classes are called, empty where they have numbers.
+        by: How models of the task predict.
         shared: Whether all seeds are scored on the same examples.
-        task: What the models predict.
         passes: How many passes.
-        plain: Predicts by the plain pass.
     """
 
-    def __init__(
-        self,
-        own: AnySplit,
-        classes: tuple[str, ...],
-        shared: bool,
-        task: Literal["classification", "binary"],
-        passes: int,
-        plain: Plain,
-    ) -> None:
-        self._own, self._classes, self._shared = own, classes, shared
-        self._passes, self._plain = passes, plain
-        self._task: Literal["classification", "binary"] = task
+    def __init__(self, own: AnySplit, by: Predicted, shared: bool, passes: int) -> None:
+        self._own, self._by, self._shared, self._passes = own, by, shared, passes
         self._fewer = sorted({s for s in (2, 5, 10, 20, 50, 100, 200, 500) if s < passes})
         self._curves: list[list[float]] = []
-        self._means: dict[str, list[Tensor]] = {}
+        self._found: dict[str, list[Prediction]] = {}
+        self._calibrated: dict[str, list[Prediction]] = {}
         self._targets: list[Tensor] = []
         self._inputs: Any = None
         self._apart: dict[str, list[dict[str, float]]] = {}
@@ -73,31 +48,15 @@ class Pages:
         self, model: nn.Module, seed: int, split: Split, both: Mapping[str, Prediction]
     ) -> None:
         """Take in a seed's model with its two predictions, the plain one first."""
-        (plain, one), (averaged, many) = both.items()
-        inputs, targets = to_float(split.inputs), split.targets.reshape(-1)
-        losses = [score(one, split.targets)["nll"]]
-        for fewer in self._fewer:
-            found = predict(model, inputs, fewer, seed=seed, task=self._task)
-            losses.append(score(found, split.targets)["nll"])
-        self._curves.append([*losses, score(many, split.targets)["nll"]])
-        self._targets.append(targets)
+        fewer = [self._by.many(model, split, passes, seed) for passes in self._fewer]
+        tried = [both[PLAIN], *fewer, both[AVERAGED]]
+        self._curves.append([score(each, split.targets)["nll"] for each in tried])
+        self._targets.append(split.targets)
         self._inputs = split.inputs
-        for way, mean in (
-            (plain, one.mean),
-            (averaged, many.mean),
-            (f"{plain}, tempered", self._tempered(one.mean, targets)),
-            (f"{averaged}, tempered", self._tempered(many.mean, targets)),
-        ):
-            self._means.setdefault(way, []).append(mean)
-
-    def _tempered(self, mean: Tensor, targets: Tensor) -> Tensor:
-        """Return probabilities at the temperature that the other half of the examples gives."""
-        found = torch.empty_like(mean)
-        for half in (0, 1):
-            fitted = certain(mean[half::2], self._task)
-            temperature = fit_temperature(fitted, targets[half::2])
-            found[1 - half :: 2] = tempered(mean[1 - half :: 2], temperature)
-        return found
+        for way, each in both.items():
+            self._found.setdefault(way, []).append(each)
+        for way, each in self._by.calibrated(both, split.targets).items():
+            self._calibrated.setdefault(way, []).append(each)
 
     def outside(self, path: str) -> Split:
         """Return examples of other data: of its test split if it has one, as many as are scored.
@@ -126,16 +85,13 @@ class Pages:
         self, model: nn.Module, seed: int, outside: Split, both: Mapping[str, Prediction]
     ) -> None:
         """Measure how well a seed's model tells other data from its own."""
-        (plain, one), (averaged, many) = both.items()
-        there = self._plain(model, outside, self._task)
-        inputs = to_float(outside.inputs)
-        passes = predict(model, inputs, self._passes, seed=seed, task=self._task)
-        for name, inside, other in (
-            (f"entropy, {plain}", one["entropy"], there["entropy"]),
-            (f"entropy, {averaged}", many["entropy"], passes["entropy"]),
-            ("mutual information", many["mutual_information"], passes["mutual_information"]),
-        ):
-            self._apart.setdefault(name, []).append(separation(inside, other))
+        there = {
+            PLAIN: self._by.plain(model, outside),
+            AVERAGED: self._by.many(model, outside, self._passes, seed),
+        }
+        elsewhere = self._by.apart(there)
+        for name, inside in self._by.apart(both).items():
+            self._apart.setdefault(name, []).append(separation(inside, elsewhere[name]))
 
     def drawn(self) -> dict[str, Any]:
         """Return the fields of `Averaging` that were measured."""
@@ -158,39 +114,43 @@ class Pages:
         found["reliability"] = {
             way: [
                 (each.confidence, each.accuracy, each.count)
-                for each in calibration(certain(torch.cat(means), self._task), targets)
+                for each in calibration(joined(parts), targets)
             ]
-            for way, means in self._means.items()
+            for way, parts in self._calibrated.items()
         }
-        ways = list(self._means)[:2]
-        found["risk"] = {way: self._risk(self._means[way]) for way in ways}
+        found["risk"] = {
+            way: self._risk(each)
+            for way, each in self._found.items()
+            if any(self._by.unsure(one).unique().numel() > 2 for one in each)
+        }
         if self._shared:
-            found["extremes"] = self._extremes(torch.stack(self._means[ways[1]]).mean(0))
+            together = self._by.together(self._found[AVERAGED], self._targets[0])
+            found["extremes"] = self._extremes(together)
         return found
 
-    def _risk(self, means: Sequence[Tensor]) -> list[tuple[float, float]]:
-        """Return (share, error rate among the most certain), mean over seeds."""
+    def _risk(self, found: Sequence[Prediction]) -> list[tuple[float, float]]:
+        """Return (share, risk of the most certain), mean over seeds."""
         rates: list[Tensor] = []
-        for mean, targets in zip(means, self._targets, strict=True):
-            wrong = (mean.argmax(1) != targets).double()
-            order = certain(mean, self._task)["entropy"].argsort(stable=True)
+        for each, targets in zip(found, self._targets, strict=True):
+            losses = self._by.losses(each, targets)
+            order = self._by.unsure(each).argsort(stable=True)
             part = torch.arange(1, _SHARES + 1) * len(order) // _SHARES
             part = part.clamp(min=1)
-            rates.append(wrong[order].cumsum(0)[part - 1] / part)
+            rates.append(self._by.risk(losses[order].cumsum(0)[part - 1] / part))
         values = torch.stack(rates).mean(0).tolist()
         return [((at + 1) / _SHARES, value) for at, value in enumerate(values)]
 
-    def _extremes(self, mean: Tensor) -> dict[str, list[Example]]:
-        entropy = certain(mean, self._task)["entropy"]
-        order = entropy.argsort(descending=True, stable=True).tolist()
-        called = self._classes or [str(at) for at in range(mean.shape[1])]
-        guesses: list[int] = mean.argmax(1).tolist()
-        targets: list[int] = self._targets[0].long().tolist()
+    def _extremes(self, found: Prediction) -> dict[str, list[Example]]:
+        unsure = self._by.unsure(found)
+        order = unsure.argsort(descending=True, stable=True).tolist()
 
         def shown(places: Sequence[int]) -> list[Example]:
             return [
                 Example(
-                    at, float(entropy[at]), called[targets[at]], called[guesses[at]], self._png(at)
+                    at,
+                    float(unsure[at]),
+                    *self._by.told(found, self._targets[0], at),
+                    self._png(at),
                 )
                 for at in places
             ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from droplab.uncertainty._awake import Awake, awake
 from droplab.uncertainty._blocks import ROWS
 from droplab.uncertainty._export import Exported, export
-from droplab.uncertainty._predict import Prediction, predict
+from droplab.uncertainty._predict import Prediction, joined, predict
 from droplab.uncertainty._sample import sample
 from droplab.uncertainty._scores import (
     Bin,
     calibration,
+    fit_noise,
     fit_temperature,
+    noisy,
     score,
     separation,
     tempered,
@@ -25,7 +27,10 @@ __all__ = [
     "awake",
     "calibration",
     "export",
+    "fit_noise",
     "fit_temperature",
+    "joined",
+    "noisy",
     "predict",
     "sample",
     "score",

@@ -135,7 +135,7 @@ def predict(
             parts.append(_values(values, float(sigma2), quantiles))
         else:
             parts.append(_classes(_probabilities(values, task), task))
-    return _joined(parts)
+    return joined(parts)
 
 
 def _taken(found: Any, output: Callable[[Any], Tensor] | None) -> Tensor:
@@ -236,10 +236,17 @@ def _quantile(y: Tensor, noise: float, q: float) -> Tensor:
     return (low + high) / 2
 
 
-def _joined(parts: Sequence[Prediction]) -> Prediction:
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """Return predictions of examples one after the other as one.
+
+    Example:
+        >>> one = Prediction("binary", 2, torch.zeros(3, 2), {}, {}, {})
+        >>> joined([one, one]).mean.shape
+        torch.Size([6, 2])
+    """
     first = parts[0]
 
-    def joined(name: str) -> dict[Any, Tensor]:
+    def all_of(name: str) -> dict[Any, Tensor]:
         tables = [getattr(part, name) for part in parts]
         return {key: torch.cat([table[key] for table in tables]) for key in tables[0]}
 
@@ -247,7 +254,7 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
         first.task,
         first.passes,
         torch.cat([part.mean for part in parts]),
-        joined("measures"),
-        joined("errors"),
-        joined("quantiles"),
+        all_of("measures"),
+        all_of("errors"),
+        all_of("quantiles"),
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError, quote
 from droplab.numeric import whole
-from droplab.uncertainty._predict import Prediction
+from droplab.uncertainty._predict import QUANTILES, Prediction
 
 BINS = 15
 """Bins of a calibration error, as everywhere in droplab."""
@@ -75,13 +76,36 @@ class Bin:
 
 
 def calibration(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> list[Bin]:
-    """Return the reliability diagram: confidence against accuracy, in bins of equal width.
+    """Return how far what is promised holds: a list of points, right where both numbers are equal.
+
+    Of classes it is the reliability diagram, confidence against accuracy in bins of equal width. Of
+    values it is the calibration curve: for each quantile that the prediction has, its level against
+    the share of targets that are not above it; all of them count at each level.
+
+    Args:
+        prediction: What `predict` returned; of values with a quantile for each point.
+        targets: Class numbers (B, ...), or values of the shape of the mean.
+        bins: Bins of the confidence.
 
     Raises:
-        ArgumentError: If it is no prediction of classes, or the targets do not fit it.
+        ArgumentError: If the targets do not fit the prediction, or `bins` is below 1.
+
+    Source:
+        Guo et al. (2017), On Calibration of Modern Neural Networks; of values Kuleshov et al.
+        (2018), Accurate Uncertainties for Deep Learning Using Calibrated Regression, section 3.
+
+    Example:
+        >>> values = torch.tensor([0.0, 1.0, 2.0, 3.0])
+        >>> found = Prediction("regression", 2, values, {}, {}, {0.5: torch.full((4,), 1.5)})
+        >>> calibration(found, values)
+        [Bin(confidence=0.5, accuracy=0.5, count=4)]
     """
     if prediction.task == "regression":
-        raise ArgumentError("calibration: expected a prediction of classes, got a regression")
+        y = _fitting(targets, prediction.mean)
+        return [
+            Bin(level, float((y <= value).double().mean()), y.numel())
+            for level, value in sorted(prediction.quantiles.items())
+        ]
     p, y = _flat(prediction.mean, targets)
     confidence, guess = p.max(1)
     edges = torch.arange(1, _checked(bins), dtype=p.dtype) / bins
@@ -115,6 +139,78 @@ def fit_temperature(prediction: Prediction, targets: Tensor) -> float:
         one, two = high - golden * (high - low), low + golden * (high - low)
         low, high = (low, two) if loss(one) < loss(two) else (one, high)
     return math.exp((low + high) / 2)
+
+
+def fit_noise(prediction: Prediction, targets: Tensor) -> float:
+    """Return the noise that makes the likelihood of values largest, on validation data.
+
+    It is the variance sigma^2 of targets around the mean that the spread of the passes leaves, and
+    so 0 where that spread alone is too wide.
+
+    Args:
+        prediction: Of a regression; a noise that it has already does not count.
+        targets: Values of the shape of the mean.
+
+    Raises:
+        ArgumentError: If it is no prediction of values, or the targets do not fit it.
+
+    Example:
+        >>> values = torch.zeros(4, dtype=torch.float64)
+        >>> found = Prediction("regression", 2, values, {"variance": values}, {}, {})
+        >>> round(fit_noise(found, torch.tensor([-2.0, 2.0, -2.0, 2.0])), 6)
+        4.0
+    """
+    if prediction.task != "regression":
+        raise ArgumentError("fit_noise: expected a prediction of values, got one of classes")
+    if not len(targets):
+        raise ArgumentError("fit_noise: expected at least one target, got none")
+    square = (_fitting(targets, prediction.mean).double() - prediction.mean).square()
+    spread = prediction["variance"]
+    high = float(square.max())  # above it every term of the likelihood falls
+    if high == 0:
+        return 0.0
+
+    def loss(noise: float) -> float:
+        total = spread + noise
+        return float((total.log() + square / total).mean())
+
+    # on a logarithmic grid, then between its neighbours: the likelihood may have several maxima
+    grid = [high * 10 ** (-12 + 12 * at / 99) for at in range(100)]
+    for _ in range(3):
+        best = min(range(len(grid)), key=lambda at: loss(grid[at]))
+        low, top = grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)]
+        grid = [low + (top - low) * at / 50 for at in range(51)]
+    found = min(grid, key=loss)
+    return 0.0 if spread.min() > 0 and loss(0.0) <= loss(found) else found
+
+
+def noisy(
+    prediction: Prediction, noise: float | Tensor, quantiles: Sequence[float] = QUANTILES
+) -> Prediction:
+    """Return a prediction of values with another noise: see `fit_noise`.
+
+    Its quantiles are those of the normal distribution of mean and total variance.
+
+    Args:
+        prediction: Of a regression.
+        noise: The variance of the noise, one for all, or of the shape of the mean.
+        quantiles: Which quantiles.
+
+    Raises:
+        ArgumentError: If it is no prediction of values.
+    """
+    if prediction.task != "regression":
+        raise ArgumentError("noisy: expected a prediction of values, got one of classes")
+    variance = prediction["variance"]
+    own = torch.zeros_like(variance) + noise
+    total = variance + own
+    levels = torch.tensor(list(quantiles), dtype=torch.float64)
+    found = {
+        q: prediction.mean + z * total.sqrt()
+        for q, z in zip(quantiles, torch.special.ndtri(levels).tolist(), strict=True)
+    }
+    measures = {"variance": variance, "noise": own, "total": total}
+    return replace(prediction, measures=measures, quantiles=found)
 
 
 def tempered(mean: Tensor, temperature: float) -> Tensor:

@@ -17,6 +17,7 @@ from droplab.recipe import dumps, load, override
 from droplab.report import render_averaging
 from droplab.studies import average_model, compare_averaging, run, trained_model, weights_path_in
 from droplab.uncertainty import export
+from tests.unit.studies.people import people_recipe, write_people
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +94,8 @@ def test_a_temperature_moves_confidence_and_no_answer(drawn):
 
 def test_examples_are_shown_as_they_are(drawn, result):
     least, most = drawn.extremes.values()
-    assert min(e.entropy for e in least) > max(e.entropy for e in most)
-    entropies = [e.entropy for e in least]
+    assert min(e.unsure for e in least) > max(e.unsure for e in most)
+    entropies = [e.unsure for e in least]
     assert entropies == sorted(entropies, reverse=True)
     assert np.asarray(Image.open(io.BytesIO(least[0].picture))).shape == (8, 8)
     page = render_averaging(drawn, "<b>run</b>")
@@ -157,10 +158,64 @@ def test_one_model_on_data_by_its_path_is_scored_on_its_test_split(result, tmp_p
 
 def test_one_model_that_does_not_fit_is_refused(result, tmp_path):
     model, _ = trained_model(result.path, arm="0.5", seed=0)
-    with pytest.raises(ArgumentError, match="expected examples of a classification"):
+    labels = {"x_train": np.zeros((20, 1, 8, 8)), "y_train": np.eye(20)[:, :3]}
+    np.savez(tmp_path / "labels.npz", **labels)
+    with pytest.raises(ArgumentError, match=r"classification or a regression, .* 'multilabel'"):
+        average_model(model, str(tmp_path / "labels.npz"), task="multilabel")
+    with pytest.raises(ArgumentError, match=r"targets: expected shape \(300, 10\)"):
         average_model(model, "digits", task="regression")
     (tmp_path / "r.toml").write_text(dumps(override(load("digits"), {"data.resample": True})))
     with pytest.raises(ArgumentError, match="a recipe with one validation split"):
         average_model(model, str(tmp_path / "r.toml"))
     with pytest.raises(PlacementError, match="with which Sequential fails"):
         average_model(torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Dropout()), "digits")
+
+
+@pytest.fixture(scope="module")
+def of_values(tmp_path_factory):
+    """Networks that learn prices, in units of the prices, and are scored in them."""
+    where = tmp_path_factory.mktemp("prices")
+    write_people(where, 400)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(where)
+        recipe = people_recipe(epochs=12, seeds=[0, 1, 2])
+        found = run(recipe, where / "run")
+        yield found, compare_averaging(found.path, arm="half", passes=20, figures=True)
+
+
+def test_values_are_scored_with_the_noise_of_the_other_half(of_values):
+    result, found = of_values
+    last = {r.seed: r for r in result.rows if r.arm == "half" and r.epoch == 12}
+    for plain, many in zip(found.rows[::2], found.rows[1::2], strict=True):
+        rmse = last[plain["seed"]].values["val_rmse"]
+        assert plain["rmse"] == pytest.approx(rmse, rel=1e-4)
+        # of a normal distribution whose variance is about the mean squared error
+        assert plain["nll"] == pytest.approx(0.5 * np.log(2 * np.pi * np.e * rmse**2), abs=0.1)
+        assert many["rmse"] != pytest.approx(plain["rmse"], rel=1e-4)
+        assert abs(many["nll"] - plain["nll"]) < 0.5
+        for row in (plain, many):
+            assert row["coverage_95"] == pytest.approx(0.95, abs=0.08)
+    assert found.verdict.arm("Monte Carlo").word == "too few seeds"
+    assert found.ensembles["plain"]["rmse"] <= np.mean([r["rmse"] for r in found.rows[::2]])
+
+
+def test_figures_of_values_are_of_quantiles_and_errors(of_values):
+    _, found = of_values
+    assert found.curve[-1][1] == pytest.approx(np.mean([r["nll"] for r in found.rows[1::2]]))
+    for points in found.reliability.values():
+        levels, shares, counts = zip(*points, strict=True)
+        assert levels == pytest.approx(np.arange(1, 20) / 20)
+        assert shares == tuple(sorted(shares))
+        assert set(counts) == {3 * found.examples}
+        assert np.abs(np.subtract(shares, levels)).max() < 0.2
+    assert list(found.risk) == ["Monte Carlo"]  # plain ones are all as unsure
+    share, risk = found.risk["Monte Carlo"][-1]
+    assert (share, risk) == (1.0, pytest.approx(np.mean([r["rmse"] for r in found.rows[1::2]])))
+    least, most = found.extremes.values()
+    assert min(e.unsure for e in least) > max(e.unsure for e in most)
+    page = render_averaging(found, "run")
+    assert "standard deviation</th>" in page
+    assert "RMSE against coverage" in page
+    assert "a mean has a Monte Carlo standard error" in page
+    assert page.count("<svg") == 3
+    json.dumps(found.to_dict(), allow_nan=False)

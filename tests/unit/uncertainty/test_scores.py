@@ -13,7 +13,10 @@ from droplab.errors import ArgumentError
 from droplab.uncertainty import (
     Prediction,
     calibration,
+    fit_noise,
     fit_temperature,
+    joined,
+    noisy,
     score,
     separation,
     tempered,
@@ -105,6 +108,52 @@ def test_without_any_spread_crps_is_the_absolute_error():
     assert score(values(mean, torch.zeros(3, 1)), y)["crps"] == pytest.approx(3.5 / 3)
 
 
+def scattered(spread: torch.Tensor) -> Prediction:
+    return Prediction("regression", 10, torch.zeros_like(spread), {"variance": spread}, {}, {})
+
+
+@pytest.mark.parametrize("true", [0.05, 1.0, 40.0])
+def test_the_noise_under_the_spread_of_the_passes_is_found(true):
+    """Within four standard errors of a maximum likelihood estimate, by Fisher's information."""
+    spread = 2 * torch.rand(5000, generator=DRAW, dtype=torch.float64)
+    total = spread + true
+    targets = total.sqrt() * torch.randn(5000, generator=DRAW, dtype=torch.float64)
+    error = (0.5 * total.pow(-2).sum()).rsqrt()
+    assert abs(fit_noise(scattered(spread), targets) - true) < 4 * error
+    # a spread that is too wide by itself leaves none
+    assert fit_noise(scattered(9 * spread + 1), 0.1 * targets / total.sqrt()) == 0
+
+
+def test_the_noise_is_where_the_likelihood_is_largest():
+    spread = torch.rand(60, generator=DRAW, dtype=torch.float64)
+    targets = torch.randn(60, generator=DRAW, dtype=torch.float64)
+    found = scattered(spread)
+    noise = fit_noise(found, targets)
+
+    def loss(value: float) -> float:
+        return score(noisy(found, value), targets)["nll"]
+
+    assert all(loss(noise) <= loss(each) + 1e-9 for each in np.linspace(0, 5, 400))
+    exact = Prediction("regression", 2, targets, {"variance": 0 * targets}, {}, {})
+    assert fit_noise(exact, targets) == 0
+
+
+def test_the_calibration_of_values_is_the_share_under_each_quantile():
+    """The targets follow the prediction, so each share is binomial: four standard errors."""
+    spread = torch.rand(4000, generator=DRAW, dtype=torch.float64)
+    levels = [0.025, 0.1, 0.5, 0.9, 0.975]
+    right = noisy(scattered(spread), 0.3, levels)
+    targets = right["total"].sqrt() * torch.randn(4000, generator=DRAW, dtype=torch.float64)
+    for each, level in zip(calibration(right, targets), levels, strict=True):
+        error = math.sqrt(level * (1 - level) / 4000)
+        assert (each.confidence, each.count) == (level, 4000)
+        assert abs(each.accuracy - level) < 4 * error
+    narrow = calibration(noisy(scattered(0 * spread), 0.03, levels), targets)
+    assert narrow[0].accuracy > 0.2
+    both = joined([right, right])
+    assert calibration(both, torch.cat([targets, targets]))[0].count == 8000
+
+
 def test_separation_equals_scikit_learn_with_ties():
     draw = torch.Generator().manual_seed(3)
     inside = torch.randint(0, 20, (300,), generator=draw)
@@ -126,7 +175,10 @@ def test_separation_equals_scikit_learn_with_ties():
         (lambda: score(classes(P), Y, bins=0), "bins: expected"),
         (lambda: score(classes(P[:0]), Y[:0]), "at least one"),
         (lambda: score(values(P, P), Y), r"expected shape \(400, 4\)"),
-        (lambda: calibration(values(P, P), Y), "got a regression"),
+        (lambda: calibration(values(P, P), Y), r"targets: expected shape \(400, 4\)"),
+        (lambda: fit_noise(classes(P), Y), "expected a prediction of values"),
+        (lambda: noisy(classes(P), 1.0), "expected a prediction of values"),
+        (lambda: fit_noise(values(P[:0], P[:0]), P[:0]), "expected at least one target"),
         (lambda: fit_temperature(values(P, P), Y), "got a regression"),
         (lambda: separation(P[:0], P), "got none on one"),
     ],
