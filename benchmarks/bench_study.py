@@ -22,7 +22,7 @@ from droplab.ops import mask_key
 from droplab.recipe import Arm, own_loop
 from droplab.studies import Trial
 
-BATCH, WIDTH, STEPS = 64, 192, 100
+BATCH, WIDTH, STEPS = 64, 128, 100
 
 
 def network(p: float = 0.0) -> nn.Sequential:
