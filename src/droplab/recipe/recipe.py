@@ -232,8 +232,10 @@ class Recipe:
         for condition in conditions:
             if self.metrics[condition.metric].fraction:
                 condition.check_fraction()
-        if self.data.stop_on_fold and (
-            self._decides is None or (self.primary, self.task) == ("val_nll", "regression")
+        if (
+            self.loop is None
+            and self.data.stop_on_fold
+            and (self._decides is None or (self.primary, self.task) == ("val_nll", "regression"))
         ):
             raise ValueError(
                 f"data.stop_on_fold: expected a primary metric of the examples of one fold, got "

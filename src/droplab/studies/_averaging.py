@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from droplab import data, results
 from droplab.data import AnySplit, Split
 from droplab.errors import ArgumentError, RunError
-from droplab.recipe import DataSpec, builtin_names, load
+from droplab.recipe import DataSpec, Recipe, builtin_names, load
 from droplab.report import Averaging
 from droplab.studies._averaging_figures import Pages
 from droplab.studies._experiment import Experiment
@@ -23,7 +24,7 @@ from droplab.studies._predicted import AVERAGED, PLAIN, Predicted, predicted
 from droplab.studies._resolve import resolve
 from droplab.train import load_weights
 from droplab.uncertainty import Prediction, score
-from droplab.verdict import judge
+from droplab.verdict import Verdict, judge
 
 
 def compare_averaging(
@@ -66,6 +67,14 @@ def compare_averaging(
     if not seeds:
         known = ", ".join(dict.fromkeys(m.arm for m in result.members))
         raise RunError(f"{result.path}: no trained replica of an arm '{name}'; it has {known}")
+    if recipe.data.folds is not None:
+        there = Counter(seed // recipe.data.folds for seed in seeds)
+        seeds = [seed for seed in seeds if there[seed // recipe.data.folds] == recipe.data.folds]
+    if not seeds:
+        raise RunError(
+            f"{result.path}: expected all {recipe.data.folds} folds of a repeat trained in arm "
+            f"'{name}', to judge over folds, got only some; resume the run first"
+        )
     experiment = resolve(recipe)
     check_data(result, experiment)
     by = predicted(recipe.task, experiment.classes)
@@ -88,13 +97,21 @@ def compare_averaging(
         compared.add(model, seed, split)
         if progress is not None:
             progress(number + 1, len(seeds))
-    columns: Any = {"arm": "prediction", "seed": "seed", "baseline": PLAIN}
     return replace(
         compared.averaging(),
         arm=name,
-        verdict=judge(compared.rows, metrics=by.judged, **columns),
+        verdict=_judged(compared.rows, by, recipe),
         ensembles=compared.ensembles(),
     )
+
+
+def _judged(rows: Sequence[Mapping[str, Any]], by: Predicted, recipe: Recipe) -> Verdict:
+    """Judge Monte Carlo against plain as arms of the run are, over seeds or over folds."""
+    columns: Any = {"arm": "prediction", "seed": "seed", "baseline": PLAIN}
+    folds, held = recipe.data.folds, recipe.data.stop_on_fold
+    found = results.load_rows(rows, metrics=by.judged, folds=folds, **columns)
+    spec = replace(found.recipe.data, stop_on_fold=held)  # the fewer rows are trained on
+    return judge(replace(found, recipe=replace(found.recipe, data=spec)))
 
 
 def average_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 
@@ -16,8 +17,10 @@ from droplab.errors import ArgumentError, PlacementError, RunError
 from droplab.recipe import dumps, load, override
 from droplab.report import render_averaging
 from droplab.studies import average_model, compare_averaging, run, trained_model, weights_path_in
+from droplab.train import ExecutionPlan
 from droplab.uncertainty import export
-from tests.unit.studies.people import people_recipe, write_people
+from droplab.verdict import compare_folds
+from tests.unit.studies.people import Stop, people_recipe, write_people
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +222,20 @@ def test_figures_of_values_are_of_quantiles_and_errors(of_values):
     assert "a mean has a Monte Carlo standard error" in page
     assert page.count("<svg") == 3
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_over_folds_passes_are_judged_as_arms_over_folds(tmp_path, monkeypatch):
+    write_people(tmp_path, 120)
+    monkeypatch.chdir(tmp_path)
+    recipe = people_recipe(epochs=2, seeds=[0, 1, 2, 3, 4], **{"data.folds": 5})
+    found = compare_averaging(run(recipe, tmp_path / "run").path, arm="half", passes=4)
+    rows = np.reshape([row["nll"] for row in found.rows], (5, 2))
+    (expected,) = compare_folds([rows[:, 1] - rows[:, 0]], 5, held=True)
+    got = found.verdict.arm("Monte Carlo").differences["nll"]
+    assert (got.p, got.low) == pytest.approx((expected.p, expected.low))
+    assert "5 folds" in found.verdict.headline
+    cut = people_recipe(epochs=2, seeds=[0, 1, 2, 3, 4], **{"data.folds": 5})
+    with contextlib.suppress(KeyboardInterrupt):
+        run(cut, tmp_path / "cut", observer=Stop(14), plan=ExecutionPlan(1))
+    with pytest.raises(RunError, match="expected all 5 folds of a repeat trained in arm 'half'"):
+        compare_averaging(tmp_path / "cut", arm="half", passes=4)
