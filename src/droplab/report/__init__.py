@@ -8,10 +8,11 @@ from droplab.report._picture import figure_png, figure_svg
 from droplab.report._render import render, render_comparison
 from droplab.report._searched import render_search
 from droplab.report._solution import Patch, patch, solution
-from droplab.report._uncertainty import Averaging, Example, render_averaging
+from droplab.report._uncertainty import SCORE_LABELS, Averaging, Example, render_averaging
 
 __all__ = [
     "MOST_COMPARED",
+    "SCORE_LABELS",
     "Averaging",
     "Example",
     "Patch",

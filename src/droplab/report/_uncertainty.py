@@ -19,12 +19,13 @@ from droplab.report._theme import colour_class, dash
 from droplab.verdict import Verdict
 
 _MEASURED = (*TASKS["regression"], *TASKS["classification"], *FURTHER["classification"])
-_LABELS = {
+SCORE_LABELS: Mapping[str, str] = {
     **{each.name: each.label for each in _MEASURED},
     "aurc": "area under risk and coverage",
     "crps": "CRPS",
     "coverage_95": "share inside the 95 % interval",
 }
+"""What scores of predictions are called on a page."""
 
 FEWEST = 30
 """Examples below which the accuracy of a bin says little."""
@@ -139,7 +140,7 @@ class Averaging:
     @property
     def labels(self) -> list[str]:
         """What the scores are called on a page."""
-        return [_LABELS.get(name, name) for name in self.scores]
+        return [SCORE_LABELS[name] for name in self.scores]
 
     @property
     def table(self) -> list[list[str]]:

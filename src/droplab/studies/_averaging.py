@@ -16,7 +16,7 @@ from droplab import data, results
 from droplab.data import AnySplit, Split
 from droplab.errors import ArgumentError, RunError
 from droplab.recipe import DataSpec, Recipe, builtin_names, load
-from droplab.report import Averaging
+from droplab.report import SCORE_LABELS, Averaging
 from droplab.studies._averaging_figures import Pages
 from droplab.studies._experiment import Experiment
 from droplab.studies._folders import weights_path_in
@@ -111,7 +111,8 @@ def _judged(rows: Sequence[Mapping[str, Any]], by: Predicted, recipe: Recipe) ->
     folds, held = recipe.data.folds, recipe.data.stop_on_fold
     found = results.load_rows(rows, metrics=by.judged, folds=folds, **columns)
     spec = replace(found.recipe.data, stop_on_fold=held)  # the fewer rows are trained on
-    return judge(replace(found, recipe=replace(found.recipe, data=spec)))
+    metrics = {n: replace(each, label=SCORE_LABELS[n]) for n, each in found.metrics.items()}
+    return judge(replace(found, recipe=replace(found.recipe, data=spec), metrics=metrics))
 
 
 def average_model(
