@@ -16,7 +16,7 @@ from droplab.ops.rank import rank
 from droplab.placement._draws import Draws
 from droplab.placement._guard import Guard
 from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook, is_quantised, site_hooks
-from droplab.placement._layers import Kind, spatial_dims
+from droplab.placement._layers import Kind, input_count, spatial_dims
 from droplab.placement._walk import BRANCH, paths, reset_compiler
 from droplab.rng import check_seed
 
@@ -76,6 +76,7 @@ class Applied:
                 edit.kind,
                 time=1 if getattr(module, "batch_first", False) else 0,
                 spatial=spatial_dims(module),
+                inputs=input_count(type(module)),
                 quantised=is_quantised(module),
             )
             self._hooks.append(hook)
