@@ -134,6 +134,11 @@ class SiteHook:
         # what was quantised since is for inference, and torch makes it in training mode
         if not module.training or (not self.quantised and is_quantised(module)):
             return None
+        if torch.jit.is_tracing():
+            raise PlacementError(
+                f"{self.name}: a model with placed dropout cannot be traced in training mode, as a "
+                "trace would keep one mask; call model.eval() first, or use torch.export"
+            )
         if self.kind == "path":
             return self._drop_output(kwargs)
         dropped = (*(self.drop(x) for x in args[: self.inputs]), *args[self.inputs :])
