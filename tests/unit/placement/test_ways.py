@@ -340,3 +340,18 @@ def test_only_settings_that_are_read_are_tried_out(looked_up):
     assert "__getattribute__" not in vars(Configured)
     # the trace, the call that is kept, two that differ, and a few for each number that is read
     assert (len(model.runs) < 22) == (not looked_up)
+
+
+def test_disabled_names_a_draw_beside_a_rate_that_has_nothing_to_do_with_it():
+    class Hashing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = 0.0
+
+        def forward(self, x):
+            return F.dropout(x @ torch.randn(4, 4), self.dropout, self.training)
+
+    model, x = Hashing(), torch.ones(3, 4)
+    assert [drawn.function for drawn, _ in rates(model, x).random] == ["torch.randn"]
+    with pytest.warns(UserWarning, match=r"torch\.randn in '\.'"), disabled(model, x):
+        model(x)
