@@ -134,7 +134,7 @@ class SiteHook:
         # what was quantised since is for inference, and torch makes it in training mode
         if not module.training or (not self.quantised and is_quantised(module)):
             return None
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] # no public name
             raise PlacementError(
                 f"{self.name}: a model with placed dropout cannot be traced in training mode, as a "
                 "trace would keep one mask; call model.eval() first, or use torch.export"
