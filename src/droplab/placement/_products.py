@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from droplab.placement._layers import is_dropout, role
 from droplab.placement._tags import VIEWS, Tag, tensors
+from droplab.placement._walk import ROOT
 
 MULTIPLY = frozenset(
     {
@@ -35,8 +37,29 @@ def may_multiply(module: nn.Module, path: str) -> bool:
         and not is_dropout(module)
         and not isinstance(module, torch.jit.ScriptModule)
         and "parametrizations" not in path.split(".")
-        and any(p is not None and p.dim() > 1 for p in module._parameters.values())
+        and bool(matrices(module, path))
     )
+
+
+def matrices(module: nn.Module, path: str) -> frozenset[str]:
+    """Return the names of a module's own matrices, of those that are parametrised as well."""
+    found = {key for key, p in module._parameters.items() if p is not None and p.dim() > 1}
+    if is_parametrized(module):
+        found.update(cast("nn.ModuleDict", module.parametrizations))
+    return frozenset(parameter_name(path, key) for key in found)
+
+
+def parameter_name(path: str, key: str) -> str:
+    """Return the name of a parameter of the module at a path."""
+    return f"{path}.{key}".removeprefix("..")
+
+
+def made_weight(module: nn.Module, path: str) -> str:
+    """Return the name of the parameter that a parametrisation makes; "" if it is none."""
+    if not isinstance(module, ParametrizationList):
+        return ""
+    owner, _, key = path.rpartition(".")
+    return parameter_name(owner.removesuffix("parametrizations").removesuffix(".") or ROOT, key)
 
 
 class Product:
@@ -48,7 +71,7 @@ class Product:
     Args:
         path: The module's path.
         given: What it was called with; its first tensor is its input.
-        weights: The names of its own parameters.
+        weights: The names of its own matrices.
     """
 
     def __init__(self, path: str, given: Sequence[Tensor], weights: frozenset[str]) -> None:

@@ -32,7 +32,14 @@ from droplab.placement._drawn import (
 )
 from droplab.placement._generators import own_generators
 from droplab.placement._layers import input_count, role
-from droplab.placement._products import MULTIPLY, Product, may_multiply
+from droplab.placement._products import (
+    MULTIPLY,
+    Product,
+    made_weight,
+    matrices,
+    may_multiply,
+    parameter_name,
+)
 from droplab.placement._random import is_draw
 from droplab.placement._tags import NOTHING, Tag, combine, plain_name, tensors
 from droplab.placement._untouched import untouched
@@ -240,7 +247,7 @@ class _Recorder(TorchFunctionMode):
         self.readers = WeakTensorKeyDictionary()
         self.stack: list[tuple[str, Counter[str]]] = []
         self.weights = {
-            id(parameter): f"{names[0]}.{key}".removeprefix("..")
+            id(parameter): parameter_name(names[0], key)
             for module, names in modules.items()
             for key, parameter in module._parameters.items()
             if parameter is not None
@@ -248,15 +255,14 @@ class _Recorder(TorchFunctionMode):
         self.layers: set[str] = set()
         """Paths of the weight layers."""
         self.owned: dict[str, frozenset[str]] = {}
-        """Of other modules that have matrices, the names of their parameters."""
+        """Of other modules that have matrices, their names."""
         self.running: list[Product] = []
         """Calls of those, the innermost last."""
         for module, names in modules.items():
             if role(module) is not None:
                 self.layers.add(names[0])
             elif may_multiply(module, names[0]):
-                mine = (self.weights[id(p)] for p in module._parameters.values() if p is not None)
-                self.owned[names[0]] = frozenset(mine)
+                self.owned[names[0]] = matrices(module, names[0])
             else:
                 continue
             self.result.sites[names[0]] = SiteRecord()
@@ -285,6 +291,7 @@ class _Recorder(TorchFunctionMode):
     def _hooks(self, module: nn.Module, name: str) -> tuple[Any, Any]:
         record = self.result.sites.get(name)
         inputs = input_count(type(module))
+        made = made_weight(module, name)
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.stack.append((name, Counter()))
@@ -296,6 +303,8 @@ class _Recorder(TorchFunctionMode):
 
         def leave(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self.stack.pop()
+            if made and isinstance(output, Tensor):
+                self.tags[output] = Tag(hidden=True, weight=made)
             if record is not None and (name in self.layers or self._multiplied(output)):
                 for tensor in tensors(output):
                     self.tags[tensor] = Tag(hidden=True, layers=frozenset({name}))

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
 from droplab.errors import PlacementError
 from droplab.placement import plan, sites
@@ -171,6 +172,18 @@ def test_a_module_that_only_multiplies_its_input_by_weights_of_its_own_is_a_site
 def test_a_module_that_reads_its_input_elsewhere_is_no_site(name):
     model, x = with_own(READS_IT_TOO[name])
     assert "1" not in of(model, x)
+
+
+class Half(nn.Module):
+    def forward(self, w):
+        return w / 2
+
+
+@pytest.mark.parametrize(("does", "name"), [("linear", "1"), ("a residual sum", "1.matrix")])
+def test_a_parametrised_matrix_is_told_like_any_other(does, name):
+    model, x = with_own((ONLY_MULTIPLIES | READS_IT_TOO)[does])
+    parametrize.register_parametrization(model[1], "matrix", Half())
+    assert set(of(model, x)) == {"0", "2", name}
 
 
 def test_a_module_whose_input_is_also_what_another_argument_is_is_no_site():
