@@ -158,6 +158,16 @@ MODELS = {
         eos_token_id=2,
         decoder_start_token_id=1,
     ),
+    "Mixtral": from_transformers(
+        "MixtralModel",
+        {"input_ids": tokens()},
+        **SMALL,
+        intermediate_size=32,
+        vocab_size=50,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        attention_dropout=0.1,
+    ),
     "T5": from_transformers(
         "T5Model",
         {"input_ids": tokens(), "decoder_input_ids": tokens()},
@@ -184,6 +194,7 @@ EXPECTED = {
     "GPT-2": ("h.0.attn.c_attn", "h.1.mlp.c_proj"),
     "ViT": (),
     "Whisper": ("encoder.conv2", "encoder.layers.0.fc1", "decoder.layers.1.fc2"),
+    "Mixtral": ("layers.0.mlp.gate", "layers.1.mlp.experts"),
     "T5": ("encoder.block.0.layer.0.SelfAttention.q", "decoder.block.1.layer.2.DenseReluDense.wo"),
     "LoRA": ("base_model.model.h.0.attn.c_attn.lora_A.default",),
 }

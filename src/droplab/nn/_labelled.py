@@ -45,6 +45,13 @@ def _named(forward: Callable[..., Any]) -> Callable[..., Any]:
         except DroplabError as error:
             _put_in(self.label, error)
             raise
+        except RuntimeError as error:
+            if not torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] # no public name
+                raise
+            raise ArgumentError(
+                f"{self.label}: a layer of droplab cannot be traced in training mode; call "
+                "model.eval() first, or use torch.export"
+            ) from error
 
     return call
 

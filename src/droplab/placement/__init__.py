@@ -19,6 +19,7 @@ from droplab.placement._source_patch import patch_file, source_patch
 from droplab.placement._table import widened
 from droplab.placement._toml import read_plan
 from droplab.placement._trace import as_call, example_fails
+from droplab.placement._untouched import put_back
 from droplab.placement._walk import inner, is_branch
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "load_plan",
     "patch_file",
     "plan",
+    "put_back",
     "rates",
     "read_plan",
     "set_rate",

@@ -14,10 +14,11 @@ from torch.utils.hooks import RemovableHandle
 from droplab.errors import ArgumentError, PlacementError, nearest
 from droplab.ops.layout import CALL_BITS, CALL_LIMIT
 from droplab.ops.rank import rank
+from droplab.placement._clear import take_out
 from droplab.placement._draws import Draws
 from droplab.placement._guard import Guard
 from droplab.placement._hook import CALLS_A_STEP, Bank, SiteHook, is_quantised, site_hooks
-from droplab.placement._layers import Kind, spatial_dims
+from droplab.placement._layers import Kind, input_count, spatial_dims
 from droplab.placement._walk import BRANCH, paths, reset_compiler
 from droplab.rng import check_seed
 
@@ -77,6 +78,7 @@ class Applied:
                 edit.kind,
                 time=1 if getattr(module, "batch_first", False) else 0,
                 spatial=spatial_dims(module),
+                inputs=input_count(type(module)),
                 quantised=is_quantised(module),
             )
             self._hooks.append(hook)
@@ -322,6 +324,8 @@ class Applied:
         ]
         for handle in self._handles:
             handle.remove()
+        # a layer that took over the hooks of another, as a fused one does, has them still
+        take_out(self._model, self._hooks.__contains__)
         if self._guard is not None:
             self._guard.remove()
         self._is_active, self._handles = False, []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 from droplab.placement._draws import forget_keys
@@ -33,15 +35,23 @@ def clear(model: nn.Module) -> tuple[str, ...]:
         >>> clear(twin)
         ('2',)
     """
-    found: list[str] = []
-    for module in inner(model).modules():
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for number, hook in list(hooks.items()):
-                if isinstance(hook, SiteHook):
-                    found.append(hook.name)
-                    del hooks[number]
-                    module._forward_pre_hooks_with_kwargs.pop(number, None)
+    model = inner(model)
+    found = take_out(model, lambda _: True)
+    for module in model.modules():
         forget_keys(module)
         restore(module)
     reset_compiler()
+    return found
+
+
+def take_out(model: nn.Module, which: Callable[[SiteHook], bool]) -> tuple[str, ...]:
+    """Take the hooks of some sites out of all modules of a model; return the names of the sites."""
+    found: list[str] = []
+    for module in model.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for number, hook in list(hooks.items()):
+                if isinstance(hook, SiteHook) and which(hook):
+                    found.append(hook.name)
+                    del hooks[number]
+                    module._forward_pre_hooks_with_kwargs.pop(number, None)
     return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -99,9 +100,12 @@ def _set(module: nn.Module, drops: Drops) -> None:
 def _tried(
     module: nn.Module, call: tuple[Any, Any], path: str, keys: tuple[str, ...]
 ) -> Drops | None:
-    if _steady(module, call) is not None:
-        return Drops(path, idle=True)
-    for chosen in [*((key,) for key in keys), *([keys] if len(keys) > 1 else [])]:
+    with _reads(module, keys) as read:
+        if _steady(module, call) is not None:
+            return Drops(path, idle=True)
+    # what is not read when it draws cannot silence it alone
+    alone = [(key,) for key in keys if key in read]
+    for chosen in [*alone, *([keys] if len(keys) > 1 else [])]:
         for keep in (False, True):
             if _silences(module, call, chosen, keep):
                 return Drops(path, _needed(module, call, chosen, keep), keep)
@@ -143,6 +147,49 @@ def _held(module: nn.Module, keys: tuple[str, ...]) -> Iterator[None]:
         module.training = was
         for holder, name, value in before:
             setattr(holder, name, value)
+
+
+@contextmanager
+def _reads(module: nn.Module, keys: tuple[str, ...]) -> Iterator[set[str]]:
+    """Note which attributes of a module are read inside: all of them, where that cannot be seen."""
+    read: set[str] = set()
+    holders: dict[int, Any] = {}
+    names: dict[tuple[int, str], str] = {}
+    for key in keys:
+        holder, name = holder_of(module, key)
+        holders[id(holder)] = holder
+        names[id(holder), name] = key
+
+    def looking(usual: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+        def look(owner: Any, name: str) -> Any:
+            key = names.get((id(owner), name))
+            if key is not None:
+                read.add(key)
+            elif name == "__dict__" and id(owner) in holders and not _is_torchs_own():
+                read.update(keys)  # whoever has it may look up any of them
+            return usual(owner, name)
+
+        return look
+
+    with ExitStack() as stack:
+        for cls in {type(holder) for holder in holders.values()}:
+            usual: Any = cls.__getattribute__
+            own = "__getattribute__" in vars(cls)
+            try:
+                type.__setattr__(cls, "__getattribute__", looking(usual))
+            except TypeError:  # a class that is not written in Python
+                read.update(keys)
+                continue
+            if own:
+                stack.callback(type.__setattr__, cls, "__getattribute__", usual)
+            else:
+                stack.callback(type.__delattr__, cls, "__getattribute__")
+        yield read
+
+
+def _is_torchs_own() -> bool:
+    """Whether it is torch's base class of modules that looks something up, two calls above."""
+    return sys._getframe(2).f_globals.get("__name__") == nn.Module.__module__
 
 
 def _steady(module: nn.Module, call: Any) -> list[Tensor] | None:

@@ -33,13 +33,14 @@ def own_generators(
         extremes: What the copies begin with, as Python's and numpy's own generators do.
     """
     numpy = sys.modules.get("numpy")
+    kinds = _kinds(numpy)
     copies: dict[int, Any] = {}
     replaced: list[tuple[nn.Module, str, Any]] = []
     try:
         for module in model.modules():
             for name, value in list(vars(module).items()):
-                kind = _kind(value, numpy)
-                if kind:
+                kind = kinds.get(type(value))
+                if kind is not None:
                     if id(value) not in copies:
                         copies[id(value)] = _copied(value, kind, record, extremes, numpy)
                     replaced.append((module, name, value))
@@ -50,14 +51,12 @@ def own_generators(
             vars(module)[name] = value
 
 
-def _kind(value: Any, numpy: ModuleType | None) -> str:
-    """Return the name of a generator's class, "" of all else."""
-    if type(value) is random.Random:
-        return "random.Random"
+def _kinds(numpy: ModuleType | None) -> dict[type, str]:
+    """Return the classes of generators, with their names."""
+    kinds: dict[type, str] = {random.Random: "random.Random"}
     for name in ("Generator", "RandomState") if numpy else ():
-        if type(value) is getattr(cast(Any, numpy).random, name):
-            return f"numpy.random.{name}"
-    return ""
+        kinds[getattr(cast(Any, numpy).random, name)] = f"numpy.random.{name}"
+    return kinds
 
 
 def _copied(

@@ -63,7 +63,7 @@ def is_quantised(module: nn.Module) -> bool:
 
 
 class SiteHook:
-    """Drops the first input of one layer while that layer is in training mode.
+    """Drops the input of one layer while that layer is in training mode.
 
     Of kind "path", it is a hook after the layer and drops what that returns.
     """
@@ -76,6 +76,7 @@ class SiteHook:
         *,
         time: int = 0,
         spatial: int = 0,
+        inputs: int = 1,
         quantised: bool = False,
     ) -> None:
         self.bank = bank
@@ -86,6 +87,8 @@ class SiteHook:
         """Where the time axis of a batched sequence is."""
         self.spatial = spatial
         """How many spatial axes the layer has."""
+        self.inputs = inputs
+        """How many of its first arguments are inputs: each gets a mask of its own."""
         self.quantised = quantised
         """Whether the layer was a quantised one when the dropout was placed."""
         self.place = torch.tensor(-next(_places), dtype=torch.int64, device="cpu")
@@ -123,7 +126,7 @@ class SiteHook:
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Return the layer's arguments with the first one dropped; None in eval mode.
+        """Return the layer's arguments with its inputs dropped; None in eval mode.
 
         After a layer `kwargs` is its output, and it is the output that is returned. A layer that
         took over the hooks of another, as a fused one does, gives none.
@@ -131,23 +134,29 @@ class SiteHook:
         # what was quantised since is for inference, and torch makes it in training mode
         if not module.training or (not self.quantised and is_quantised(module)):
             return None
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] # no public name
+            raise PlacementError(
+                f"{self.name}: a model with placed dropout cannot be traced in training mode, as a "
+                "trace would keep one mask; call model.eval() first, or use torch.export"
+            )
         if self.kind == "path":
             return self._drop_output(kwargs)
+        dropped = (*(self.drop(x) for x in args[: self.inputs]), *args[self.inputs :])
         if kwargs is None:
-            return (self.drop(args[0]), *args[1:]) if args else None
-        if args:
-            return (self.drop(args[0]), *args[1:]), kwargs
-        name = "input" if "input" in kwargs else next(iter(kwargs), None)
-        if name is None:
+            return dropped or None
+        names = ["input"] if "input" in kwargs else list(kwargs)
+        names = names[: max(0, self.inputs - len(args))]
+        if not args and not names:
             raise PlacementError(
                 f"{self.name}: expected the layer to be called with its input, got no argument"
             )
-        return args, {**kwargs, name: self.drop(kwargs[name])}
+        return dropped, {**kwargs, **{name: self.drop(kwargs[name]) for name in names}}
 
     def _drop_output(self, output: Any) -> Any:
         if isinstance(output, tuple | list):  # as attention has it, with its weights beside
-            first, *others = output
-            return type(output)((self.drop(first), *others))
+            dropped = [self.drop(output[0]), *output[1:]]
+            named = hasattr(output, "_fields")
+            return type(output)(*dropped) if named else type(output)(dropped)
         return self.drop(output)
 
     def drop(self, x: Any) -> Any:

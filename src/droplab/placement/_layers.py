@@ -48,7 +48,7 @@ def full_name(cls: type) -> str:
 
 def role_of(cls: type) -> Role | None:
     """Return what kind of weight layer a class makes, None if its input is not a site."""
-    if issubclass(cls, nn.Linear):
+    if issubclass(cls, nn.Linear | nn.Bilinear):
         return "linear"
     if issubclass(cls, _ConvNd):
         return "conv"
@@ -86,6 +86,11 @@ def default_kind(what: Role, *, after_selu: bool) -> tuple[Kind, str]:
     if after_selu and what != "recurrent":
         return "alpha", _WHY["alpha"]
     return _DEFAULT[what], _WHY[what]
+
+
+def input_count(cls: type) -> int:
+    """Return how many of the first arguments of a layer are inputs that it multiplies."""
+    return 2 if issubclass(cls, nn.Bilinear) else 1
 
 
 def spatial_dims(module: nn.Module) -> int:

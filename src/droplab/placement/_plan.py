@@ -18,7 +18,7 @@ from droplab.placement._branches import branches, named_branches
 from droplab.placement._hook import site_hooks
 from droplab.placement._layers import KINDS, Kind
 from droplab.placement._select import Choice, choose, is_exact, matches, spell
-from droplab.placement._sites import Site, sites
+from droplab.placement._sites import Site, named_products, sites
 from droplab.placement._table import ASSUMED, as_text, table
 from droplab.placement._toml import dumps, read_plan
 from droplab.placement._walk import BRANCH, inner, paths
@@ -213,6 +213,8 @@ def _found(model: nn.Module, rates: Any, kind: Any, example: Any) -> tuple[Site,
             )
         return tuple(replace(site, aliases=_and_bare(site)) for site in found)
     found = tuple(sites(model, example))
+    if example is None:
+        found += named_products(model, [name for name in names if isinstance(name, str)])
     if not named:
         return found
     ends = named_branches(model, named) if example is None else branches(model, example)

@@ -162,6 +162,7 @@ def disabled(model: nn.Module, example: Any = None) -> Iterator[None]:
             for entry, p in before:
                 entry.restore(p)
     owners = {path_of(entry) for entry in stored} | {each.owner for each in seen(model).drops}
+    owners -= {drawn.owner for drawn, _ in seen(model).random}  # a rate, but not of this draw
     left = [drawn for drawn in told.drawn if drawn.owner not in owners]
     if left:
         places = ", ".join(f"{each.function} in '{each.owner}' ({each.where})" for each in left[:5])

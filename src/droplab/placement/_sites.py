@@ -12,6 +12,7 @@ from rich.text import Text
 from torch import nn
 
 from droplab.placement._layers import Kind, Role, default_kind, is_batch_norm, is_dropout, role
+from droplab.placement._products import may_multiply
 from droplab.placement._table import ASSUMED, as_text, table
 from droplab.placement._trace import SiteRecord, trace
 from droplab.placement._walk import unique
@@ -19,7 +20,7 @@ from droplab.placement._walk import unique
 
 @dataclass(frozen=True)
 class Site:
-    """One place where dropout can go: the input of a weight layer.
+    """One place where dropout can go: the input of a weight layer, of `nn.Bilinear` both inputs.
 
     Args:
         name: The layer's path in the model, "." if the model itself is the layer.
@@ -78,8 +79,9 @@ def sites(model: nn.Module, example: Any = None) -> Sites:
             arguments. Without one, what only running can tell is assumed from the structure.
 
     Returns:
-        One `Site` for each linear, convolution and recurrent layer, and with an example one that
-        is refused for each weight by which a module multiplies in its own code.
+        One `Site` for each linear, convolution and recurrent layer. With an example also one for
+        each module that multiplies its input by weights of its own and reads it nowhere else, and
+        one that is refused for each other weight by which a module multiplies in its own code.
 
     Raises:
         PlacementError: If the model cannot take hooks, or the example does not run.
@@ -94,8 +96,16 @@ def sites(model: nn.Module, example: Any = None) -> Sites:
     if example is None:
         return Sites(assumed)
     shown = trace(model, example)
-    recorded = [_recorded(site, shown.sites.get(site.name)) for site in assumed]
-    there = {site.name for site in recorded}
+    layers = {site.name: site for site in assumed}
+    used = {path: names for path, names in shown.products.items() if path not in shown.mixed}
+    layers |= {site.name: site for site in named_products(model, [p for p in used if used[p]])}
+    order = {names[0]: at for at, names in enumerate(unique(model).values())}
+    recorded = [
+        _recorded(layers[name], shown.sites.get(name))
+        for name in sorted(layers, key=order.__getitem__)
+    ]
+    recorded = [replace(s, shares=tuple(n for n in s.shares if n in layers)) for s in recorded]
+    there = {name for names in used.values() for name in names}
     loose = [
         Site(
             name=name,
@@ -103,14 +113,35 @@ def sites(model: nn.Module, example: Any = None) -> Sites:
             role="linear",
             kind="element",
             why="",
-            refused=f"no layer, but a weight of {used}: nothing is called whose input could be "
+            refused=f"no layer, but a weight of {where}: nothing is called whose input could be "
             "dropped; use a layer, or drop in the code",
             assumed=False,
         )
-        for name, used in shown.weights.items()
-        if name.rpartition(".")[0] not in there
+        for name, where in shown.weights.items()
+        if name not in there
     ]
     return Sites((*recorded, *loose))
+
+
+def named_products(model: nn.Module, names: Sequence[str]) -> tuple[Site, ...]:
+    """Return sites at modules of these names that have matrices of their own, and are no layers.
+
+    It is assumed that they multiply their inputs by these: whoever names them has seen it in an
+    example.
+    """
+    kind, _ = default_kind("linear", after_selu=False)
+    return tuple(
+        Site(
+            name=paths[0],
+            layer=type(module).__name__,
+            role="linear",
+            kind=kind,
+            why="element-wise, for weights of its own multiply its input",
+            aliases=tuple(paths[1:]),
+        )
+        for module, paths in unique(model).items()
+        if not set(names).isdisjoint(paths) and may_multiply(module, paths[0])
+    )
 
 
 def _shown(found: Sequence[Site]) -> RenderableType:
@@ -145,7 +176,9 @@ def _recorded(site: Site, record: SiteRecord | None) -> Site:
     """Return what the example says in place of what the structure suggests."""
     if record is None:  # scripted: nothing inside can be watched
         return replace(site, assumed=False)
-    kind, why = default_kind(site.role, after_selu=record.activation == "selu")
+    kind, why = site.kind, site.why
+    if (record.activation == "selu") != (kind == "alpha"):
+        kind, why = default_kind(site.role, after_selu=record.activation == "selu")
     refused = site.refused
     if not record.calls and not refused:
         refused = "never called in the example"
@@ -184,8 +217,7 @@ def _assume(model: nn.Module) -> tuple[Site, ...]:
     for module, names in modules.items():
         what = role(module)
         scripted = _scripted_role(module)
-        two = isinstance(module, nn.Bilinear)
-        if what is None and scripted is None and not two:
+        if what is None and scripted is None:
             continue
         at = order[module]
         kind, why = default_kind(what or "linear", after_selu=_after_selu(leaves, at))
@@ -193,8 +225,6 @@ def _assume(model: nn.Module) -> tuple[Site, ...]:
         shifts = False
         if scripted:
             refused = "inside a scripted module, whose code is fixed and ignores new hooks"
-        elif two:
-            refused = "has two inputs, of which a site is only one; drop them where they are made"
         elif module in heads:
             refused = "never called: MultiheadAttention multiplies by its weight directly"
         elif module is first_weights:
@@ -238,7 +268,7 @@ def _scripted_role(module: nn.Module) -> str | None:
     return name if isinstance(cls, type) and issubclass(cls, _WEIGHT_LAYERS) else None
 
 
-_WEIGHT_LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase)
+_WEIGHT_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase)
 
 
 def _followed_by_batch_norm(leaves: list[nn.Module], at: int) -> bool:

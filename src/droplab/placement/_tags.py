@@ -17,13 +17,20 @@ ACTIVATIONS = frozenset(
     }
 )
 
-_SAME_VALUES = frozenset(
+VIEWS = frozenset(
     {
         *("__get__", "__getitem__", "broadcast_to", "chunk", "clone", "contiguous", "detach"),
-        *("double", "expand", "expand_as", "flatten", "float", "half", "movedim", "moveaxis"),
-        *("narrow", "permute", "ravel", "repeat", "reshape", "select", "split", "squeeze"),
-        *("split_with_sizes", "swapaxes", "t", "to", "transpose", "tile", "type", "unbind"),
-        *("unflatten", "unsqueeze", "view", "view_as", "max_pool1d", "max_pool2d", "max_pool3d"),
+        *("double", "expand", "expand_as", "flatten", "float", "gather", "half", "index_select"),
+        *("movedim", "moveaxis", "narrow", "permute", "ravel", "repeat", "repeat_interleave"),
+        *("reshape", "select", "split", "split_with_sizes", "squeeze", "swapaxes", "t", "to"),
+        *("transpose", "tile", "type", "unbind", "unflatten", "unsqueeze", "view", "view_as"),
+    }
+)
+"""Functions whose result has the values of their input, and no others."""
+
+_SAME_VALUES = VIEWS | frozenset(
+    {
+        *("max_pool1d", "max_pool2d", "max_pool3d"),
         *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "alpha_dropout"),
         *("feature_alpha_dropout",),
     }

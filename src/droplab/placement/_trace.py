@@ -31,7 +31,15 @@ from droplab.placement._drawn import (
     watched,
 )
 from droplab.placement._generators import own_generators
-from droplab.placement._layers import role
+from droplab.placement._layers import input_count, role
+from droplab.placement._products import (
+    MULTIPLY,
+    Product,
+    made_weight,
+    matrices,
+    may_multiply,
+    parameter_name,
+)
 from droplab.placement._random import is_draw
 from droplab.placement._tags import NOTHING, Tag, combine, plain_name, tensors
 from droplab.placement._untouched import untouched
@@ -85,6 +93,10 @@ class Trace:
     """All random draws but those of dropping functions, and how many there were of each."""
     weights: dict[str, str] = field(default_factory=dict)
     """Parameters by which a module multiplies in its own code, and where it does."""
+    products: dict[str, set[str]] = field(default_factory=dict)
+    """Modules whose input is multiplied by these parameters of their own."""
+    mixed: set[str] = field(default_factory=set)
+    """Those of them whose input is read by something else, too, so that it is no site."""
 
 
 def trace(model: nn.Module, example: Any) -> Trace:
@@ -183,6 +195,9 @@ def _merged(passes: list[Trace]) -> Trace:
         result.draws += (Counter(each.draws) - Counter(result.draws)).elements()
         result.drawn |= each.drawn
         result.weights = each.weights | result.weights
+        result.mixed |= each.mixed
+        for path, used in each.products.items():
+            result.products.setdefault(path, set()).update(used)
     return result
 
 
@@ -220,15 +235,6 @@ def cut(message: str, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-_MULTIPLY = frozenset(
-    {
-        *("linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm"),
-        *("einsum", "tensordot", "bilinear", "conv1d", "conv2d", "conv3d", "grouped_mm"),
-        *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
-    }
-)
-
-
 class _Recorder(TorchFunctionMode):
     def __init__(
         self, modules: Mapping[nn.Module, list[str]], extremes: Extremes | None = None
@@ -241,14 +247,25 @@ class _Recorder(TorchFunctionMode):
         self.readers = WeakTensorKeyDictionary()
         self.stack: list[tuple[str, Counter[str]]] = []
         self.weights = {
-            id(parameter): f"{names[0]}.{key}".removeprefix("..")
+            id(parameter): parameter_name(names[0], key)
             for module, names in modules.items()
             for key, parameter in module._parameters.items()
             if parameter is not None
         }
+        self.layers: set[str] = set()
+        """Paths of the weight layers."""
+        self.owned: dict[str, frozenset[str]] = {}
+        """Of other modules that have matrices, their names."""
+        self.running: list[Product] = []
+        """Calls of those, the innermost last."""
         for module, names in modules.items():
             if role(module) is not None:
-                self.result.sites[names[0]] = SiteRecord()
+                self.layers.add(names[0])
+            elif may_multiply(module, names[0]):
+                self.owned[names[0]] = matrices(module, names[0])
+            else:
+                continue
+            self.result.sites[names[0]] = SiteRecord()
 
     def tag(self, x: Tensor) -> Tag:
         """Return what is known of a tensor."""
@@ -273,54 +290,72 @@ class _Recorder(TorchFunctionMode):
 
     def _hooks(self, module: nn.Module, name: str) -> tuple[Any, Any]:
         record = self.result.sites.get(name)
+        inputs = input_count(type(module))
+        made = made_weight(module, name)
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.stack.append((name, Counter()))
             if record is not None:
-                self._read(name, record, next(tensors((args, kwargs)), None))
+                given = list(tensors((args, kwargs)))
+                self._read(name, record, given[:inputs])
+                if name in self.owned:
+                    self.running.append(Product(name, given, self.owned[name]))
 
         def leave(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             self.stack.pop()
-            if record is not None:
+            if made and isinstance(output, Tensor):
+                self.tags[output] = Tag(hidden=True, weight=made)
+            if record is not None and (name in self.layers or self._multiplied(output)):
                 for tensor in tensors(output):
                     self.tags[tensor] = Tag(hidden=True, layers=frozenset({name}))
 
         return enter, leave
+
+    def _multiplied(self, output: Any) -> bool:
+        """Note what became of the input of a module that is left, and say if it was a product."""
+        product = self.running.pop()
+        is_one = product.leave(output)
+        self.result.products.setdefault(product.path, set()).update(product.used)
+        if product.mixed:
+            self.result.mixed.add(product.path)
+        return is_one
 
     def drew(self, function: str, where: str) -> None:
         """Note a draw of the module that is running."""
         if self.stack:
             self.result.drawn[Drawn(self.stack[-1][0], function, where)] += 1
 
-    def _read(self, name: str, record: SiteRecord, x: Tensor | None) -> None:
+    def _read(self, name: str, record: SiteRecord, inputs: list[Tensor]) -> None:
         record.calls += 1
-        if x is None:
+        if not inputs:
             return
-        tag = self.tag(x)
-        record.shape, record.dtype = tuple(x.shape), x.dtype
-        record.raw |= tag.raw
-        record.activation = tag.activation
-        record.dropped_by = tag.dropped_by
-        readers = cast("set[str]", self.readers.setdefault(x, set()))
-        for other in readers - {name}:
-            record.shares.add(other)
-            self.result.sites[other].shares.add(name)
-        readers.add(name)
+        tags = [self.tag(x) for x in inputs]
+        record.shape, record.dtype = tuple(inputs[0].shape), inputs[0].dtype
+        record.raw |= any(tag.raw for tag in tags)
+        first, *others = (tag.activation for tag in tags)
+        record.activation = first if all(other == first for other in others) else None
+        record.dropped_by = next((tag.dropped_by for tag in tags if tag.dropped_by), "")
+        for x in inputs:
+            readers = cast("set[str]", self.readers.setdefault(x, set()))
+            for other in readers - {name}:
+                record.shares.add(other)
+                self.result.sites[other].shares.add(name)
+            readers.add(name)
 
     def _weigh(self, name: str, tags: list[Tag]) -> None:
         """Note that code multiplies by a parameter, unless a layer that is a site does."""
         owner = self.stack[-1][0]
-        if owner in self.result.sites or "parametrizations" in owner.split("."):
+        if owner in self.layers or "parametrizations" in owner.split("."):
             return
         for tag in tags:
             if not tag.weight:
                 continue
             used = f"{name.strip('_')} in '{owner}', {calling_line(sys._getframe(2))}"
-            layer = self.result.sites.get(tag.weight.rpartition(".")[0] or ROOT)
-            if layer is None:
-                self.result.weights.setdefault(tag.weight, used)
+            layer = tag.weight.rpartition(".")[0] or ROOT
+            if layer in self.layers:
+                self.result.sites[layer].used_by = used
             else:
-                layer.used_by = used
+                self.result.weights.setdefault(tag.weight, used)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -329,8 +364,9 @@ class _Recorder(TorchFunctionMode):
         inputs = list(tensors((args, kwargs)))
         tags = [self.tag(t) for t in inputs]
         name = plain_name(func)
-        if name in _MULTIPLY and self.stack:
-            self._weigh(name, tags)
+        if name in MULTIPLY and self.stack:
+            matrices = [tag for t, tag in zip(inputs, tags, strict=True) if t.dim() > 1]
+            self._weigh(name, matrices if any(tag.weight for tag in matrices) else tags)
         if "batch_norm" in name and tags:
             for layer in tags[0].layers:
                 self.result.sites[layer].batch_norm_follows = True
@@ -349,6 +385,8 @@ class _Recorder(TorchFunctionMode):
             output = self.extremes(func, args, kwargs)
         else:
             output = func(*args, **kwargs)
+        for product in self.running:
+            product.see(name, inputs, tags, output, self.stack[-1][0])
         tag = combine(name, inputs, tags)
         if is_plain_dropout(func) and self.stack and rate_of(func, args, kwargs):
             tag = replace(tag, dropped_by=self.stack[-1][0])

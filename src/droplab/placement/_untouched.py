@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from droplab.placement._hook import site_hooks
 
@@ -55,11 +55,18 @@ def untouched(model: nn.Module, *, training: bool = True, seed: int = 0) -> Iter
             for module, name, buffer, copy in buffers:
                 module._buffers[name] = buffer
                 if buffer is not None and copy is not None:
-                    buffer.copy_(copy)
+                    put_back(buffer, copy)
             for module, name, value in layerdrop:
                 setattr(module, name, value)
             for hook, count, earlier in counts:
                 hook.count, hook.earlier = count, earlier
+
+
+def put_back(buffer: Tensor, value: Tensor) -> None:
+    """Give a buffer its old value and shape: observers of a quantisation begin with empty ones."""
+    if buffer.shape != value.shape:
+        buffer.resize_(value.shape)
+    buffer.copy_(value)
 
 
 @contextmanager

@@ -17,6 +17,18 @@ _aten = torch.ops.aten
 
 _DROPOUT = torch.ops.droplab.dropout.default
 
+
+def _lstm_layer(*args: Any) -> tuple[Tensor, ...]:
+    """Run an LSTM of oneDNN, which keeps what its backward pass needs only where gradients are on.
+
+    Below autograd, so that they are on for this and nothing is recorded for them.
+    """
+    with torch._C._AutoDispatchBelowAutograd(), torch.enable_grad():
+        return _LSTM(*args)
+
+
+_LSTM = _aten.mkldnn_rnn_layer.default
+
 # Python bindings parse their arguments faster than the generic operator call.
 _FASTER: dict[Any, Callable[..., Any]] = {
     _aten.addmm.default: torch.addmm,
@@ -38,6 +50,7 @@ _FASTER: dict[Any, Callable[..., Any]] = {
     _aten._log_softmax.default: torch._log_softmax,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _aten._log_softmax_backward_data.default: torch._log_softmax_backward_data,  # pyright: ignore[reportPrivateImportUsage] # no public name
     _DROPOUT: run_dropout,
+    _LSTM: _lstm_layer,
 }
 SAME_START = frozenset(
     {

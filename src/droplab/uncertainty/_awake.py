@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.placement import Applied, Bank, OwnDropout, as_call, inner, plan, rates
+from droplab.placement import Applied, Bank, OwnDropout, as_call, inner, plan, put_back, rates
 
 ROOT = "."
 
@@ -213,6 +213,6 @@ def _restore(
         for module, name, buffer, copy in state:
             module._buffers[name] = buffer
             if not torch.equal(buffer, copy):
-                buffer.copy_(copy)
+                put_back(buffer, copy)
     for module, flag in flags:
         module.training = flag

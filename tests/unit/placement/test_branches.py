@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import namedtuple
 
 import pytest
 import torch
@@ -53,6 +54,9 @@ class Attention(nn.Module):
             return self.mlp(normal) + mixed + x
         x = x + mixed
         return x + self.gamma * self.mlp(self.norm2(x))
+
+
+Mixed = namedtuple("Mixed", "hidden weights")
 
 
 class Called(nn.Module):
@@ -169,6 +173,24 @@ def test_it_equals_the_layer_that_drops_paths_at_the_same_key():
     skip = model.stem(x)
     key = torch.tensor([11, 0])
     assert torch.equal(out, skip + drop_path(model.fs[0](skip), 0.5, key=key))
+
+
+def test_a_branch_that_a_named_tuple_returns_is_dropped():
+    class Mixing(nn.Linear):
+        def forward(self, x):
+            return Mixed(super().forward(x), None)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = Mixing(8, 8)
+
+        def forward(self, x):
+            return x + self.mix(x).hidden
+
+    model, x = nn.Sequential(nn.Linear(8, 8), Block()), torch.randn(4, 8)
+    with plan(model, 1.0, "path", x).applied():
+        assert torch.equal(model(x), model[0](x))
 
 
 def test_a_rate_of_zero_changes_no_bit_and_gradients_follow_the_mask():

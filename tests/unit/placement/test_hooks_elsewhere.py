@@ -56,6 +56,30 @@ def test_scripting_a_placed_model_is_refused_in_one_sentence(model):
     assert not hasattr(hook, "__name__")
 
 
+@pytest.mark.parametrize("seeded", [False, True])
+def test_tracing_a_placed_model_in_training_mode_is_refused_in_one_sentence(model, seeded):
+    wanted = model(X)
+    applied = plan(model, 0.5, example=X).apply()
+    if seeded:  # whose masks a trace would repeat
+        applied.seed({"2": 1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        assert torch.equal(torch.jit.trace(model, X)(X), wanted)
+        with pytest.raises(
+            PlacementError, match=r"^2: .* traced in training mode, .*eval\(\) first"
+        ):
+            torch.jit.trace(model.train(), X)
+
+
+def test_tracing_a_layer_of_droplab_in_training_mode_is_refused_in_one_sentence():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        with pytest.raises(
+            ArgumentError, match=r"^DropPath: a layer of droplab cannot be traced in"
+        ):
+            torch.jit.trace(nn.Sequential(nn.Linear(6, 6), layers.DropPath(0.2)), X)
+
+
 def test_scripting_a_layer_of_droplab_is_refused_in_one_sentence():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated

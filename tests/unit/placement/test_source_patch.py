@@ -134,7 +134,19 @@ class Net(nn.Module):
         return self.head(x.flatten(1))
 """
 
+TWO_INPUTS = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(20, 6), nn.Linear(20, 7)
+        self.both = nn.Bilinear(6, 7, 10)
+
+    def forward(self, x):
+        return self.both(self.fc1(x), input2=F.relu(self.fc2(x)))
+"""
+
 CASES = {
+    "two inputs": (TWO_INPUTS, {"both": 0.5}),
     "tutorial": (TUTORIAL, {"fc2": 0.3, "fc3": 0.3}),
     "nested": (NESTED, {"fc2": 0.5, "fc3": 0.25}),
     "twice": (TWICE, {"fc2": 0.5, "fc3": 0.25}),

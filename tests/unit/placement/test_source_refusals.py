@@ -54,6 +54,24 @@ def refused(tmp_path, monkeypatch):
         # How it is made.
         ("self.fc = make()", "return self.fc(x)", {"fc": 0.1}, "net.py:7: 'fc' is made by make,"),
         ("self.fc = n", "return self.fc(x)", {"fc": 0.1}, "net.py:7: 'fc' is not made by a call"),
+        (
+            "self.fc = nn.Linear(3, 3) if n else None",
+            "return self.fc(x)",
+            {"fc": 0.1},
+            "net.py:7: 'fc' is made under a condition, and is another layer or none",
+        ),
+        (
+            f"if n:\n            {FC}\n        else:\n            self.fc = None",
+            "return self.fc(x)",
+            {"fc": 0.1},
+            "net.py:8: 'fc' is made under a condition, and is another layer or none",
+        ),
+        (
+            "self.net = nn.Sequential(nn.Linear(3, 3) if n else nn.Identity(), nn.ReLU())",
+            "return self.net(x)",
+            {"net.0": 0.1},
+            "net.py:7: 'net.0' is made under a condition, and is another layer or none",
+        ),
         ("self.a = self.fc = nn.Linear(3, 3)", "return self.fc(x)", {"fc": 0.1}, "makes no attr"),
         (
             "self.net = nn.Sequential(*[nn.Linear(3, 3) for _ in range(n)])",

@@ -307,3 +307,51 @@ def test_draws_through_a_generator_that_the_model_owns_are_seen(make, name):
     found = rates(dropping, torch.ones(4, 8))
     assert dict(found) == {"1.rate": P}
     assert not found.random
+
+
+class Settings:
+    """Many numbers that could be rates, of which a module reads two."""
+
+    def __init__(self, looked_up):
+        for name in ("skip_a", "skip_b", "mask_c", "noise_d", "prob_e"):
+            setattr(self, name, 0.5)
+        self.looked_up = looked_up
+
+
+class Configured(nn.Module):
+    def __init__(self, looked_up):
+        super().__init__()
+        self.config, self.runs = Settings(looked_up), []
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        self.runs.append(1)
+        settings = self.config
+        rate = vars(settings)["prob_e"] if settings.looked_up else settings.prob_e
+        x = self.fc(x) * settings.mask_c  # without it nothing is left to tell dropout by
+        return x * (torch.rand(4) >= rate) if self.training else x
+
+
+@pytest.mark.parametrize("looked_up", [False, True])
+def test_only_settings_that_are_read_are_tried_out(looked_up):
+    model = Configured(looked_up)
+    assert dict(rates(model, torch.ones(3, 4))) == {"config.prob_e": 0.5}
+    assert "__getattribute__" not in vars(Settings)
+    assert "__getattribute__" not in vars(Configured)
+    # the trace, the call that is kept, two that differ, and a few for each number that is read
+    assert (len(model.runs) < 22) == (not looked_up)
+
+
+def test_disabled_names_a_draw_beside_a_rate_that_has_nothing_to_do_with_it():
+    class Hashing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dropout = 0.0
+
+        def forward(self, x):
+            return F.dropout(x @ torch.randn(4, 4), self.dropout, self.training)
+
+    model, x = Hashing(), torch.ones(3, 4)
+    assert [drawn.function for drawn, _ in rates(model, x).random] == ["torch.randn"]
+    with pytest.warns(UserWarning, match=r"torch\.randn in '\.'"), disabled(model, x):
+        model(x)

@@ -254,3 +254,41 @@ def test_a_fused_group_keeps_the_site_of_its_layer(way):
     dropped = (got[0] == 0).flatten(2).all(2)
     assert dropped.any()
     assert not dropped.all()
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+def test_a_plan_is_taken_out_of_the_layer_that_its_own_was_fused_into():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    applied = plan(model, {"0": 0.5, "2": 0.5}).apply()
+    quantization.fuse_modules(model, [["0", "1"]], inplace=True)
+    assert dict(rates(model)) == {"0": 0.5, "2": 0.5}
+    with pytest.raises(PlacementError, match="replaced by another one after apply; nothing of the"):
+        applied.revert()
+    assert dict(rates(model)) == {}
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Please use quant_min and quant_max:UserWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_a_model_prepared_for_quantisation_is_placed_trained_and_converted():
+    model = nn.Sequential(
+        quantization.QuantStub(),
+        Fusible(),
+        nn.Flatten(),
+        nn.Linear(100, 2),
+        quantization.DeQuantStub(),
+    )
+    model = quantization.fuse_modules_qat(model, [["1.conv", "1.norm", "1.act"]])
+    model.qconfig = quantization.get_default_qat_qconfig("x86")
+    quantization.prepare_qat(model, inplace=True)
+    x = torch.rand(4, 3, 9, 9)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert plan(model, {"1.conv": 0.5, "3": 0.5}, example=x).names == ("1.conv", "3")
+    after = model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # empty ones as well
+    applied = plan(model, {"1.conv": 0.5, "3": 0.5}, example=x).apply()
+    model(x).sum().backward()
+    applied.check_fired()
+    converted = quantization.convert(model.eval())
+    want = converted(x)
+    assert torch.equal(converted.train()(x), want)  # for inference: it drops nothing

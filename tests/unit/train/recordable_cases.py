@@ -89,7 +89,21 @@ class Indices(Net):
         return h + self.embedding(self.order).mean(0)
 
 
-RECORDED = [Net, OwnDropout, Noise, Norm, InPlaceBuffer, AssignedBuffer, NotesAtFirst, Indices]
+class Recurrent(Net):
+    """Of oneDNN's LSTM, in two layers and both directions, over eight steps of two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(2, 4, num_layers=2, bidirectional=True, batch_first=True)
+
+    def hidden(self, h):
+        return h + self.lstm(h.view(-1, 8, 2))[0][:, -2:].flatten(1)
+
+
+RECORDED = [
+    *(Net, OwnDropout, Noise, Norm, InPlaceBuffer, AssignedBuffer, NotesAtFirst, Indices),
+    Recurrent,
+]
 
 
 class Counter(Net):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import libcst as cst
 
 from droplab.errors import PlacementError
-from droplab.placement._layers import Kind
+from droplab.placement._layers import Kind, input_count
 from droplab.placement._source._explain import no_call
 from droplab.placement._source._file import SourceFile
 from droplab.placement._source._flow import Existing, element_dropout, existing_dropout
 from droplab.placement._source._maker import torch_layer
-from droplab.placement._source._places import Place
+from droplab.placement._source._places import Place, layer_class
 from droplab.placement._source._rewrite import Changes
 from droplab.placement._source._torch import Imports, dropout_layer
 from droplab.placement._source._view import ClassView
@@ -109,17 +109,17 @@ class Editor:
             raise no_call(self.view, name)
         fresh = ""
         for call, use in calls:
-            at = self._input(call, name)
-            existing = existing_dropout(self.view, call.args[at].value)
-            if existing is not None:
-                self._change(place, existing, p)
-                continue
-            if p == 0:
-                self._note_nothing(place)
-                continue
-            if not fresh:
-                fresh = self._new_module(place, p, kind)
-            self.changes.wrap[call] = (at, f"{use.me}.{fresh}")
+            for at in self._inputs(call, place):
+                existing = existing_dropout(self.view, call.args[at].value)
+                if existing is not None:
+                    self._change(place, existing, p)
+                    continue
+                if p == 0:
+                    self._note_nothing(place)
+                    continue
+                if not fresh:
+                    fresh = self._new_module(place, p, kind)
+                self.changes.wrap.setdefault(call, {})[at] = f"{use.me}.{fresh}"
 
     def _check_uses(self, place: Place, called: set[cst.Attribute]) -> None:
         for use in self.view.uses.get(place.attribute, ()):
@@ -134,15 +134,22 @@ class Editor:
                 "input cannot be written; call it directly, or keep the plan in memory",
             )
 
-    def _input(self, call: cst.Call, name: str) -> int:
+    def _inputs(self, call: cst.Call, place: Place) -> list[int]:
+        """Return which arguments of a call are inputs of the layer."""
+        cls = layer_class(place.layer)
+        count = 1 if cls is None else input_count(cls)
+        found: list[int] = []
         for at, arg in enumerate(call.args):
             if arg.star:
                 break
-            if arg.keyword is None or arg.keyword.value == "input":
-                return at
-        raise self.source.refuse(
-            call, f"the input of '{name}' cannot be told from the arguments of this call"
-        )
+            if arg.keyword is None or arg.keyword.value in ("input", "input1", "input2"):
+                found.append(at)
+        if len(found) < count:
+            raise self.source.refuse(
+                call,
+                f"the input of '{place.attribute}' cannot be told from the arguments of this call",
+            )
+        return found[:count]
 
     def _new_module(self, place: Place, p: float, kind: Kind) -> str:
         layer = dropout_layer(self.source, place, kind)

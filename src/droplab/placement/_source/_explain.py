@@ -10,7 +10,7 @@ import libcst as cst
 
 from droplab.errors import PlacementError, nearest
 from droplab.placement._source._maker import factory
-from droplab.placement._source._places import Place, sequential_literal
+from droplab.placement._source._places import Place, is_weight_layer, sequential_literal
 from droplab.placement._source._view import ClassView
 
 _CONTAINERS = ("ModuleList", "ModuleDict")
@@ -37,6 +37,8 @@ def explain(view: ClassView, name: str, found: dict[str, Place], rate: Any) -> P
             f"{nearest(name, found)}",
         )
     first = creations[0]
+    if not rest and _either(view, *(creation.value for creation in creations)):
+        return source.refuse(first.value, f"'{head}' {_UNDER_A_CONDITION}")
     if not isinstance(first.value, cst.Call):
         return source.refuse(
             first.value,
@@ -60,6 +62,10 @@ def explain(view: ClassView, name: str, found: dict[str, Place], rate: Any) -> P
                 "the plan in memory",
             )
         names = [place for place in found if place.startswith(f"{head}.")]
+        literal = sequential_literal(view, first.value)
+        items = {item.name: item.value for item in literal.items} if literal is not None else {}
+        if rest in items and _either(view, items[rest]):
+            return source.refuse(items[rest], f"'{name}' {_UNDER_A_CONDITION}")
         return _other_class(view, first.value, name, rest, rate) or source.refuse(
             first.value,
             f"'{name}' is no linear, convolution or recurrent layer of torch{nearest(name, names)}",
@@ -75,6 +81,23 @@ def explain(view: ClassView, name: str, found: dict[str, Place], rate: Any) -> P
         f"'{name}' belongs to {made_by}, which is defined elsewhere; patch the file that defines "
         "it, or keep the plan in memory",
     )
+
+
+_UNDER_A_CONDITION = (
+    "is made under a condition, and is another layer or none under another, so that one line of "
+    "dropout does not fit both; keep the plan in memory, or make it in one way"
+)
+
+
+def _either(view: ClassView, *values: cst.BaseExpression) -> bool:
+    """Whether what an attribute may be is a weight layer of torch, and something else as well."""
+    either = [
+        branch
+        for value in values
+        for branch in ((value.body, value.orelse) if isinstance(value, cst.IfExp) else (value,))
+    ]
+    made = {view.made(value) for value in either}
+    return len(made) > 1 and any(is_weight_layer(layer) for layer in made)
 
 
 def _command(view: ClassView, owner: str, site: str, rate: Any) -> str:

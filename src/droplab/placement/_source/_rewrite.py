@@ -13,7 +13,7 @@ import libcst as cst
 class Changes:
     """What to change, by node of the original tree."""
 
-    wrap: dict[cst.Call, tuple[int, str]] = field(default_factory=dict)
+    wrap: dict[cst.Call, dict[int, str]] = field(default_factory=dict)
     """Calls whose argument at an index goes through another call ("self.fc2_dropout")."""
     rate: dict[cst.Call, tuple[int, float]] = field(default_factory=dict)
     """Calls whose rate, at an index among the arguments, changes."""
@@ -52,8 +52,7 @@ class Rewrite(cst.CSTTransformer):
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
         if original_node in self.changes.rate:
             updated_node = _with_rate(updated_node, *self.changes.rate[original_node])
-        if original_node in self.changes.wrap:
-            index, wrapper = self.changes.wrap[original_node]
+        for index, wrapper in self.changes.wrap.get(original_node, {}).items():
             args = list(updated_node.args)
             inside = cst.Call(
                 func=cst.parse_expression(wrapper),
