@@ -156,7 +156,8 @@ class Proposals:
         values: Sequence[float] | None,
         *,
         over: Mapping[str, float] | None = None,
-        pruned: tuple[int, float] | None = None,
+        steps: Mapping[int, float] | None = None,
+        pruned: bool = False,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         """Tell how a plan did.
@@ -165,7 +166,8 @@ class Proposals:
             number: Its number.
             values: Of each objective; None: it failed.
             over: For each constraint by how much it is broken; at most 0 where it is met.
-            pruned: How far it came, and its value there, where it was given up.
+            steps: Its value at each step on the way.
+            pruned: Whether it was given up at the last of them.
             about: What `optuna-dashboard` is to show beside it.
         """
         optuna = self._optuna
@@ -177,12 +179,12 @@ class Proposals:
                 trial.set_user_attr(key, value)
             for key, value in (over or {}).items():
                 trial.set_constraint(key, value)
-            if pruned is not None:
-                step, value = pruned
+            for step, value in (steps or {}).items():
                 trial.report(value, step)
-                self._study.tell(number, state=state.PRUNED)
-            elif values is None:
+            if values is None:
                 self._study.tell(number, state=state.FAIL)
+            elif pruned:
+                self._study.tell(number, state=state.PRUNED)
             else:
                 self._study.tell(number, list(values))
 

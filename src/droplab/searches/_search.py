@@ -141,7 +141,7 @@ def search(
     names = names or spec.objective or (own.primary,)
     spec = dataclasses.replace(spec, objective=names)
     _check_metrics(spec, own, test_metric)
-    asked = asked.decided(len(spec.objective))
+    asked = asked.decided(len(spec.objective), own.epochs)
     folder = Path(out) if out is not None else default_folder(own, existing=resume)
     if isinstance(base, Study):
         _check_loop(

@@ -43,6 +43,7 @@ class Task:
         attempt: Counted from 1: a task whose process died is tried again.
         members: State of the group's replicas.
         rows: Rows of the group so far.
+        until: After which epoch to stop, and to leave a checkpoint to go on from.
         checkpoint: Where to go on from, relative to the run's folder; None for the beginning.
         log_every: Mini-batches whose mean loss is told together; 0 for none.
         keep_every: Seconds of training between two checkpoints, which hold all members and may be
@@ -53,6 +54,7 @@ class Task:
     attempt: int
     members: tuple[Member, ...]
     rows: tuple[EpochRow, ...]
+    until: int
     checkpoint: Path | None
     log_every: int
     keep_every: float
@@ -175,6 +177,8 @@ def train_group(
         on_steps=lambda steps: tell(Stepped(steps)),
     ):
         work.keep(epoch)
+        if epoch.epoch == task.until < recipe.epochs:
+            return
     work.finish()
 
 
@@ -196,7 +200,7 @@ class _Work:
         self._tell = tell
         self._executor = executor
         self._logged: list[BatchRow] = []
-        self._trained, self._keep_every = 0.0, task.keep_every
+        self._trained, self._keep_every, self._until = 0.0, task.keep_every, task.until
         self._keep_at = task.keep_every
         primary, stopping = self._recipe.metrics[self._recipe.primary], self._recipe.stopping
         self._rules = {
@@ -243,7 +247,7 @@ class _Work:
             if self._improves(row):
                 self._improved.add(member)
                 self._remember(member)
-        last = epoch.epoch == self._recipe.epochs
+        last = epoch.epoch in (self._until, self._recipe.epochs)
         checkpoint = None
         if last or epoch.epoch == 1 or self._trained > self._keep_at:
             checkpoint = self._checkpoint(epoch.epoch)

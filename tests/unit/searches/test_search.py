@@ -194,7 +194,7 @@ def test_constraints_that_nothing_meets_leave_nothing(tmp_path):
     found = search(recipe(), space, asked=FEW, plan=PLAN, out=tmp_path)
     assert found.verdict is None
     assert found.plan == {}
-    assert "none of them meets train_accuracy_running < 0.0001" in found.record.headline
+    assert "none of them meets running training accuracy < 0.0001" in found.record.headline
 
 
 def test_two_objectives_send_the_whole_front(tmp_path):
@@ -249,8 +249,8 @@ def test_settings_that_cannot_be_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ArgumentError, match="at least 2 seeds"):
         Asked(seeds=1, halving=True)
     with pytest.raises(ArgumentError, match="expected one objective"):
-        Asked(halving=True).decided(2)
-    assert not Asked().decided(2).halving
+        Asked(halving=True).decided(2, 4)
+    assert not Asked().decided(2, 4).halving
     with pytest.raises(ArgumentError, match=r"did you mean 'val_loss'"):
         search(recipe(), objective="val_los", out=tmp_path)
     with pytest.raises(ArgumentError, match=r"expected one of tpe"):
