@@ -1,8 +1,8 @@
 """What a search finds beside a sweep of the same budget: `python -m tools.search_worth`.
 
 Prints the rows of the table in docs/search.md. Every case is a sweep of 9 rates on 4 seeds and a
-search of about as many replicas, on the built-in digits; both winners are then trained again on 12 fresh
-seeds and measured on the test split, which neither has seen.
+search of about as many replicas, on the built-in digits; both winners are then trained again on 12
+fresh seeds and measured on the test split, which neither has seen.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ class Proposals:
         sampler: One of `SAMPLERS`.
         seed: Of the sampler.
         maximize: For each objective, whether more is better.
+        labels: What each is called where Optuna shows it; empty for what it calls them.
 
     Raises:
         BackendError: If Optuna is not there, or too old.
@@ -71,7 +72,13 @@ class Proposals:
     """
 
     def __init__(
-        self, folder: Path, knobs: Sequence[Knob], sampler: str, seed: int, maximize: Sequence[bool]
+        self,
+        folder: Path,
+        knobs: Sequence[Knob],
+        sampler: str,
+        seed: int,
+        maximize: Sequence[bool],
+        labels: Sequence[str] = (),
     ) -> None:
         if sampler not in SAMPLERS:
             raise ArgumentError(
@@ -89,6 +96,8 @@ class Proposals:
                     # under another name first: a driver killed here leaves nothing half made
                     with whole_file(path) as part:
                         self._open(part, new=True)
+                        if labels:
+                            self._study.set_metric_names(list(labels))
                         self.close()
                 self._open(path, new=False)
         except (self._optuna.exceptions.OptunaError, KeyError) as error:

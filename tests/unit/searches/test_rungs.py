@@ -88,6 +88,7 @@ def test_what_goes_on_is_the_whole_training_cut_in_pieces(found, tmp_path):
 def test_optuna_is_told_of_every_rung(found):
     record, folder = found
     study = optuna.load_study(study_name="droplab", storage=f"sqlite:///{folder}/optuna.sqlite")
+    assert study.metric_names == ["validation loss"]
     names = {"done": "COMPLETE", "pruned": "PRUNED"}
     for trial, plan in zip(study.trials, record.plans, strict=True):
         assert trial.state.name == names[plan.state]
@@ -122,7 +123,6 @@ def test_rungs_that_cannot_be_are_refused(tmp_path):
 
 
 def test_a_run_stops_after_an_epoch_and_goes_on_with_some_of_its_arms(tmp_path):
-    arms = ["none", "dropout"]
     recipe = dataclasses.replace(RECIPE, seeds=(0,))
     names = [arm.name for arm in recipe.arms]
     arms = [names[0], names[-1]]

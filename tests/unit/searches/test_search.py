@@ -253,6 +253,8 @@ def test_settings_that_cannot_be_are_refused(tmp_path, monkeypatch):
     assert not Asked().decided(2, 4).halving
     with pytest.raises(ArgumentError, match=r"did you mean 'val_loss'"):
         search(recipe(), objective="val_los", out=tmp_path)
+    with pytest.raises(ArgumentError, match="and so take the same memory"):
+        search(recipe(), {"constraints": {"memory": "< 1000"}}, out=tmp_path)
     with pytest.raises(ArgumentError, match=r"expected one of tpe"):
         search(recipe(), asked=dataclasses.replace(FEW, sampler="cma"), out=tmp_path / "a")
     with pytest.raises(ArgumentError, match="folds"):
