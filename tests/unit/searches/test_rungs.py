@@ -22,6 +22,7 @@ RECIPE = override(
         "epochs": 4,
         "seeds": [0, 1],
         "batch_size": 30,
+        "model.hidden": [16, 16],
         "scheduler.name": "CosineAnnealingLR",
         "scheduler.T_max": 4,
         "scheduler.every": "epoch",

@@ -28,6 +28,7 @@ FEW = Asked(trials=4, batch=2, seeds=1, confirm_seeds=1)
 
 def recipe(**changes):
     small = {"data.train": 60, "epochs": 1, "seeds": [0, 1], "batch_size": 30}
+    small["model.hidden"] = [16, 16]
     return override(load("digits"), {**small, **changes})
 
 
@@ -106,16 +107,18 @@ def whole(tmp_path_factory):
     return search(recipe(), asked=FEW, plan=PLAN, out=tmp_path_factory.mktemp("whole")).record
 
 
-@pytest.mark.parametrize("event", ["epoch", "told", "confirming"])
-def test_a_search_goes_on_to_the_same_proposals(tmp_path, event, whole):
-    with pytest.raises(KeyboardInterrupt):
-        search(recipe(), asked=FEW, plan=PLAN, out=tmp_path / "cut", observer=StopsAt(event))
+def test_a_search_goes_on_to_the_same_proposals(tmp_path, whole):
+    """Stopped in its first epoch, after its first generation, and before the last run."""
+    for number, event in enumerate(["epoch", "told", "confirming"]):
+        how = {"resume": number > 0, "observer": StopsAt(event)}
+        with pytest.raises(KeyboardInterrupt):
+            search(recipe(), asked=FEW, plan=PLAN, out=tmp_path, **how)
     with pytest.raises(RunError, match="holds a search already"):
-        search(recipe(), asked=FEW, plan=PLAN, out=tmp_path / "cut")
+        search(recipe(), asked=FEW, plan=PLAN, out=tmp_path)
     other = dataclasses.replace(FEW, sampler_seed=1)
     with pytest.raises(RunError, match="sampler_seed: it has 0, asked for 1"):
-        search(recipe(), asked=other, plan=PLAN, out=tmp_path / "cut", resume=True)
-    cut = search(recipe(), asked=FEW, plan=PLAN, out=tmp_path / "cut", resume=True).record
+        search(recipe(), asked=other, plan=PLAN, out=tmp_path, resume=True)
+    cut = search(recipe(), asked=FEW, plan=PLAN, out=tmp_path, resume=True).record
     assert comparable(cut) == comparable(whole)
 
 
