@@ -57,8 +57,9 @@ def _trained(record: SearchRecord) -> str:
         return f"at most {seeds}"
     epochs = max(plan.epochs for plan in own)
     whole = (len(own) + 1) * len(record.seeds) * epochs
+    each = "1 epoch" if epochs == 1 else f"{epochs} epochs"
     return (
-        f"at most {seeds} of {epochs} epochs ({record.epochs_trained} epochs of a replica in all, "
+        f"at most {seeds} of {each} ({record.epochs_trained} epochs of a replica in all, "
         f"of {whole} if none had been given up)"
     )
 

@@ -9,7 +9,7 @@ import pytest
 from droplab import results
 from droplab.errors import ArgumentError, RunError
 from droplab.recipe import load, override
-from droplab.searches import Asked, search
+from droplab.searches import Asked, SearchObserver, search
 from droplab.studies import run
 from droplab.train import ExecutionPlan
 
@@ -23,9 +23,9 @@ RECIPE = override(
         "seeds": [0, 1],
         "batch_size": 30,
         "model.hidden": [16, 16],
-        "scheduler.name": "CosineAnnealingLR",
-        "scheduler.T_max": 4,
-        "scheduler.every": "epoch",
+        "scheduler.name": "OneCycleLR",  # as long as the whole training
+        "scheduler.max_lr": 0.05,
+        "scheduler.cycle_momentum": False,
     },
 )
 ASKED = Asked(trials=4, batch=4, seeds=2, confirm_seeds=1, first_epochs=1)
@@ -41,15 +41,26 @@ def rows_of(folder):
     return found
 
 
+class Counter(SearchObserver):
+    """Counts the epochs that are trained."""
+
+    trained = 0
+
+    def epoch_done(self, row):
+        self.trained += 1
+
+
 @pytest.fixture(scope="module", params=[1, 8], ids=["alone", "together"])
 def found(request, tmp_path_factory):
-    """A search over rungs, its replicas alone or in groups, and its folder."""
+    """A search over rungs, its replicas alone or in groups, its folder and what it trained."""
     folder, plan = tmp_path_factory.mktemp("rungs"), ExecutionPlan(request.param)
-    return search(RECIPE, asked=ASKED, plan=plan, out=folder).record, folder
+    counter = Counter()
+    record = search(RECIPE, asked=ASKED, plan=plan, out=folder, observer=counter).record
+    return record, folder, counter.trained
 
 
 def test_half_is_given_up_at_each_rung_and_the_rest_goes_on(found):
-    record, folder = found
+    record, folder, _ = found
     assert ASKED.decided(1, 4).rungs(4) == RUNGS
     rungs = sorted((plan.epochs, plan.seeds, plan.state) for plan in record.plans)
     assert rungs == [(1, 1, "pruned"), (1, 1, "pruned"), (2, 2, "pruned"), (4, 2, "done")]
@@ -69,7 +80,7 @@ def test_half_is_given_up_at_each_rung_and_the_rest_goes_on(found):
 
 def test_what_goes_on_is_the_whole_training_cut_in_pieces(found, tmp_path):
     """To the bit where replicas train alone; the learning rate falls as in four epochs."""
-    record, folder = found
+    record, folder, _ = found
     before = results.load(folder / "generation-001")
     (winner,) = record.winners
     plan = ExecutionPlan.from_dict(before.plan)
@@ -87,7 +98,7 @@ def test_what_goes_on_is_the_whole_training_cut_in_pieces(found, tmp_path):
 
 
 def test_optuna_is_told_of_every_rung(found):
-    record, folder = found
+    record, folder, _ = found
     study = optuna.load_study(study_name="droplab", storage=f"sqlite:///{folder}/optuna.sqlite")
     assert study.metric_names == ["validation loss"]
     names = {"done": "COMPLETE", "pruned": "PRUNED"}
@@ -101,11 +112,12 @@ def test_optuna_is_told_of_every_rung(found):
 
 
 def test_the_cost_is_what_was_trained(found):
-    record, folder = found
+    record, folder, trained = found
     places = ("generation-001", "generation-001-rung-2")
     assert record.epochs_trained == sum(len(results.load(folder / place).rows) for place in places)
     plans = ASKED.decided(1, 4).most_epochs(4, 4)
     assert record.epochs_trained == plans + 8 == 14 + 8  # the baseline has all of its epochs
+    assert trained == record.epochs_trained + 8  # nothing twice; and the last run
     assert ASKED.decided(1, 4).most_epochs(4, 4) < Asked(seeds=2, halving=True).most_epochs(4, 4)
 
 

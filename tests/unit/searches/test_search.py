@@ -13,6 +13,7 @@ from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, BackendError, DataError, RunError
 from droplab.models import MLP
 from droplab.recipe import load, override
+from droplab.report import render_search
 from droplab.searches import Asked, SearchObserver, _driver, _proposals, search
 from droplab.searches._examples import divide
 from droplab.studies import own_experiment
@@ -154,6 +155,10 @@ def test_half_of_a_generation_is_given_up_after_its_first_seed(tmp_path):
     loss = {row.arm: row.val_loss for row in first.rows if row.arm != "none"}
     kept = {plan.name for plan in record.plans if plan.state == "done"}
     assert kept == set(sorted(loss, key=loss.__getitem__)[:2])
+    assert (
+        "of 1 epoch (8 epochs of a replica in all, of 10 if none had been given up)"
+        in record.outcome[0]
+    )
     second = results.load(tmp_path / "generation-001-rung-2")
     assert {row.arm for row in second.rows} == {"none", *kept}
 
@@ -198,6 +203,9 @@ def test_constraints_that_nothing_meets_leave_nothing(tmp_path):
     assert found.verdict is None
     assert found.plan == {}
     assert "none of them meets running training accuracy < 0.0001" in found.record.headline
+    page = render_search(found.record, "mine")
+    assert "running training accuracy &lt; 0.0001" in page
+    assert "train_accuracy_running" not in page
 
 
 def test_two_objectives_send_the_whole_front(tmp_path):
