@@ -1,8 +1,8 @@
 """What a search finds beside a sweep of the same budget: `python -m tools.search_worth`.
 
 Prints the rows of the table in docs/search.md. Every case is a sweep of 9 rates on 4 seeds and a
-search of as many replicas, on the built-in digits; both winners are then trained again on 12 fresh
-seeds and measured on the test split, which neither has seen.
+search of about as many replicas, on the built-in digits; both winners are then trained again on 12
+fresh seeds and measured on the test split, which neither has seen.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ RATES = tuple(each / 10 for each in range(9))
 SEEDS, FRESH = range(4), range(100, 112)
 SEARCHES = {
     "halving": Asked(trials=14, batch=7, seeds=4, halving=True, confirm_seeds=1),
+    "halving over epochs": Asked(trials=22, batch=8, seeds=4, confirm_seeds=1, first_epochs=5),
     "2 seeds, no halving": Asked(trials=17, batch=6, seeds=2, halving=False, confirm_seeds=1),
 }
 
@@ -50,7 +51,11 @@ def networks() -> dict[str, Recipe]:
 
 
 def measure(recipe: Recipe, asked: Asked, folder: Path) -> str:
-    """Return the cells of a row: losses without dropout, of both winners, and their difference."""
+    """Return the cells of a row.
+
+    They are the replicas that the search trained, losses without dropout and of both winners, and
+    the difference of these.
+    """
     sweep = dataclasses.replace(sweep_recipe(recipe, RATES), seeds=tuple(SEEDS))
     arms = judge(run(sweep, folder / "sweep")).arms
     best = min((a for a in arms if a.name != "none"), key=lambda a: a.metrics["val_loss"].mean)
@@ -72,6 +77,7 @@ def measure(recipe: Recipe, asked: Asked, folder: Path) -> str:
     (each,) = compare([[loss["search", seed] - loss["sweep", seed] for seed in FRESH]])
     plan = ", ".join(f"{site} {p:g}" for site, p in found.plan.items())
     return (
+        f"{found.record.epochs_trained / recipe.epochs:.0f} | "
         f"{means[0]:.3f} | {means[1]:.3f} ({best.name}) | {means[2]:.3f} ({plan}) | "
         f"{each.mean:+.3f} ({each.low:+.3f} to {each.high:+.3f})"
     )

@@ -36,10 +36,9 @@ class SearchWatch(SearchObserver):
         self._console, self._quiet, self._asked = console, quiet, asked
         self._metrics, self._epochs = RunMetrics.of(recipe), recipe.epochs
         confirm = asked.confirm_seeds or len(recipe.seeds)
-        # what one more generation takes, and the last run, in epochs of a replica
-        self._baseline = asked.seeds * recipe.epochs
+        # what the search takes, and the last run, in epochs of a replica
+        self._searched = asked.search_epochs(recipe.epochs)
         self._last = (1 + asked.finalists) * confirm * recipe.epochs
-        self._plans = asked.seeds * recipe.epochs
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -73,11 +72,9 @@ class SearchWatch(SearchObserver):
             self._console.print("measuring how to train fastest", highlight=False)
 
     def generation(self, number: int, of: int) -> None:
-        whole = self._baseline + self._asked.trials * self._plans + self._last
         if self._task is None:
-            self._task = self._bar.add_task("", total=whole)
-        before = min((number - 1) * self._asked.batch, self._asked.trials) * self._plans
-        done = before + (self._baseline if number > 1 else 0)
+            self._task = self._bar.add_task("", total=self._searched + self._last)
+        done = self._asked.search_epochs(self._epochs, number - 1)
         self._bar.update(self._task, completed=done, description=f"generation {number} of {of}")
 
     def epoch_done(self, row: EpochRow) -> None:
@@ -116,8 +113,9 @@ class SearchWatch(SearchObserver):
 
     def confirming(self, plans: tuple[str, ...]) -> None:
         if self._task is not None:
-            done = self._baseline + self._asked.trials * self._plans
-            self._bar.update(self._task, completed=done, description="fresh seeds and examples")
+            self._bar.update(
+                self._task, completed=self._searched, description="fresh seeds and examples"
+            )
         if not self._quiet:
             names = ", ".join(plans)
             self._console.print(

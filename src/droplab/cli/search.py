@@ -68,6 +68,13 @@ NOTHING_FOUND = 1
     "doubling of the seeds [default: with one objective].",
 )
 @click.option(
+    "--first-epochs",
+    type=int,
+    metavar="N",
+    help="Give plans up already after so many epochs of the first seed; epochs are then doubled "
+    "with the seeds, and what is kept goes on where it stopped [default: whole trainings].",
+)
+@click.option(
     "--warm",
     multiple=True,
     type=click.Path(path_type=Path),
@@ -117,6 +124,7 @@ def command(
     finalists: int,
     fresh: str | None,
     halving: bool | None,
+    first_epochs: int | None,
     warm: tuple[Path, ...],
     settings: tuple[str, ...],
     epochs: int | None,
@@ -142,6 +150,7 @@ def command(
     Examples:
       droplab search digits
       droplab search mine.toml --space depth --trials 48 --seeds 3
+      droplab search mine.toml --epochs 40 --first-epochs 10
       droplab search mine.toml --space space.toml --objective val_loss --objective val_ece
       droplab search mine.toml --warm runs/mine-sweep --out runs/found --resume
     """
@@ -159,14 +168,18 @@ def command(
         finalists=finalists,
         fresh=fresh,
         halving=halving,
+        first_epochs=first_epochs,
     )
     spec, spaces = changed_recipe(recipe, settings, epochs, None), read_space(space)
+    asked = asked.decided(len(objective or spaces.objective) or 1, spec.epochs)
     console = Console(stderr=as_json)
     silent = quiet or as_json
     if not silent:
         console.print(
-            f"{spec.title or spec.name}: a search\n{asked.trials} plans x at most {asked.seeds} "
-            f"seeds x {spec.epochs} epochs, then the best and the baseline on "
+            f"{spec.title or spec.name}: a search\n{asked.trials} plans x "
+            f"{'at most ' if asked.halving else ''}{asked.seeds} seeds x {spec.epochs} epochs "
+            f"({asked.search_epochs(spec.epochs)} epochs of a replica), then the best and the "
+            "baseline on "
             f"{asked.confirm_seeds or len(spec.seeds)} fresh seeds",
             highlight=False,
             markup=False,

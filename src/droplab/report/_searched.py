@@ -42,6 +42,7 @@ def render_search(record: SearchRecord, name: str) -> str:
         objective=objective,
         on_fresh=_on_fresh(record, metrics),
         figures=_figures(record, ranked, objective, Ids("search")),
+        pruned=any(plan.state == "pruned" for plan in record.plans),
         plans=[_row(plan, record, objective) for plan in listed[:_SHOWN]],
         importance=sorted(record.importance.items(), key=lambda item: -item[1]),
         steps=[
@@ -75,6 +76,10 @@ def _asked(record: SearchRecord, metrics: RunMetrics) -> list[tuple[str, str]]:
         text = "yes" if value is True else value
         if key == "objective":
             value = [metrics.named(name).label for name in record.objective]
+        if key == "constraints":
+            value = list(map(metrics.condition, record.constraints))
+        if key == "test_metric":
+            text = metrics.named(str(value)).label
         if isinstance(value, list):
             text = ", ".join(map(str, cast("list[Any]", value)))
         found.append((key.replace("_", " "), str(text)))
@@ -111,6 +116,7 @@ def _row(
         "source": source,
         "state": state,
         "seeds": plan.seeds,
+        "epochs": plan.epochs or "–",
         "values": [_number(each, plan.values.get(each.name)) for each in objective],
         "chosen": plan.name in record.winners,
     }

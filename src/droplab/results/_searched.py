@@ -35,6 +35,8 @@ class ProposedPlan:
         schedule: How the rates change with the step; None: they stay.
         values: Metric -> mean over the seeds of the search; None where it is not finite.
         seeds: How many seeds these are means over.
+        epochs: After how many epochs of each; 0: an earlier version did not say, or the run that
+            it was told by.
         met: Whether it meets the constraints.
     """
 
@@ -49,6 +51,7 @@ class ProposedPlan:
     schedule: str | None = None
     values: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     seeds: int = 0
+    epochs: int = 0
     met: bool = True
 
     @property
@@ -107,6 +110,7 @@ class SearchRecord:
             metric that it reports on such examples; "": none.
         plans: Every plan, in the order of proposal.
         baseline: Metric -> mean of the baseline over the seeds of the search.
+        epochs_trained: Epochs of a replica that the search has trained up to the last run.
         winners: Names of the plans that were trained again.
         shrinkage: What is left of each, metric by metric.
         importance: The share of each choice in being among the best quarter, by PED-ANOVA.
@@ -133,6 +137,7 @@ class SearchRecord:
     fresh_from: str
     plans: tuple[ProposedPlan, ...] = ()
     baseline: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    epochs_trained: int = 0
     winners: tuple[str, ...] = ()
     shrinkage: tuple[Shrinkage, ...] = ()
     importance: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from droplab.errors import ArgumentError, RunError, quote
-from droplab.limits import SEEDS
+from droplab.limits import COUNT, SEEDS
 from droplab.numeric import whole
 from droplab.recipe import Recipe
 from droplab.rng import check_seed
@@ -34,6 +34,8 @@ class Asked:
         fresh: "test" or "validation": what the winner is judged on; None: see `divide`.
         halving: Whether half of a generation is given up after each doubling of its seeds; None:
             with one objective and several seeds. A winner of few seeds is one of luck.
+        first_epochs: After how many epochs of its first seed half of a generation is given up
+            already; seeds and epochs are then doubled together. None: after all epochs.
     """
 
     trials: int = TRIALS
@@ -45,6 +47,7 @@ class Asked:
     finalists: int = 1
     fresh: str | None = None
     halving: bool | None = None
+    first_epochs: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in (
@@ -57,42 +60,96 @@ class Asked:
         if self.confirm_seeds is not None:
             _count(self.confirm_seeds, "confirm_seeds", SEEDS // 2)
         check_seed(self.sampler_seed, where="sampler_seed")
-        if self.halving and self.seeds < 2:
+        if self.first_epochs is not None:
+            _count(self.first_epochs, "first_epochs", COUNT)
+            if self.halving is False:
+                raise ArgumentError(
+                    "first_epochs: goes with halving, which gives plans up after them; leave one "
+                    "of both out"
+                )
+        elif self.halving and self.seeds < 2:
             raise ArgumentError(
                 f"halving: expected at least 2 seeds, after the first of which half of the plans "
                 f"are given up, got {self.seeds}"
             )
 
-    def decided(self, objectives: int) -> Asked:
-        """Return the settings with what follows from how many objectives there are.
+    def decided(self, objectives: int, epochs: int) -> Asked:
+        """Return the settings with what follows from the objectives and epochs of a search.
+
+        Args:
+            objectives: How many there are.
+            epochs: How many a whole training has.
 
         Raises:
-            ArgumentError: If half of the plans are to be given up by two objectives.
+            ArgumentError: If half of the plans are to be given up by two objectives, or after more
+                epochs than there are.
         """
-        if objectives > 1 and self.halving:
+        if objectives > 1 and (self.halving or self.first_epochs):
             raise ArgumentError(
                 "halving: expected one objective, by which half of the plans are given up, got "
                 f"{objectives}"
             )
+        if self.first_epochs is not None and self.first_epochs >= epochs:
+            raise ArgumentError(
+                f"first_epochs: expected fewer than the {epochs} epochs of a whole training, got "
+                f"{self.first_epochs}; leave it out to give plans up after whole trainings alone"
+            )
         if self.halving is not None:
             return self
-        return replace(self, halving=objectives == 1 and self.seeds > 1)
+        several = self.seeds > 1 or self.first_epochs is not None
+        return replace(self, halving=objectives == 1 and several)
 
-    @property
-    def rungs(self) -> tuple[tuple[int, int], ...]:
-        """From which to which of its seeds each rung of a generation trains.
+    def rungs(self, epochs: int) -> tuple[tuple[int, int], ...]:
+        """How many seeds, and epochs of each, a plan is trained for up to each rung.
+
+        Args:
+            epochs: How many a whole training has.
 
         Example:
-            >>> Asked(seeds=4, halving=True).rungs, Asked(seeds=4).rungs
-            (((0, 1), (1, 2), (2, 4)), ((0, 4),))
+            >>> Asked(seeds=4, halving=True).rungs(20), Asked(seeds=4).rungs(20)
+            (((1, 20), (2, 20), (4, 20)), ((4, 20),))
+            >>> Asked(seeds=4, halving=True, first_epochs=5).rungs(30)
+            ((1, 5), (2, 10), (4, 20), (4, 30))
         """
         if not self.halving:
-            return ((0, self.seeds),)
-        rungs, start, stop = [(0, 1)], 1, 2
-        while start < self.seeds:
-            rungs.append((start, min(stop, self.seeds)))
-            start, stop = stop, 2 * stop
+            return ((self.seeds, epochs),)
+        rungs = [(1, self.first_epochs or epochs)]
+        while rungs[-1] != (self.seeds, epochs):
+            seeds, stop = rungs[-1]
+            rungs.append((min(2 * seeds, self.seeds), min(2 * stop, epochs)))
         return tuple(rungs)
+
+    def search_epochs(self, epochs: int, generations: int | None = None) -> int:
+        """Return how many epochs are trained up to the last run, the baseline's among them.
+
+        Plans that are proposed twice, or fail, take less.
+
+        Args:
+            epochs: How many a whole training has.
+            generations: Of how many generations; None: of all.
+
+        Example:
+            >>> Asked(trials=12, batch=8, seeds=4, halving=True).search_epochs(10)
+            280
+        """
+        whole = -(-self.trials // self.batch)
+        count = min(self.trials, (whole if generations is None else generations) * self.batch)
+        done, rest = divmod(count, self.batch)
+        plans = done * self.most_epochs(self.batch, epochs) + self.most_epochs(rest, epochs)
+        return plans + (self.seeds * epochs if count else 0)
+
+    def most_epochs(self, plans: int, epochs: int) -> int:
+        """Return how many epochs a generation of so many plans is trained for, over all seeds.
+
+        Example:
+            >>> Asked(seeds=4, halving=True).most_epochs(8, 10), Asked(seeds=4).most_epochs(8, 10)
+            (160, 320)
+        """
+        whole = before = 0
+        for seeds, stop in self.rungs(epochs):
+            whole += plans * (seeds * stop - before)
+            before, plans = seeds * stop, -(-plans // 2)
+        return whole
 
     def to_dict(
         self, recipe: Recipe, space: SpaceSpec, warm: Mapping[str, str], versions: Mapping[str, str]

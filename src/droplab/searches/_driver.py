@@ -31,12 +31,37 @@ class Measured:
     Attributes:
         values: Metric -> mean over its seeds, NaN where it is not finite on one of them.
         seeds: How many seeds these are.
+        epochs: After how many epochs of each.
         pruned: Whether it was given up before it had all.
+        steps: The values after each rung, and how many epochs it had over all seeds.
     """
 
     values: Mapping[str, float]
     seeds: int
+    epochs: int
     pruned: bool = False
+    steps: tuple[tuple[int, Mapping[str, float]], ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Mapping[str, float]],
+        epochs: int,
+        before: tuple[tuple[int, Mapping[str, float]], ...],
+        *,
+        pruned: bool,
+    ) -> Measured:
+        """Return what the rows of all seeds come to, after the rungs before."""
+        values = mean(rows)
+        steps = (*before, (len(rows) * epochs, values))
+        return cls(values, len(rows), epochs, pruned, steps)
+
+    def reported(self, objective: Sequence[str]) -> dict[int, float]:
+        """Return the value after each rung that Optuna is told of: of one objective, finite."""
+        if len(objective) > 1:
+            return {}
+        found = {step: values.get(objective[0], math.nan) for step, values in self.steps}
+        return {step: value for step, value in found.items() if math.isfinite(value)}
 
 
 @dataclasses.dataclass
@@ -65,6 +90,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         self.known: dict[tuple[Any, ...], Measured] = {}
+        self.trained = 0
         self.timed = any(each.metric == SECONDS for each in self.space.spec.constraints)
         self.baseline = Arm("as built" if self.space.changes_existing else "none")
         if not self.first:
@@ -87,7 +113,9 @@ class Driver:
             self.observer.generation(generation, generations)
             self._train(generation, mine)
             self._tell(generation, mine)
-            self.record = dataclasses.replace(self.record, plans=self._plans())
+            self.record = dataclasses.replace(
+                self.record, plans=self._plans(), epochs_trained=self.trained
+            )
             self.record.write(self.folder)
             self.observer.told(self.record)
 
@@ -107,40 +135,57 @@ class Driver:
             key = arm_key(arm)
             if key not in self.known and key != nothing:
                 arms.setdefault(key, arm)
-        everything = list(arms.values())
-        names = [arm.name for arm in everything]
         with_baseline = [self.baseline.name] if generation == 1 else []
-        going, rows = names, dict[str, list[Mapping[str, float]]]()
-        for rung, (start, stop) in enumerate(self.asked.rungs):
-            if not going and not with_baseline:
-                break
-            place = f"generation-{generation:03}" + (f"-rung-{rung + 1}" if rung else "")
-            found = self.trainer.train(
-                [self.baseline, *everything],
-                [*with_baseline, *going],
-                self.record.seeds[start:stop],
-                place,
-                f"searched, generation {generation}",
-                check=generation == 1,
-            )
-            for arm, own in values_of(found, timed=self.timed).items():
-                rows[arm] = [*rows.get(arm, []), *own]
-            if stop < self.asked.seeds:
-                going = self._better_half(going, rows)
+        reached = self._climbed(generation, list(arms.values()), with_baseline)
         for key, arm in arms.items():
-            own = rows.get(arm.name, [])
-            self.known[key] = Measured(mean(own), len(own), len(own) < self.asked.seeds)
+            self.known[key] = reached[arm.name]
         if generation == 1:
-            own = rows[self.baseline.name]
-            self.known[nothing] = Measured(mean(own), len(own))
-            baseline = {name: finite(value) for name, value in mean(own).items()}
+            own = self.known[nothing] = reached[self.baseline.name]
+            baseline = {name: finite(value) for name, value in own.values.items()}
             self.record = dataclasses.replace(self.record, baseline=baseline)
 
-    def _better_half(
-        self, names: Sequence[str], rows: Mapping[str, Sequence[Mapping[str, float]]]
-    ) -> list[str]:
+    def _climbed(
+        self, generation: int, arms: Sequence[Arm], with_baseline: Sequence[str]
+    ) -> dict[str, Measured]:
+        """Train arms on more seeds and epochs from rung to rung, half of them to the next one.
+
+        The seeds that a rung adds are a run, which goes on with the arms of each later rung.
+        """
+        rungs = self.asked.rungs(self.trainer.recipe.epochs)
+        going, reached = [arm.name for arm in arms], dict[str, Measured]()
+        runs, had, before = dict[str, RunResult](), 0, 0
+        for rung, (seeds, epochs) in enumerate(rungs):
+            names = [*with_baseline, *going]
+            if not names:
+                break
+            places = list(runs) if epochs > before else []
+            if seeds > had:
+                places.append(f"generation-{generation:03}" + (f"-rung-{rung + 1}" if rung else ""))
+            until = epochs if self.asked.first_epochs else None
+            for place in places:
+                runs[place] = self.trainer.train(
+                    [self.baseline, *arms],
+                    names,
+                    runs[place].recipe.seeds if place in runs else self.record.seeds[had:seeds],
+                    place,
+                    f"searched, generation {generation}",
+                    until=until,
+                    check=generation == 1,
+                )
+            had, before = seeds, epochs
+            found = [values_of(run, epoch=until, timed=self.timed) for run in runs.values()]
+            for name in names:
+                own = [row for rows in found for row in rows[name]]
+                steps = reached[name].steps if name in reached else ()
+                reached[name] = Measured.of(own, epochs, steps, pruned=rung + 1 < len(rungs))
+            if rung + 1 < len(rungs):
+                going = self._better_half(going, reached)
+        self.trained += sum(len(run.rows) for run in runs.values())
+        return reached
+
+    def _better_half(self, names: Sequence[str], reached: Mapping[str, Measured]) -> list[str]:
         name, sign = self.record.objective[0], -1 if self.record.higher[0] else 1
-        found = {each: sign * mean(rows.get(each, ())).get(name, math.nan) for each in names}
+        found = {each: sign * reached[each].values.get(name, math.nan) for each in names}
         order = sorted(
             (each for each in names if math.isfinite(found[each])), key=found.__getitem__
         )
@@ -155,14 +200,13 @@ class Driver:
             values = [measured.values.get(name, math.nan) for name in self.record.objective]
             over = self.over(measured)
             sound = all(map(math.isfinite, (*values, *over.values())))
-            pruned = (measured.seeds, values[0]) if measured.pruned and sound else None
-            about = {"generation": generation, "arm": f"plan {each.number}"}
             self.proposals.tell(
                 each.number,
                 values if sound else None,
                 over=over if sound else None,
-                pruned=pruned,
-                about=about,
+                steps=measured.reported(self.record.objective),
+                pruned=measured.pruned,
+                about={"generation": generation, "arm": f"plan {each.number}"},
             )
 
     def over(self, measured: Measured) -> dict[str, float]:
@@ -201,30 +245,38 @@ class Driver:
                     None if arm.schedule is None else str(arm.schedule),
                     {name: finite(value) for name, value in measured.values.items()},
                     measured.seeds,
+                    measured.epochs,
                     all(value <= 0 for value in over.values()),
                 )
             )
         return tuple(plans)
 
 
-def values_of(result: RunResult, *, timed: bool = False) -> dict[str, list[Mapping[str, float]]]:
-    """Return what each arm of a run measured after the last epoch, a mapping for each seed.
+def values_of(
+    result: RunResult, *, epoch: int | None = None, timed: bool = False
+) -> dict[str, list[Mapping[str, float]]]:
+    """Return what each arm of a run measured after an epoch, a mapping for each seed.
 
     A replica that became NaN or failed has one, too, in which nothing is finite.
 
     Args:
         result: The run.
-        timed: Whether the seconds of all epochs are among it.
+        epoch: The epoch; None: the last one of a replica that is done.
+        timed: Whether the seconds of all epochs up to there are among it.
     """
     last: dict[tuple[str, int], Mapping[str, float]] = {}
     seconds: dict[tuple[str, int], float] = {}
     for row in result.rows:  # in the order of epochs
+        if epoch is not None and row.epoch > epoch:
+            continue
         of = row.arm, row.seed
         seconds[of] = seconds.get(of, 0.0) + row.seconds
-        last[of] = {**row.values, SECONDS: seconds[of]} if timed else row.values
+        if epoch in (None, row.epoch):
+            last[of] = {**row.values, SECONDS: seconds[of]} if timed else row.values
     found: dict[str, list[Mapping[str, float]]] = {}
     for member in result.members:
-        values = last.get((member.arm, member.seed)) if member.state == "done" else None
+        sound = epoch is not None or member.state == "done"
+        values = last.get((member.arm, member.seed)) if sound else None
         nothing = dict.fromkeys(result.recipe.metrics, math.nan)
         found.setdefault(member.arm, []).append(values or nothing)
     return found

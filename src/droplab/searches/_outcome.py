@@ -21,12 +21,12 @@ def outcome(
     if verdict is None:
         why = "every one of them failed: a number that decides became NaN or infinite"
         if failed < count and record.constraints:
-            why = f"none of them meets {' and '.join(record.constraints)}"
+            asked = map(RunMetrics.of(record).condition, record.constraints)
+            why = f"none of them meets {' and '.join(asked)}"
         elif failed < count:
             why = "none of them drops anything and has a number to decide by"
         return f"Nothing was found: of {count} plans, {why}.", ()
-    trained = ("at most " if "pruned" in states else "") + _seeds(len(record.seeds))
-    said = [f"Found among {count} plans, each trained with {trained}{_judged(record)}"]
+    said = [f"Found among {count} plans, each trained with {_trained(record)}{_judged(record)}"]
     steps = [each for each in record.shrinkage if each.metric == record.objective[0]]
     if (
         len(record.objective) == 1
@@ -46,6 +46,22 @@ def outcome(
         labels = [metrics.named(name).label for name in record.objective]
         said.append(f"{front}{' and '.join(labels)}; the verdict holds for all of them at once.")
     return verdict.headline, tuple(said)
+
+
+def _trained(record: SearchRecord) -> str:
+    """Say how much each plan was trained, and all of them where some were given up."""
+    seeds, own = _seeds(len(record.seeds)), [plan for plan in record.plans if plan.generation]
+    if all(plan.state != "pruned" for plan in own):
+        return seeds
+    if not record.searched:  # the epochs of somebody's own loop are its own
+        return f"at most {seeds}"
+    epochs = max(plan.epochs for plan in own)
+    whole = (len(own) + 1) * len(record.seeds) * epochs
+    each = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    return (
+        f"at most {seeds} of {each} ({record.epochs_trained} epochs of a replica in all, "
+        f"of {whole} if none had been given up)"
+    )
 
 
 def _judged(record: SearchRecord) -> str:

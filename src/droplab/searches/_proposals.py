@@ -64,6 +64,7 @@ class Proposals:
         sampler: One of `SAMPLERS`.
         seed: Of the sampler.
         maximize: For each objective, whether more is better.
+        labels: What each is called where Optuna shows it; empty for what it calls them.
 
     Raises:
         BackendError: If Optuna is not there, or too old.
@@ -71,7 +72,13 @@ class Proposals:
     """
 
     def __init__(
-        self, folder: Path, knobs: Sequence[Knob], sampler: str, seed: int, maximize: Sequence[bool]
+        self,
+        folder: Path,
+        knobs: Sequence[Knob],
+        sampler: str,
+        seed: int,
+        maximize: Sequence[bool],
+        labels: Sequence[str] = (),
     ) -> None:
         if sampler not in SAMPLERS:
             raise ArgumentError(
@@ -89,6 +96,8 @@ class Proposals:
                     # under another name first: a driver killed here leaves nothing half made
                     with whole_file(path) as part:
                         self._open(part, new=True)
+                        if labels:
+                            self._study.set_metric_names(list(labels))
                         self.close()
                 self._open(path, new=False)
         except (self._optuna.exceptions.OptunaError, KeyError) as error:
@@ -156,7 +165,8 @@ class Proposals:
         values: Sequence[float] | None,
         *,
         over: Mapping[str, float] | None = None,
-        pruned: tuple[int, float] | None = None,
+        steps: Mapping[int, float] | None = None,
+        pruned: bool = False,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         """Tell how a plan did.
@@ -165,7 +175,8 @@ class Proposals:
             number: Its number.
             values: Of each objective; None: it failed.
             over: For each constraint by how much it is broken; at most 0 where it is met.
-            pruned: How far it came, and its value there, where it was given up.
+            steps: Its value at each step on the way.
+            pruned: Whether it was given up at the last of them.
             about: What `optuna-dashboard` is to show beside it.
         """
         optuna = self._optuna
@@ -177,12 +188,12 @@ class Proposals:
                 trial.set_user_attr(key, value)
             for key, value in (over or {}).items():
                 trial.set_constraint(key, value)
-            if pruned is not None:
-                step, value = pruned
+            for step, value in (steps or {}).items():
                 trial.report(value, step)
-                self._study.tell(number, state=state.PRUNED)
-            elif values is None:
+            if values is None:
                 self._study.tell(number, state=state.FAIL)
+            elif pruned:
+                self._study.tell(number, state=state.PRUNED)
             else:
                 self._study.tell(number, list(values))
 

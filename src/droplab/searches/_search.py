@@ -141,12 +141,11 @@ def search(
     names = names or spec.objective or (own.primary,)
     spec = dataclasses.replace(spec, objective=names)
     _check_metrics(spec, own, test_metric)
-    asked = asked.decided(len(spec.objective))
+    asked = asked.decided(len(spec.objective), own.epochs)
     folder = Path(out) if out is not None else default_folder(own, existing=resume)
     if isinstance(base, Study):
-        _check_loop(
-            base.recipe, {"fresh": asked.fresh, "warm": warm, "plan": plan, "device": device}
-        )
+        given = {"fresh": asked.fresh, "warm": warm, "plan": plan, "device": device}
+        _check_loop(base.recipe, {**given, "first_epochs": asked.first_epochs})
         decided = dataclasses.replace(own, primary=names[0])
         how = {"workers": workers, "cluster": cluster}
         trainer = LoopTrainer(base, decided, folder, test_metric, observer, how)
@@ -177,7 +176,12 @@ def search(
             record = new_record(own, placed, asked, keys, trainer.about, used)
             record.write(folder)
         proposals = Proposals(
-            folder, placed.knobs, asked.sampler, asked.sampler_seed, record.higher
+            folder,
+            placed.knobs,
+            asked.sampler,
+            asked.sampler_seed,
+            record.higher,
+            [record.metrics[name].label for name in record.objective],
         )
         try:
             record = tell_warm(proposals, told, record)
@@ -254,6 +258,12 @@ def _check_metrics(spec: SpaceSpec, recipe: Recipe, test_metric: str | None) -> 
     named += [("constraints", each.metric) for each in spec.constraints if each.metric != SECONDS]
     named += [] if test_metric is None else [("test_metric", test_metric)]
     for where, name in named:
+        if name not in recipe.metrics and "memory" in name and recipe.loop is None:
+            raise ArgumentError(
+                f"{where}: expected what differs between plans, got {quote(name)}: all plans of a "
+                "recipe run the same operations, with rate 0 where they drop nothing, and so take "
+                "the same memory; leave it out, or lower batch_size to need less"
+            )
         if name not in recipe.metrics:
             raise ArgumentError(
                 f"{where}: expected a metric of {recipe.name}, got {quote(name)}"

@@ -55,6 +55,7 @@ class Trainer(Protocol):
         place: str,
         title: str,
         *,
+        until: int | None = None,
         fresh: bool = False,
         check: bool = False,
     ) -> RunResult:
@@ -66,6 +67,7 @@ class Trainer(Protocol):
             seeds: The seeds.
             place: The folder's name.
             title: What the run is called.
+            until: The epoch after which they stop, to go on later; None: the last one.
             fresh: Whether it is the last run, measured on what the search never scored.
             check: Look at code and data also where there is nothing left to train.
         """
@@ -131,12 +133,13 @@ class EngineTrainer:
         place: str,
         title: str,
         *,
+        until: int | None = None,
         fresh: bool = False,
         check: bool = False,
     ) -> RunResult:
         """Train arms as `Trainer` says."""
         folder = self.folder / place
-        if not check and (found := ended(folder)):
+        if not check and (found := _trained(folder, names, until)):
             return found
         began = (folder / _RUN).is_file()
         plan = None if began else self.plan
@@ -149,6 +152,7 @@ class EngineTrainer:
                 changed_code=self.changed_code and began,
                 plan=plan,
                 device=self.device if plan is None and not began else None,
+                until=until,
                 cluster=self.cluster,
                 observer=self.observer,
             )
@@ -249,6 +253,7 @@ class LoopTrainer:
         place: str,
         title: str,
         *,
+        until: int | None = None,
         fresh: bool = False,
         check: bool = False,
     ) -> RunResult:
@@ -258,9 +263,9 @@ class LoopTrainer:
             RunError: If a trial of the baseline failed: nothing could be compared with it. Or if
                 the test metric is not reported, before the last run needs it.
         """
-        del check
+        del check, until
         folder = self.folder / place
-        found = ended(folder)
+        found = _trained(folder, names, None)
         if found is None:
             primary = (fresh and self.test_metric) or self.recipe.primary
             where = "own" if not fresh else "fresh test" if self.test_metric else "searched"
@@ -297,10 +302,16 @@ class LoopTrainer:
         return self.test_metric if metric == self.recipe.primary else None
 
 
-def ended(folder: Path) -> RunResult | None:
-    """Return a run in which nothing is left to train; None if there is none, or something is."""
+def _trained(folder: Path, names: Sequence[str], until: int | None) -> RunResult | None:
+    """Return a run whose arms of these names are trained so far; None if it is not there."""
     if not (folder / _RUN).is_file():
         return None
     found = results.load(folder)
-    left = any(each.state in ("waiting", "running") for each in found.members)
+    last = found.recipe.epochs
+    until = last if until is None else until
+    left = any(
+        each.state in ("waiting", "running") and (until == last or each.epochs_done < until)
+        for each in found.members
+        if each.arm in names
+    )
     return None if left else found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from droplab.recipe import Arm
@@ -32,6 +32,11 @@ class Group:
         arm, seed = self.members[0]
         one, count = f"arm '{arm}', seed {seed}", len(self.members)
         return one if count == 1 else f"the {count} replicas from {one} on"
+
+    def only(self, arms: Collection[str]) -> Group | None:
+        """Return the group of those of its arms that go on; None if none does."""
+        kept = tuple(arm for arm in self.arms if arm in arms)
+        return Group(kept, self.seeds) if kept else None
 
     def halves(self) -> tuple[Group, Group] | None:
         """Return two groups with half of the replicas each; None if there is one replica."""

@@ -28,6 +28,10 @@ _LARGE = 100_000
 _LOOK = 1.0
 """Seconds after which it is looked whether nodes have come or gone."""
 
+_AWAY = 20.0
+"""Seconds without an answer after which the head is taken for lost. Ray ends this process, with a
+message of its own, after sixty."""
+
 _LATE = 0.1
 """Seconds to wait for more of what lost tasks have told."""
 
@@ -66,8 +70,8 @@ class RayPool(Generic[T]):
 
         Raises:
             ArgumentError: If something cannot be sent.
-            RunError: If the cluster has no room for a process, has another droplab or torch, or
-                fails.
+            RunError: If the cluster has no room for a process, has another droplab or torch, fails,
+                or loses its head.
         """
         with self._cluster.connected() as ray:
             here = ray.get_runtime_context().get_node_id()
@@ -79,12 +83,13 @@ class RayPool(Generic[T]):
             running: dict[int, _Running[T]] = {}
             ended: list[Any] = []
             waiting, begun = list(reversed(tasks)), 0
-            looked, room = -_LOOK, 0
+            looked, room, head = -_LOOK, 0, _Head(self._cluster, ray)
             told = inbox.take.remote()
             try:
                 while waiting or running:
                     if time.monotonic() - looked > _LOOK:
-                        looked, room = time.monotonic(), self._cluster.room(ray)
+                        looked = time.monotonic()
+                        room = self._cluster.room(ray) if head.is_there() else 0
                     while waiting and len(running) < room:
                         task = waiting.pop()
                         sent = self._sent(ray, arguments(task), needs(task))
@@ -111,16 +116,24 @@ class RayPool(Generic[T]):
                             waiting += reversed(lost(running.pop(number).task, reason))
                 if ended:
                     ray.wait(ended, num_returns=len(ended), timeout=_ANSWERED)
-            except ray.exceptions.RayError as error:  # its inbox is gone, or its store is full
+            except (ray.exceptions.OutOfDiskError, ray.exceptions.ObjectStoreFullError) as error:
+                raise RunError(
+                    f"the Ray cluster has no room for the data ({_line(error)}): it is larger than "
+                    "the memory of Ray's object store, and the disk that Ray then uses is full; "
+                    "begin the cluster with more (ray start --object-store-memory=BYTES) or with "
+                    "a folder that has room (--temp-dir), and resume: finished epochs are kept"
+                ) from error
+            except ray.exceptions.RayError as error:  # its inbox is gone
                 raise RunError(
                     f"the Ray cluster failed ({_line(error)}); finished epochs are kept, look at "
                     "its memory and nodes (ray status) and resume"
                 ) from error
             finally:
-                for each in running.values():
-                    ray.cancel(each.end, force=True)
-                ray.kill(inbox)
                 self._stored.clear()
+                if not head.lost:  # whoever asks a lost one for anything waits for it
+                    for each in running.values():
+                        ray.cancel(each.end, force=True)
+                    ray.kill(inbox)
 
     def _sent(self, ray: Any, arguments: Sequence[Any], needs: Sequence[Path]) -> list[Any]:
         files = {str(name): (self._folder / name).read_bytes() for name in needs}
@@ -176,6 +189,32 @@ class RayPool(Generic[T]):
                         part.write_bytes(content)
                 take(mine.task, told)
         return ended
+
+
+class _Head:
+    """The head of a cluster, of which it is asked now and then whether it still answers."""
+
+    def __init__(self, cluster: RayCluster, ray: Any) -> None:
+        self._cluster, self._ray = cluster, ray
+        self._heard, self.lost = time.monotonic(), False
+
+    def is_there(self) -> bool:
+        """Whether it answers now; a head that begins again at once is waited for.
+
+        Raises:
+            RunError: If it has not answered for long.
+        """
+        if self._cluster.answers(self._ray):
+            self._heard = time.monotonic()
+            return True
+        if time.monotonic() - self._heard < _AWAY:
+            return False
+        self.lost = True
+        raise RunError(
+            f"the head of the Ray cluster is lost: no answer for {_AWAY:.0f} seconds; finished "
+            "epochs are kept, so begin a cluster again and resume (--resume), or resume on this "
+            "machine alone, without --executor ray"
+        )
 
 
 @dataclasses.dataclass

@@ -52,10 +52,16 @@ def own_recipe(store: RunStore, asked: Recipe) -> Recipe:
     )
 
 
-def check_same_arms(store: RunStore, asked: Sequence[str] | None) -> None:
-    """Raise a RunError if other arms are asked for by name than the run has."""
+def check_same_arms(store: RunStore, asked: Sequence[str] | None, *, some: bool) -> None:
+    """Raise a RunError if other arms are asked for by name than the run has.
+
+    Args:
+        store: The run.
+        asked: Their names.
+        some: Whether they may be some of those that the run has.
+    """
     own = list(dict.fromkeys(member.arm for member in store.members()))
-    if asked and set(asked) != set(own):
+    if asked and not (set(asked) <= set(own) if some else set(asked) == set(own)):
         raise RunError(
             f"{store.folder}: the run has the arms {_quoted(own)}, asked for {_quoted(asked)}. "
             "Resume it without --arm, or begin a new run with another --out"

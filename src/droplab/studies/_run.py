@@ -53,6 +53,7 @@ def run(
     device: str | None = None,
     budget: float | None = None,
     least_seeds: int = 1,
+    until: int | None = None,
     cluster: RayCluster | None = None,
     log_every: int = 0,
     observer: Observer | None = None,
@@ -82,6 +83,9 @@ def run(
         budget: Seconds that the run may take. The first step is timed, and seeds are left away
             from the end of the recipe's list until the rest fits.
         least_seeds: How many seeds are trained even if they do not fit the budget.
+        until: The epoch after which replicas stop, to go on when the run is resumed; the learning
+            rate is that of the whole run. With `resume`, `arms` may then be some of the run's, and
+            the others are left where they are. None: the last one.
         cluster: Whose processes train, each with one group of replicas at a time; None for this
             machine's. The plan then has that many workers, and groups that keep them all busy.
         log_every: Keep and report the mean loss of every so many mini-batches of an epoch.
@@ -118,6 +122,8 @@ def run(
     for note in experiment.splits.notes:
         observer.noted(note)
     recipe = experiment.recipe
+    if until is not None and not 1 <= until <= recipe.epochs:
+        raise ArgumentError(f"until: expected an epoch from 1 to {recipe.epochs}, got {until}")
     chosen = recipe.selected(arms)
     folder = Path(out) if out is not None else default_folder(recipe, existing=resume)
     if cluster is not None and not isinstance(experiment.splits.train, Split):
@@ -150,7 +156,7 @@ def run(
         with store:
             plan = ExecutionPlan.from_dict(store.plan)
             if resume:
-                check_same_arms(store, arms)
+                check_same_arms(store, arms, some=until is not None)
                 recipe = own_recipe(store, recipe)
                 experiment = dataclasses.replace(experiment, recipe=recipe)
                 check_same_device(store, plan.device, device)
@@ -164,14 +170,17 @@ def run(
                     "compiler here: expected cc, gcc or clang on the path, or one in CC. Install "
                     "one, or begin the run anew with another --out"
                 )
-            members = {(member.arm, member.seed): member for member in store.members()}
+            going = None if until is None else {arm.name for arm in chosen}
+            members = [each for each in store.members() if going is None or each.arm in going]
             steps = {seed: experiment.of_seeds([seed]).steps_an_epoch for seed in recipe.seeds}
-            total = sum(recipe.epochs * steps[seed] for _, seed in members)
-            done = sum(m.epochs_done * steps[m.seed] for m in members.values())
+            total = sum((until or recipe.epochs) * steps[each.seed] for each in members)
+            done = sum(
+                min(each.epochs_done, until or recipe.epochs) * steps[each.seed] for each in members
+            )
             if resume:
                 _LOG.debug("%s is resumed: %d of %d steps were kept", store.folder, done, total)
             observer.started(recipe, store.folder, plan, total, done)
-            session = Session(experiment, store, plan, log_every, observer, cluster)
+            session = Session(experiment, store, plan, log_every, observer, cluster, going, until)
             session.train_all()
             session.test()
             note_patch(experiment, store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class Session:
         log_every: Mini-batches whose mean loss is kept together; 0 for none.
         observer: Told of everything as it happens.
         cluster: Whose processes train; None for those of this machine.
+        arms: Names of the arms that are trained; the others stay where they are.
+        until: The epoch after which training stops; None: the last one.
     """
 
     experiment: Experiment
@@ -62,6 +64,8 @@ class Session:
     log_every: int
     observer: Observer
     cluster: RayCluster | None = None
+    arms: Collection[str] | None = None
+    until: int | None = None
 
     def __post_init__(self) -> None:
         self._pool: Pool[Task] | None = None
@@ -81,8 +85,13 @@ class Session:
                 there is no memory for a single replica.
         """
         members = self.store.members()
-        open_ = {(m.arm, m.seed) for m in members if m.state in ("waiting", "running")}
-        groups = stored_groups(self.store.plan) or self._singles()
+        open_ = {
+            (m.arm, m.seed)
+            for m in members
+            if m.state in ("waiting", "running")
+            and (m.epochs_done < self._last or self._last == self.experiment.recipe.epochs)
+        }
+        groups = self._going(stored_groups(self.store.plan)) or self._singles()
         tasks = [self._task(group) for group in groups if open_.intersection(group.members)]
         if self._pool is not None:
             self._pool.run(
@@ -92,10 +101,31 @@ class Session:
             self._train_here(tasks)
         self._check_survivors()
 
+    @property
+    def _last(self) -> int:
+        epochs = self.experiment.recipe.epochs
+        return epochs if self.until is None else min(self.until, epochs)
+
+    def _going(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups without the arms that are left, and store them so."""
+        if self.arms is None:
+            return list(groups)
+        going = [kept for group in groups if (kept := group.only(self.arms))]
+        if going != list(groups):
+            self._store_groups(going)
+        return going
+
+    def _store_groups(self, groups: Sequence[Group]) -> None:
+        self.store.set_plan({**self.store.plan, "groups": [each.to_list() for each in groups]})
+
     def _singles(self) -> list[Group]:
         """Seed by seed, all arms of a seed: what was cut short can be judged on whole seeds."""
         recipe = self.experiment.recipe
-        there = {(member.arm, member.seed) for member in self.store.members()}
+        there = {
+            (member.arm, member.seed)
+            for member in self.store.members()
+            if self.arms is None or member.arm in self.arms
+        }
         pairs = [(arm.name, seed) for seed in recipe.seeds for arm in recipe.arms]
         return [Group((arm,), (seed,)) for arm, seed in pairs if (arm, seed) in there]
 
@@ -104,7 +134,7 @@ class Session:
         members = tuple(m for m in self.store.members() if (m.arm, m.seed) in names)
         rows = tuple(row for row in self.store.rows() if (row.arm, row.seed) in names)
         every = _KEEP_HERE if self.cluster is None else _KEEP_THERE
-        task = Task(group, attempt, members, rows, None, self.log_every, every)
+        task = Task(group, attempt, members, rows, self._last, None, self.log_every, every)
         checkpoint = self.store.checkpoint(*(task.going_on or group.members)[0])
         if checkpoint is not None:
             checkpoint = checkpoint.relative_to(self.store.folder)
@@ -172,11 +202,10 @@ class Session:
                 f"{self.experiment.recipe.name}: not enough memory for {group} alone; "
                 "take a smaller batch or model"
             )
-        stored = self.store.plan
         groups: list[Group] = []
-        for known in stored_groups(stored):
+        for known in stored_groups(self.store.plan):
             groups += halves if known == group else (known,)
-        self.store.set_plan({**stored, "groups": [each.to_list() for each in groups]})
+        self._store_groups(groups)
         self.observer.group_halved(len(group.members), len(halves[0].members))
         return [self._task(half) for half in halves]
 

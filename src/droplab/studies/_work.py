@@ -47,6 +47,7 @@ class Task:
         attempt: Counted from 1: a task whose process died is tried again.
         members: State of the group's replicas.
         rows: Rows of the group so far.
+        until: After which epoch to stop, and to leave a checkpoint to go on from.
         checkpoint: Where to go on from, relative to the run's folder; None for the beginning.
         log_every: Mini-batches whose mean loss is told together; 0 for none.
         keep_every: Seconds of training between two checkpoints, which hold all members and may be
@@ -57,6 +58,7 @@ class Task:
     attempt: int
     members: tuple[Member, ...]
     rows: tuple[EpochRow, ...]
+    until: int
     checkpoint: Path | None
     log_every: int
     keep_every: float
@@ -179,6 +181,8 @@ def train_group(
         on_steps=lambda steps: tell(Stepped(steps)),
     ):
         work.keep(epoch)
+        if epoch.epoch == task.until < recipe.epochs:
+            return
     work.finish()
 
 
@@ -200,7 +204,7 @@ class _Work:
         self._tell = tell
         self._executor = executor
         self._logged: list[BatchRow] = []
-        self._trained, self._keep_every = 0.0, task.keep_every
+        self._trained, self._keep_every, self._until = 0.0, task.keep_every, task.until
         # with what an optimizer keeps beside each weight, until a first checkpoint tells the cost
         size = 3 * sum(each.nbytes for each in executor.tensors().values())
         self._keep_at = max(task.keep_every, size / _BYTES_A_SECOND / _KEEP_SHARE)
@@ -250,7 +254,7 @@ class _Work:
             if self._improves(row):
                 self._improved.add(member)
                 self._remember(member)
-        last = epoch.epoch == self._recipe.epochs
+        last = epoch.epoch in (self._until, self._recipe.epochs)
         checkpoint = None
         begun = epoch.epoch == 1 and self._small
         if last or begun or self._trained > self._keep_at:

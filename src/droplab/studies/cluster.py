@@ -69,6 +69,15 @@ class RayCluster:
                 f"{self.gpus:g}"
             )
 
+    def answers(self, ray: Any) -> bool:
+        """Whether the head takes connections."""
+        host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=_ANSWERS).close()
+        except OSError:
+            return False
+        return True
+
     def room(self, ray: Any) -> int:
         """How many processes the cluster has room for now.
 

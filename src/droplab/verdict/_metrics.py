@@ -291,6 +291,17 @@ class RunMetrics:
             )
         return self.epoch[name]
 
+    def condition(self, text: str) -> str:
+        """Return a condition of a search with the label of its metric.
+
+        Example:
+            >>> from droplab.recipe import load
+            >>> RunMetrics.of(load("digits")).condition("val_loss < 0.5")
+            'validation loss < 0.5'
+        """
+        name, _, bound = text.partition(" ")
+        return f"{self.epoch[name].label} {bound}" if name in self.epoch else text
+
     @property
     def loss(self) -> WrittenMetric:
         """The validation loss; where nobody measured one, what decides, which is then the first."""

@@ -50,6 +50,7 @@ def test_a_search_its_page_and_its_document(tmp_path, capsys):
         (("--fresh", "train"), "fresh: expected 'test' or 'validation'"),
         (("--gpus-per-trial", 1), "goes with --executor ray"),
         (("--address", "here"), "expected the cluster's head as host:port"),
+        (("--first-epochs", 1), "first_epochs: expected fewer than the 1 epochs"),
         (("--resume",), "expected a search to go on with"),
     ],
 )

@@ -69,7 +69,9 @@ def test_a_search_of_an_own_loop_is_judged_by_what_decided_nothing(tmp_path):
     assert "test loss is" in found.verdict.headline
     assert "test examples, which the search never scored" in found.verdict.headline
     assert "by test loss, which decided nothing in it" in record.outcome[0]
-    assert "fresh seeds, test loss" in render_search(record, "mine")
+    page = render_search(record, "mine")
+    assert "fresh seeds, test loss" in page
+    assert "test_loss" not in page
 
 
 def test_without_one_the_verdict_says_that_the_examples_chose(tmp_path):
@@ -137,6 +139,7 @@ def test_what_an_own_loop_cannot_have_is_refused(tmp_path):
         ({"plan": ExecutionPlan(1)}, "plan: goes with a recipe"),
         ({"warm": ["runs/a"]}, "warm: goes with a recipe"),
         ({"asked": Asked(fresh="test")}, "fresh: goes with a recipe"),
+        ({"asked": Asked(first_epochs=1)}, "first_epochs: "),
         ({"study_has": {"folds": 3}}, "got folds"),
         ({"space": {"constraints": {"mem": "< 5"}}}, "did you mean 'memory'"),
     ):

@@ -13,6 +13,7 @@ from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, BackendError, DataError, RunError
 from droplab.models import MLP
 from droplab.recipe import load, override
+from droplab.report import render_search
 from droplab.searches import Asked, SearchObserver, _driver, _proposals, search
 from droplab.searches._examples import divide
 from droplab.studies import own_experiment
@@ -28,6 +29,7 @@ FEW = Asked(trials=4, batch=2, seeds=1, confirm_seeds=1)
 
 def recipe(**changes):
     small = {"data.train": 60, "epochs": 1, "seeds": [0, 1], "batch_size": 30}
+    small["model.hidden"] = [16, 16]
     return override(load("digits"), {**small, **changes})
 
 
@@ -106,16 +108,18 @@ def whole(tmp_path_factory):
     return search(recipe(), asked=FEW, plan=PLAN, out=tmp_path_factory.mktemp("whole")).record
 
 
-@pytest.mark.parametrize("event", ["epoch", "told", "confirming"])
-def test_a_search_goes_on_to_the_same_proposals(tmp_path, event, whole):
-    with pytest.raises(KeyboardInterrupt):
-        search(recipe(), asked=FEW, plan=PLAN, out=tmp_path / "cut", observer=StopsAt(event))
+def test_a_search_goes_on_to_the_same_proposals(tmp_path, whole):
+    """Stopped in its first epoch, after its first generation, and before the last run."""
+    for number, event in enumerate(["epoch", "told", "confirming"]):
+        how = {"resume": number > 0, "observer": StopsAt(event)}
+        with pytest.raises(KeyboardInterrupt):
+            search(recipe(), asked=FEW, plan=PLAN, out=tmp_path, **how)
     with pytest.raises(RunError, match="holds a search already"):
-        search(recipe(), asked=FEW, plan=PLAN, out=tmp_path / "cut")
+        search(recipe(), asked=FEW, plan=PLAN, out=tmp_path)
     other = dataclasses.replace(FEW, sampler_seed=1)
     with pytest.raises(RunError, match="sampler_seed: it has 0, asked for 1"):
-        search(recipe(), asked=other, plan=PLAN, out=tmp_path / "cut", resume=True)
-    cut = search(recipe(), asked=FEW, plan=PLAN, out=tmp_path / "cut", resume=True).record
+        search(recipe(), asked=other, plan=PLAN, out=tmp_path, resume=True)
+    cut = search(recipe(), asked=FEW, plan=PLAN, out=tmp_path, resume=True).record
     assert comparable(cut) == comparable(whole)
 
 
@@ -151,6 +155,10 @@ def test_half_of_a_generation_is_given_up_after_its_first_seed(tmp_path):
     loss = {row.arm: row.val_loss for row in first.rows if row.arm != "none"}
     kept = {plan.name for plan in record.plans if plan.state == "done"}
     assert kept == set(sorted(loss, key=loss.__getitem__)[:2])
+    assert (
+        "of 1 epoch (8 epochs of a replica in all, of 10 if none had been given up)"
+        in record.outcome[0]
+    )
     second = results.load(tmp_path / "generation-001-rung-2")
     assert {row.arm for row in second.rows} == {"none", *kept}
 
@@ -194,7 +202,10 @@ def test_constraints_that_nothing_meets_leave_nothing(tmp_path):
     found = search(recipe(), space, asked=FEW, plan=PLAN, out=tmp_path)
     assert found.verdict is None
     assert found.plan == {}
-    assert "none of them meets train_accuracy_running < 0.0001" in found.record.headline
+    assert "none of them meets running training accuracy < 0.0001" in found.record.headline
+    page = render_search(found.record, "mine")
+    assert "running training accuracy &lt; 0.0001" in page
+    assert "train_accuracy_running" not in page
 
 
 def test_two_objectives_send_the_whole_front(tmp_path):
@@ -249,10 +260,12 @@ def test_settings_that_cannot_be_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ArgumentError, match="at least 2 seeds"):
         Asked(seeds=1, halving=True)
     with pytest.raises(ArgumentError, match="expected one objective"):
-        Asked(halving=True).decided(2)
-    assert not Asked().decided(2).halving
+        Asked(halving=True).decided(2, 4)
+    assert not Asked().decided(2, 4).halving
     with pytest.raises(ArgumentError, match=r"did you mean 'val_loss'"):
         search(recipe(), objective="val_los", out=tmp_path)
+    with pytest.raises(ArgumentError, match="and so take the same memory"):
+        search(recipe(), {"constraints": {"memory": "< 1000"}}, out=tmp_path)
     with pytest.raises(ArgumentError, match=r"expected one of tpe"):
         search(recipe(), asked=dataclasses.replace(FEW, sampler="cma"), out=tmp_path / "a")
     with pytest.raises(ArgumentError, match="folds"):

@@ -15,7 +15,7 @@ from droplab.errors import ArgumentError, BackendError, RunError
 from droplab.recipe import load, override
 from droplab.results import RunResult
 from droplab.searches import Asked, search
-from droplab.studies import Observer, RayCluster, run
+from droplab.studies import Observer, RayCluster, _ray_pool, run
 from droplab.studies._ray_pool import RayPool
 from droplab.train import ExecutionPlan
 from tests.unit.studies import loops
@@ -277,3 +277,36 @@ def test_a_node_that_is_killed_loses_no_row_and_changes_no_bit(tmp_path: Path, m
         nodes.shutdown()
     assert killer.rows >= len(there.rows)  # what was after its checkpoint came again
     assert measured(there) == measured(run(recipe, tmp_path / "here", plan=PLAN))
+
+
+class Address:
+    """A Ray that knows where the head of its cluster is."""
+
+    def __init__(self, port):
+        self.gcs_address = f"127.0.0.1:{port}"
+
+    def get_runtime_context(self):
+        return self
+
+
+def test_a_head_that_is_lost_is_waited_for_and_then_said(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        head = _ray_pool._Head(RayCluster(), Address(there.getsockname()[1]))
+        assert head.is_there()
+    assert not head.is_there()
+    assert not head.lost
+    monkeypatch.setattr(_ray_pool, "_AWAY", 0.0)
+    with pytest.raises(RunError, match=r"the head of the Ray cluster is lost.*resume"):
+        head.is_there()
+    assert head.lost
+
+
+def test_a_full_store_says_what_to_do(cluster, tmp_path: Path, monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def full(*_):
+        raise ray.exceptions.OutOfDiskError("disk is full")
+
+    monkeypatch.setattr(ray, "put", full)
+    with pytest.raises(RunError, match=r"no room for the data.*--object-store-memory"):
+        run(RECIPE, tmp_path, plan=PLAN, cluster=cluster)
