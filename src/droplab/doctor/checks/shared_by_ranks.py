@@ -32,7 +32,7 @@ def reading(module: Module) -> Iterator[Finding]:
     if not any(module.resolve(call.func) in _DISTRIBUTED for call in module.calls):
         return
     script = Script.of(module)
-    if not _validation.trains(module, script) or not _validation.mode_matters(module):
+    if not _validation.trains(module, script) or not _validation.may_drop(module):
         return
     seeds = [call for call in module.calls if is_seed(module, call)]
     if not seeds or any(_depends_on_rank(module, call) for call in seeds):
