@@ -94,8 +94,10 @@ def _loop(module: Module, call: ast.Call) -> ast.For | ast.While | None:
     return None
 
 
-def _independent_runs(module: Module, loop: ast.AST) -> bool:
-    """Whether every turn of the loop builds an optimizer: then each is a training of its own."""
+def _independent_runs(module: Module, loop: ast.For | ast.While) -> bool:
+    """Whether every turn is a run of its own: it builds an optimizer, or tries a listed variant."""
+    if isinstance(loop, ast.For) and isinstance(loop.iter, ast.Tuple | ast.List):
+        return True
     return any(
         module.resolve(item.func).startswith("torch.optim.")
         for item in ast.walk(loop)
