@@ -188,6 +188,11 @@ class Follower:
             for visit in () if frame.no_grad else self.pending:
                 visit.trained = True
             return
+        if name == "zero_grad" and owner is not None:
+            # The gradients are thrown away: what was run for them is not trained.
+            key = self.key(owner, state, frame)
+            for visit in self.visits:
+                visit.trained = visit.trained and (visit.stepped or visit.key != key)
         if events.is_step(call):
             for visit in self.visits:
                 visit.stepped = visit.stepped or visit.trained

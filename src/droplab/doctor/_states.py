@@ -61,7 +61,8 @@ class State:
 
     def put(self, key: str, modes: Modes) -> None:
         """Set the mode of a model and of all its parts."""
-        for known in [known for known in self.modes if known.startswith(key + ".")]:
+        part = key + "."
+        for known in [known for known in self.modes if known.startswith(part)]:
             self.modes[known] = modes
         self.modes[key] = modes
 
@@ -83,8 +84,9 @@ class State:
 
     def bind(self, key: str, to: str | None, modes: Modes = ASSUMED) -> None:
         """Let a name stand for another object, or for a new one."""
+        part = key + "."
         for table in (self.alias, self.modes, self.holders):
-            for old in [old for old in table if old == key or old.startswith(key + ".")]:
+            for old in [old for old in table if old == key or old.startswith(part)]:
                 del table[old]
         if to is None or to == key:
             self.modes[key] = modes
@@ -93,8 +95,9 @@ class State:
 
     def unknown(self, key: str) -> None:
         """Note that something out of sight had a model in its hands."""
+        part = key + "."
         for known in [*self.modes, key]:
-            if known == key or known.startswith(key + ".") or key.startswith(known + "."):
+            if known == key or known.startswith(part) or part.startswith(known + "."):
                 self.modes[known] = UNKNOWN
 
     def all_unknown(self) -> None:
@@ -106,6 +109,8 @@ class State:
         """Return the state where a condition does not hold."""
         left = self.copy()
         for key, modes in self.modes.items():
+            if modes is ASSUMED:
+                continue
             kept = frozenset(mode for mode in modes if guard not in mode.guards)
             left.modes[key] = kept or modes
         return left
@@ -114,6 +119,8 @@ class State:
         """Return the state at the top of the next round of a loop: conditions may differ there."""
         left = self.copy()
         for key, modes in self.modes.items():
+            if not any(mode.guards for mode in modes):
+                continue
             left.modes[key] = frozenset(replace(mode, guards=frozenset()) for mode in modes)
         return left
 
@@ -124,9 +131,13 @@ def join(states: Iterable[State | None]) -> State | None:
     if len(alive) < 2:
         return alive[0] if alive else None
     joined = alive[0].copy()
-    for key in {key for state in alive for key in state.modes}:
-        joined.modes[key] = frozenset().union(*(state.of(key) for state in alive))
     for state in alive[1:]:
+        for key in joined.modes.keys() - state.modes.keys():
+            joined.modes[key] |= ASSUMED
+        for key, modes in state.modes.items():
+            mine = joined.modes.get(key, ASSUMED)
+            # Nearly all are the very same object: most names are no models.
+            joined.modes[key] = modes if mine is modes else mine | modes
         joined.alias.update(state.alias)
         joined.holders.update(state.holders)
     return joined

@@ -18,6 +18,14 @@ WORDS = re.compile(
     r"correct|metric|metrics|score|scores|pred|preds|prediction|predictions|predict|infer)(?:_|$|\d)",
     re.IGNORECASE,
 )
+_FAMILIES = (
+    *("alexnet", "vgg", "googlenet", "inception", "squeezenet", "mobilenet", "mnasnet"),
+    *("efficientnet", "convnext", "swin", "vit", "maxvit"),
+)
+_DROPPING = (
+    "transformers.Auto",
+    *(f"torchvision.models.{family}" for family in _FAMILIES),
+)
 _NOT = re.compile(r"teacher|target|ema|reference|frozen|momentum|disc|generator")
 
 
@@ -129,11 +137,19 @@ def depends(module: Module, text: str) -> bool:
 
 def mode_matters(module: Module) -> bool:
     """Return whether the file itself builds a layer that behaves differently in eval mode."""
+    return may_drop(module) or any(
+        name in _names.BATCHNORM or name.startswith(("torchvision.models.", "timm.create_model"))
+        for name in (module.resolve(call.func) for call in module.calls)
+    )
+
+
+def may_drop(module: Module) -> bool:
+    """Return whether the file itself builds a layer that draws masks; BatchNorm draws none."""
     for call in module.calls:
         name = module.resolve(call.func)
-        if name in _names.MODULES or name in _names.BATCHNORM or name in _names.FUNCTIONS:
+        if name in _names.MODULES or name in _names.FUNCTIONS or name.startswith(_DROPPING):
             return True
-        if name.startswith(("torchvision.models.", "timm.create_model", "transformers.Auto")):
+        if name == "timm.create_model" and any("drop" in (k.arg or "drop") for k in call.keywords):
             return True
         for keyword in call.keywords:
             if keyword.arg and "dropout" in keyword.arg and _names.number(keyword.value) != 0.0:

@@ -171,3 +171,32 @@ def test_an_old_notebook_and_one_without_code(tmp_path):
     (tmp_path / "old.ipynb").write_text(json.dumps(old))
     (tmp_path / "none.ipynb").write_text(json.dumps({"cells": []}))
     assert codes(check([tmp_path]).findings) == ["DRP015"]
+
+
+RANKS = """import torch
+import torch.distributed as dist
+from torch import nn
+
+dist.init_process_group("nccl")
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
+{more}
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+net(x).sum().backward()
+optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "expected"),
+    [
+        ("train.py", "net = nn.parallel.DistributedDataParallel(net)", ["DRP042"]),
+        ("latest_train.py", "loader = DataLoader(d, sampler=DistributedSampler(d))", ["DRP042"]),
+        ("test_train.py", "net = nn.parallel.DistributedDataParallel(net)", []),
+        ("train_test.py", "net = nn.parallel.DistributedDataParallel(net)", []),
+        ("train.py", "net = parallelize(net, tp_plan=PLAN)", []),
+    ],
+)
+def test_one_seed_for_all_ranks_matters_where_each_has_its_own_samples(path, more, expected):
+    found = check_text(RANKS.format(more=more), path=path)
+    assert codes(found) == expected

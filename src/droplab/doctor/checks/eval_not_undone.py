@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from droplab.doctor import _kinds, _validation
+from droplab.doctor._events import calls_of, text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
 from droplab.doctor._order import entries
@@ -37,6 +39,8 @@ def reading(module: Module) -> Iterator[Finding]:
             mode = _lost(visit, earlier)
             if mode is None or mode.by is None or _FROZEN.search(mode.text.lower()):
                 continue
+            if _put_back(module, mode.by, visit.node):
+                continue
             yield module.finding(
                 CODE,
                 mode.by,
@@ -57,6 +61,29 @@ def _lost(visit: Visit, earlier: list[Visit]) -> Mode | None:
         # Gradients alone, after the training: an attack or an explanation of the model.
         return None
     return next((mode for mode in visit.modes if mode.kind == "eval"), None)
+
+
+def _put_back(module: Module, by: ast.Call, run: ast.Call) -> bool:
+    """Whether train() follows a run later in the very block that holds eval().
+
+    Then the run between them is in eval mode on purpose: a frozen discriminator, an attack.
+    """
+    if not isinstance(by.func, ast.Attribute):
+        return False
+    above = [by, *module.ancestors(by)]
+    at = next(at for at, item in enumerate(above) if isinstance(item, ast.stmt))
+    blocks = [block for _, block in ast.iter_fields(above[at + 1]) if isinstance(block, list)]
+    block = next((block for block in blocks if above[at] in block), [above[at]])
+    calls = [call for item in block[block.index(above[at]) :] for call in calls_of(item)]
+    if run not in calls:
+        return False
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr == "train"
+        and text_of(call.func.value) == text_of(by.func.value)
+        and not any(isinstance(item, ast.Constant) and not item.value for item in call.args)
+        for call in calls[calls.index(run) :]
+    )
 
 
 def watching(loop: Loop) -> Iterator[Finding]:

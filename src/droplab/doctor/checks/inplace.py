@@ -43,8 +43,8 @@ def reading(module: Module) -> Iterator[Finding]:
         source = op.first
         if not (isinstance(flag, ast.Constant) and flag.value is True) or source is None:
             continue
-        if flag not in module.parents:
-            # The layer is made by a base in another file.
+        if flag not in module.parents or isinstance(module.parents.get(op.node), ast.Expr):
+            # The layer is made by a base in another file; or to overwrite is all the call is for.
             continue
         others = [user for user in source.users if user is not op and user.kind not in _HARMLESS]
         later = [user for user in others if user.order > op.order and user is not op.users]

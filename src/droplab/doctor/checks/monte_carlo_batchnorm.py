@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from droplab.doctor import _names, _validation
+from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Function, Module
 from droplab.doctor._script import Event, Script
@@ -23,6 +24,7 @@ _FIX = (
 )
 
 _NAME = re.compile(r"(?:^|_)mc(?:_|d|$)|monte|uncertain|bayes|stochastic|epistemic", re.IGNORECASE)
+_OTHER = re.compile(r"layer|group|instance|rms|^none$|identity", re.IGNORECASE)
 _SPREAD = frozenset({"stack", "var", "std", "mean", "var_mean", "std_mean"})
 
 
@@ -117,7 +119,24 @@ def _may_have_batchnorm(module: Module, text: str) -> bool:
     """Whether the model may have BatchNorm: only a class in this file can settle it."""
     if any(module.resolve(call.func) in _names.BATCHNORM for call in module.calls):
         return True
+    if _other_norm(module, text):
+        return False
     return not any(info.is_module for info in module.classes) and text != "self"
+
+
+def _other_norm(module: Module, text: str) -> bool:
+    """Whether the model is built with another norm: norm="layer_norm", norm_layer=nn.LayerNorm."""
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        if not any(text_of(target) == text for target in node.targets):
+            continue
+        for keyword in node.value.keywords:
+            given = keyword.value
+            told = str(given.value) if isinstance(given, ast.Constant) else text_of(given)
+            if keyword.arg and "norm" in keyword.arg.lower() and _OTHER.search(told):
+                return True
+    return False
 
 
 def watching(loop: Loop) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from droplab.doctor import _kinds, _names
+from droplab.doctor._classes import ClassInfo
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
 from droplab.doctor._script import Script
@@ -45,7 +46,9 @@ def reading(module: Module) -> Iterator[Finding]:
             continue
         owner = module.method(call)
         if owner is not None and owner[0].is_module and owner[1].name == "forward":
-            if _varies(call, owner[1]) or not _drops(module) or _in_eval_alone(module, call):
+            if _varies(call, owner[1]) or _redrawn(call, owner[0]):
+                continue
+            if not _drops(module) or _in_eval_alone(module, call):
                 continue
             yield _finding(
                 module, call, "forward() seeds the generator, so every call drops the same"
@@ -91,8 +94,10 @@ def _loop(module: Module, call: ast.Call) -> ast.For | ast.While | None:
     return None
 
 
-def _independent_runs(module: Module, loop: ast.AST) -> bool:
-    """Whether every turn of the loop builds an optimizer: then each is a training of its own."""
+def _independent_runs(module: Module, loop: ast.For | ast.While) -> bool:
+    """Whether every turn is a run of its own: it builds an optimizer, or tries a listed variant."""
+    if isinstance(loop, ast.For) and isinstance(loop.iter, ast.Tuple | ast.List):
+        return True
     return any(
         module.resolve(item.func).startswith("torch.optim.")
         for item in ast.walk(loop)
@@ -117,6 +122,27 @@ def _varies(call: ast.Call, around: ast.AST) -> bool:
         elif isinstance(node, ast.arguments):
             changed |= {item.arg for item in [*node.args, *node.kwonlyargs]}
     return bool((used - {"self"}) & changed)
+
+
+def _redrawn(call: ast.Call, owner: ClassInfo) -> bool:
+    """Whether the seed is kept in an attribute that a method other than __init__ fills."""
+    used = {item.attr for item in ast.walk(call) if isinstance(item, ast.Attribute)}
+    for info in owner.family:
+        for method in info.node.body:
+            if not isinstance(method, ast.FunctionDef) or method.name == "__init__":
+                continue
+            for node in ast.walk(method):
+                if isinstance(node, ast.Subscript | ast.Attribute) and _stored(node) in used:
+                    return True
+    return False
+
+
+def _stored(node: ast.Subscript | ast.Attribute) -> str:
+    """Return the attribute that a target writes to, or into; "" if it only reads."""
+    if not isinstance(node.ctx, ast.Store):
+        return ""
+    target = node.value if isinstance(node, ast.Subscript) else node
+    return target.attr if isinstance(target, ast.Attribute) else ""
 
 
 def _steps_directly(module: Module, script: Script, loop: ast.AST) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from droplab.doctor import _validation
@@ -24,6 +25,13 @@ _DISTRIBUTED = frozenset(
     | {"torch.distributed.init_process_group"}
     | {"torch.distributed.fsdp.FullyShardedDataParallel", "torch.distributed.fsdp.fully_shard"}
 )
+_SHARES = re.compile(
+    r"DistributedDataParallel|\bDDP\b|FullySharded|\bFSDP\b|fully_shard|DistributedSampler|"
+    r"data_parallel|all_reduce|reduce_scatter"
+)
+"""What shares the samples among the ranks; where the model alone is shared, all draw the same."""
+_TEST = re.compile(r"test_|conftest|.*_test\.py$")
+"""A test seeds all ranks alike to compare what they compute."""
 _RANK = re.compile(r"rank|process_index|worker|gpu_id|device_id|local_id|get_rank|gpu$|node")
 
 
@@ -32,7 +40,9 @@ def reading(module: Module) -> Iterator[Finding]:
     if not any(module.resolve(call.func) in _DISTRIBUTED for call in module.calls):
         return
     script = Script.of(module)
-    if not _validation.trains(module, script) or not _validation.mode_matters(module):
+    if not _validation.trains(module, script) or not _validation.may_drop(module):
+        return
+    if _TEST.match(PurePath(module.source.path).name) or not _SHARES.search(module.source.text):
         return
     seeds = [call for call in module.calls if is_seed(module, call)]
     if not seeds or any(_depends_on_rank(module, call) for call in seeds):

@@ -58,8 +58,19 @@ def untied(module: Module) -> Iterator[tuple[ast.Call, ast.expr | None]]:
         if isinstance(rate, ast.Name) and function and rate.id in _gate.parameters(function):
             # Whoever calls the function can pass 0 in eval mode.
             continue
+        if isinstance(rate, ast.Name) and function and _set_by_mode(module, rate, function):
+            continue
         if _belongs(module, module.method(call), call):
             yield call, flag
+
+
+def _set_by_mode(module: Module, rate: ast.Name, function: Function) -> bool:
+    """Whether a training flag decides which rate a local name holds: 0 in eval mode."""
+    return any(
+        module.function(item) is function
+        and (_gate.gated(module, item) or _gate.mentions_training(item.value))
+        for item in module.assigned.get(rate.id, ())
+    )
 
 
 def _belongs(module: Module, owner: tuple[ClassInfo, Function] | None, call: ast.Call) -> bool:
