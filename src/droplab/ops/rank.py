@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch.distributed as dist
 
@@ -14,7 +15,10 @@ _explicit: int | None = None
 _environment: int | None = None
 """RANK as it was at the first look; to look it up takes as long as a small mask."""
 
-_group = dist.group if dist.is_available() else None
+_world: Any = getattr(getattr(dist, "distributed_c10d", None), "_world", None)
+_WORLD_SAYS = hasattr(_world, "_default_pg")
+"""Whether torch keeps the default process group where it does now: `dist.is_initialized` looks
+there, three calls further down, and a step asks for it every time."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forget())
@@ -55,9 +59,13 @@ def rank() -> int:
     """
     if _explicit is not None:
         return _explicit
-    if _group is not None and _group.WORLD is not None:  # dist.is_initialized, and a call less
+    if _world._default_pg is not None if _WORLD_SAYS else _is_distributed():
         return _check(dist.get_rank(), "torch.distributed")
     return _environment_rank() if _environment is None else _environment
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def _environment_rank() -> int:

@@ -150,7 +150,7 @@ class Guard:
         self.depth = 1
         key = self._begin(calls)
         saved = self.saved
-        for generator in _generators():
+        for generator in _generators() if _HAS_CUDA else _OF_CPU:
             saved.append((generator, generator.get_state()))
             generator.manual_seed(key)
         if calls.training:
@@ -202,10 +202,9 @@ class Guard:
         self.depth -= 1
         if self.depth:
             return
-        saved = self.saved
-        for generator, state in saved:
+        for generator, state in self.saved:
             generator.set_state(state)
-        saved.clear()
+        self.saved.clear()
         several = self._count()
         if several and self.key in self.repeatable:
             self.repeatable[self.key] = frozenset(several)
@@ -301,7 +300,7 @@ class Guard:
 
 def _generators() -> tuple[torch.Generator, ...]:
     """Return what a model draws from unless it is told otherwise."""
-    if _HAS_CUDA and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():
         return (*_OF_CPU, *torch.cuda.default_generators)
     return _OF_CPU
 

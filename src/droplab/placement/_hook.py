@@ -134,13 +134,16 @@ class SiteHook:
         # what was quantised since is for inference, and torch makes it in training mode
         if not module.training or (not self.quantised and is_quantised(module)):
             return None
-        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] # no public name
+        if torch._C._get_tracing_state() is not None:
             raise PlacementError(
                 f"{self.name}: a model with placed dropout cannot be traced in training mode, as a "
                 "trace would keep one mask; call model.eval() first, or use torch.export"
             )
         if self.kind == "path":
             return self._drop_output(kwargs)
+        if args and self.inputs == 1:  # as nearly all are: what follows is slower
+            dropped = (self.drop(args[0]), *args[1:])
+            return dropped if kwargs is None else (dropped, kwargs)
         dropped = (*(self.drop(x) for x in args[: self.inputs]), *args[self.inputs :])
         if kwargs is None:
             return dropped or None

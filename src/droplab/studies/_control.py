@@ -49,7 +49,9 @@ class Watch:
         self.stepped: Callable[[int], None] | None = None
         self._optimizers: WeakKeyDictionary[Optimizer, _Course] = WeakKeyDictionary()
         self._all: list[_Course] = []
-        self._recent: tuple[Optimizer | None, _Course | None] = None, None
+        self._recent: Optimizer | None = None
+        self._course: _Course | None = None
+        """Of the optimizer that took the last step: to look it up takes as long as the rest."""
 
     def __enter__(self) -> Self:
         iterator = dataloader._BaseDataLoaderIter
@@ -66,7 +68,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         dataloader._BaseDataLoaderIter.__next__ = self._next
         self._handle.remove()
-        self._recent = None, None
+        self._recent = self._course = None
 
     def _look(self, number: int, iterator: Any, batch: Any) -> None:
         """Look at a batch that a data loader gives."""
@@ -93,13 +95,13 @@ class Watch:
             self.inputs[str(number)] = digest(first)
 
     def _step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        recent, course = self._recent
-        if recent is not optimizer or course is None:  # to look it up takes as long as the rest
+        course = self._course
+        if self._recent is not optimizer or course is None:
             course = self._optimizers.get(optimizer)
             if course is None:
                 course = self._optimizers[optimizer] = _Course(optimizer)
                 self._all.append(course)
-            self._recent = optimizer, course
+            self._recent, self._course = optimizer, course
         course.step(optimizer)
         if self.stepped is not None:
             self.stepped(max([each.steps for each in self._all]))
@@ -144,7 +146,8 @@ class Watch:
         """Go on from what `state` returned."""
         for name in _COUNTED:
             setattr(self, name, copy.copy(state[name]))
-        self._all, self._optimizers, self._recent = [], WeakKeyDictionary(), (None, None)
+        self._all, self._optimizers = [], WeakKeyDictionary()
+        self._recent = self._course = None
         for each in state["courses"]:
             optimizer = optimizers[each["place"]]
             if optimizer is not None:
@@ -180,7 +183,11 @@ class _Course:
 
     def step(self, optimizer: Optimizer) -> None:
         steps = self.steps = self.steps + 1
-        rates = tuple([group.get("lr") for group in optimizer.param_groups])
+        groups = optimizer.param_groups
+        if len(groups) == 1:  # a list would be a call
+            rates: tuple[Any, ...] = (groups[0].get("lr"),)
+        else:
+            rates = tuple([group.get("lr") for group in groups])
         if rates != self._last:  # a tensor is changed in place, so what is kept is what it held
             plain = tuple([None if each is None else float(each) for each in rates])
             if plain != self._last:
