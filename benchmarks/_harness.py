@@ -147,6 +147,17 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def peak_of(work: Callable[[], object]) -> int | None:
+    """Return how much more memory than before some work took at its most; None but on Linux."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    except OSError:
+        return None
+    before = peak_bytes()
+    work()
+    return peak_bytes() - before
+
+
 def quantiles(values: Sequence[float]) -> tuple[float, float]:
     """Return the 20th and 80th percentile."""
     if len(values) < 2:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import _loops
 import torch
-from _harness import Benchmark, peak_bytes
+from _harness import Benchmark, peak_of
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -177,7 +177,8 @@ def measure(bench: Benchmark, title: str, make: Callable[[], nn.Module], inputs:
             bench.skip(name, f"does not run: {str(error).splitlines()[0]}")
             del rivals[name]
     check(droplab(model, inputs), loop(model, inputs))
-    before = peak_bytes()
+    memory = {name: peak_of(lambda way=way: way(model, inputs)) for name, way in rivals.items()}
+    own = peak_of(lambda: droplab(model, inputs))
     times: dict[str, list[float]] = {"droplab": [], **{name: [] for name in rivals}}
     for _ in range(3 if bench.quick else 7):
         for name, way in {"droplab": droplab, **rivals}.items():
@@ -192,7 +193,8 @@ def measure(bench: Benchmark, title: str, make: Callable[[], nn.Module], inputs:
             times[name],
             examples=len(inputs),
             threads=torch.get_num_threads(),
-            peak_more_bytes=peak_bytes() - before,
+            peak_more_bytes=own,
+            theirs_peak_more_bytes=memory[name],
             readme=not bench.quick and name == "the loop",
         )
 
