@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from droplab.errors import ArgumentError, RunError
+from droplab.errors import ArgumentError, RunError, quote
 from droplab.results import whole_file
 from droplab.studies._ray_task import End, Inbox, Other, Place, do, versions
 from droplab.studies.cluster import RayCluster
@@ -147,9 +147,11 @@ class RayPool(Generic[T]):
         try:
             size = len(ray.cloudpickle.dumps(argument))
         except Exception as error:  # whatever somebody's objects do when they are pickled
+            what = getattr(argument, "__qualname__", None) or type(argument).__name__
             raise ArgumentError(
-                f"executor: expected what can be sent to another machine, got {argument!r:.200} "
-                f"({error}); define it at the top of a module, or train on this machine"
+                f"executor: expected what can be sent to another machine, got {quote(what)}, which "
+                f"cannot ({error}); define it at the top of a module, without locks and open files "
+                "in it, or train on this machine"
             ) from error
         if size < _LARGE:
             return argument

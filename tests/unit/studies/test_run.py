@@ -263,33 +263,33 @@ def test_a_buffer_that_grows_is_kept_and_read_again(tmp_path):
     assert losses[0] == losses[1]
 
 
+@pytest.fixture
+def kept_after(monkeypatch):
+    """The epochs after which a checkpoint is written."""
+    epochs = []
+    real = _work.save_checkpoint
+
+    def save(*args, epoch):
+        epochs.append(epoch)
+        return real(*args, epoch=epoch)
+
+    monkeypatch.setattr(_work, "save_checkpoint", save)
+    return epochs
+
+
 @pytest.mark.parametrize(("cost", "kept"), [(0.0, [1, 2, 3, 4]), (1.0, [1, 4])])
-def test_a_checkpoint_that_takes_long_is_written_seldom(cost, kept, tmp_path, monkeypatch):
+def test_a_checkpoint_that_takes_long_is_written_seldom(
+    cost, kept, kept_after, tmp_path, monkeypatch
+):
     clock = itertools.count(step=cost)
     monkeypatch.setattr(_work, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(_session, "_KEEP_HERE", 0.0)
-    epochs = []
-    real = _work.save_checkpoint
-
-    def save(*args, epoch):
-        epochs.append(epoch)
-        return real(*args, epoch=epoch)
-
-    monkeypatch.setattr(_work, "save_checkpoint", save)
     run(tiny(epochs=4, seeds=[0]), tmp_path / "run", arms=["none"], plan=PLAN)
-    assert epochs == kept
+    assert kept_after == kept
 
 
-def test_a_large_state_is_first_kept_when_training_has_earned_it(tmp_path, monkeypatch):
+def test_a_large_state_is_first_kept_when_training_has_earned_it(kept_after, tmp_path, monkeypatch):
     monkeypatch.setattr(_work, "_SMALL", 0)
     monkeypatch.setattr(_work, "_BYTES_A_SECOND", 1.0)  # it would take hours
-    epochs = []
-    real = _work.save_checkpoint
-
-    def save(*args, epoch):
-        epochs.append(epoch)
-        return real(*args, epoch=epoch)
-
-    monkeypatch.setattr(_work, "save_checkpoint", save)
     run(tiny(epochs=4, seeds=[0]), tmp_path / "run", arms=["none"], plan=PLAN)
-    assert epochs == [4]
+    assert kept_after == [4]
