@@ -141,11 +141,12 @@ def search(
     names = names or spec.objective or (own.primary,)
     spec = dataclasses.replace(spec, objective=names)
     _check_metrics(spec, own, test_metric)
-    asked = asked.decided(len(spec.objective), own.epochs)
-    folder = Path(out) if out is not None else default_folder(own, existing=resume)
     if isinstance(base, Study):
         given = {"fresh": asked.fresh, "warm": warm, "plan": plan, "device": device}
         _check_loop(base.recipe, {**given, "first_epochs": asked.first_epochs})
+    asked = asked.decided(len(spec.objective), own.epochs)
+    folder = Path(out) if out is not None else default_folder(own, existing=resume)
+    if isinstance(base, Study):
         decided = dataclasses.replace(own, primary=names[0])
         how = {"workers": workers, "cluster": cluster}
         trainer = LoopTrainer(base, decided, folder, test_metric, observer, how)

@@ -89,7 +89,7 @@ class RayPool(Generic[T]):
                 while waiting or running:
                     if time.monotonic() - looked > _LOOK:
                         looked = time.monotonic()
-                        room = self._cluster.room(ray) if head.is_there() else 0
+                        room = head.room()
                     while waiting and len(running) < room:
                         task = waiting.pop()
                         sent = self._sent(ray, arguments(task), needs(task))
@@ -199,6 +199,28 @@ class _Head:
     def __init__(self, cluster: RayCluster, ray: Any) -> None:
         self._cluster, self._ray = cluster, ray
         self._heard, self.lost = time.monotonic(), False
+        self._had_room = False
+
+    def room(self) -> int:
+        """How many processes the cluster has room for now; 0 while the head does not answer.
+
+        Raises:
+            RunError: If it has none for a single one, or the head is lost.
+        """
+        if not self.is_there():
+            return 0
+        try:
+            room = self._cluster.room(self._ray)
+        except RunError as error:
+            if not self._had_room:
+                raise
+            raise RunError(
+                f"the Ray cluster has lost its nodes ({error}); finished epochs are kept, so "
+                "resume (--resume) when it has some again, or on this machine alone, without "
+                "--executor ray"
+            ) from error
+        self._had_room = True
+        return room
 
     def is_there(self) -> bool:
         """Whether it answers now; a head that begins again at once is waited for.

@@ -139,7 +139,7 @@ def test_what_an_own_loop_cannot_have_is_refused(tmp_path):
         ({"plan": ExecutionPlan(1)}, "plan: goes with a recipe"),
         ({"warm": ["runs/a"]}, "warm: goes with a recipe"),
         ({"asked": Asked(fresh="test")}, "fresh: goes with a recipe"),
-        ({"asked": Asked(first_epochs=1)}, "first_epochs: "),
+        ({"asked": Asked(first_epochs=1)}, "first_epochs: goes with a recipe"),
         ({"study_has": {"folds": 3}}, "got folds"),
         ({"space": {"constraints": {"mem": "< 5"}}}, "did you mean 'memory'"),
     ):

@@ -301,6 +301,21 @@ def test_a_head_that_is_lost_is_waited_for_and_then_said(monkeypatch):
     assert head.lost
 
 
+def test_a_cluster_without_nodes_says_how_to_go_on(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        ray = Address(there.getsockname()[1])
+        ray.cluster_resources = dict
+        with pytest.raises(RunError, match=r"^expected a cluster with 1 CPUs"):
+            _ray_pool._Head(RayCluster(), ray).room()
+        head = _ray_pool._Head(RayCluster(), ray)
+        ray.cluster_resources = lambda: {"CPU": 2.0}
+        assert head.room() == 2
+        ray.cluster_resources = dict
+        with pytest.raises(RunError, match=r"has lost its nodes \(.*got 0 CPUs.*--resume"):
+            head.room()
+    assert head.room() == 0
+
+
 def test_a_full_store_says_what_to_do(cluster, tmp_path: Path, monkeypatch):
     ray = pytest.importorskip("ray")
 
