@@ -8,7 +8,9 @@ prints one document on stdout and nothing else; rows of a full run are appended 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
+import gc
 import json
 import re
 import resource
@@ -150,8 +152,10 @@ def peak_bytes() -> int:
 def peak_of(work: Callable[[], object]) -> int | None:
     """Return how much more memory than before some work took at its most; None but on Linux."""
     try:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what earlier work has freed is no memory of this one
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    except OSError:
+    except (OSError, AttributeError):
         return None
     before = peak_bytes()
     work()

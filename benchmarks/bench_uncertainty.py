@@ -177,8 +177,8 @@ def measure(bench: Benchmark, title: str, make: Callable[[], nn.Module], inputs:
             bench.skip(name, f"does not run: {str(error).splitlines()[0]}")
             del rivals[name]
     check(droplab(model, inputs), loop(model, inputs))
-    memory = {name: peak_of(lambda way=way: way(model, inputs)) for name, way in rivals.items()}
     own = peak_of(lambda: droplab(model, inputs))
+    memory = {name: peak_of(lambda way=way: way(model, inputs)) for name, way in rivals.items()}
     times: dict[str, list[float]] = {"droplab": [], **{name: [] for name in rivals}}
     for _ in range(3 if bench.quick else 7):
         for name, way in {"droplab": droplab, **rivals}.items():

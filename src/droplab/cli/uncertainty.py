@@ -138,9 +138,6 @@ def command(
 
 
 def _print(console: Console, found: Averaging) -> None:
-    table = Table("prediction", *found.labels)
-    for row in found.table:
-        table.add_row(*map(escape, row))
     spread = "" if found.verdict is None else "; mean ± standard deviation over seeds"
     lines = [
         *found.sentences,
@@ -152,6 +149,10 @@ def _print(console: Console, found: Averaging) -> None:
         ),
     ]
     console.print(escape(f"{found.of_whom}{spread}"), highlight=False)
-    console.print(table)
+    if found.scores:
+        table = Table("prediction", *found.labels)
+        for row in found.table:
+            table.add_row(*map(escape, row))
+        console.print(table)
     for line in lines:
         console.print(escape(line), highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from droplab.data._carve import carve
 from droplab.data._doubts import channels_last, doubts
+from droplab.data._files import load_inputs
 from droplab.data._known import Known, known
 from droplab.data._load import load, names
 from droplab.data._progress import Progress
@@ -27,6 +28,7 @@ __all__ = [
     "doubts",
     "known",
     "load",
+    "load_inputs",
     "names",
     "to_float",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,13 @@ def load_npz(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
         raise DataError(
             f"{path}: an .npz file can only be read whole; save its arrays as .npy files to stream"
         )
+    with _archive(path) as (members, read):
+        return _assemble(path, spec, _names(spec, ROLES, members, where=str(path)), read, task)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[list[str], Reader]]:
+    """Open an .npz file: the names of its arrays, and what reads one."""
     check_ordinary(path)
     with path.open("rb") as raw:
         if raw.read(len(_NPY)) == _NPY:  # which np.load would read whole, whatever its size
@@ -68,13 +76,12 @@ def load_npz(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
         except Exception as error:  # zipfile has many ways to fail on a damaged file
             raise DataError(f"{path}: expected an .npz file, and cannot read it: {error}") from None
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        named = _names(spec, ROLES, list(members), where=str(path))
 
         def read(name: str) -> np.ndarray:
             where = f"{path}: {name}"
             return _numpy(lambda: _member(archive, members[name], where), where=where)
 
-        return _assemble(path, spec, named, read, task)
+        yield list(members), read
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.ndarray:
@@ -97,13 +104,62 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.n
 def load_npy(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:
     """Return the data set in .npy files: a folder of them, or one whose labels are named."""
     folder, named = _files(path, spec, {r: _npy(names) for r, names in ROLES.items()})
+    return _assemble(path, spec, named, partial(_mapped, folder), task)
 
-    def read(name: str) -> np.ndarray:
-        file = folder / name
-        check_ordinary(file)
-        return _numpy(lambda: np.lib.format.open_memmap(file, mode="r"), where=str(file))
 
-    return _assemble(path, spec, named, read, task)
+def _mapped(folder: Path, name: str) -> np.ndarray:
+    file = folder / name
+    check_ordinary(file)
+    return _numpy(lambda: np.lib.format.open_memmap(file, mode="r"), where=str(file))
+
+
+def load_inputs(path: str) -> Split | None:
+    """Return inputs that stand without labels, to predict them; as targets they have 0.
+
+    They are those of an .npy file, or of an .npz file or a folder of .npy files in which no array
+    has the usual name of labels: the test inputs if there are any.
+
+    Args:
+        path: Where they are.
+
+    Returns:
+        The inputs; None where there are labels, and of data of another kind, which `load` reads.
+
+    Raises:
+        DataError: If they cannot be read.
+    """
+    where = Path(path).expanduser()
+    if where.suffix == ".npz" and where.is_file():
+        with _archive(where) as (names, read):
+            return _inputs_of(where, names, ROLES, read)
+    if where.suffix == ".npy" and where.is_file():
+        return _read_inputs(where, where.name, partial(_mapped, where.parent))
+    if where.is_dir():
+        roles = {role: _npy(names) for role, names in ROLES.items()}
+        found = [each.name for each in where.iterdir()]
+        return _inputs_of(where, found, roles, partial(_mapped, where))
+    return None
+
+
+def _inputs_of(
+    path: Path, found: Sequence[str], roles: Mapping[str, tuple[str, ...]], read: Reader
+) -> Split | None:
+    if any(name in found for role in ("labels", "test_labels") for name in roles[role]):
+        return None
+    usual = (*roles["test_inputs"], *roles["inputs"])
+    name = next((each for each in usual if each in found), None)
+    return None if name is None else _read_inputs(path, name, read)
+
+
+def _read_inputs(path: Path, name: str, read: Reader) -> Split:
+    array, where = read(name), f"{path}: {name}"
+    _check_rows(array, where, 2)
+    check_fits(array.nbytes, where=where)
+    targets = torch.zeros(len(array), dtype=torch.int64)
+    rows = _Rows([array], partial(_as_named, name), targets, [where])
+    found = _split(rows, DataSpec(path=str(path), in_memory=True), 1, "classification")
+    assert isinstance(found, Split)
+    return found
 
 
 def load_idx(path: Path, spec: DataSpec, task: str | None = None) -> DataSet:

@@ -35,6 +35,11 @@ ONE_MODEL = (
     "several seeds, and an ensemble is of several; give a run for both."
 )
 
+NO_TARGETS = (
+    "The data has no targets, so scores, calibration and risk are left out; the page (--out) shows "
+    "the examples that the passes are least and most sure of."
+)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -65,7 +70,7 @@ class Example:
         number: Its place in the validation split.
         unsure: How unsure the mean prediction over all models is: of classes its entropy in nats,
             of values its standard deviation.
-        truth: Its class or value.
+        truth: Its class or value; empty where the data has no targets.
         guess: The class that the mean prediction holds for the likeliest, or its value.
         picture: It as a PNG; empty for what is no picture.
     """
@@ -84,7 +89,8 @@ class Averaging:
     Args:
         passes: How many passes.
         examples: How many examples they are scored on.
-        rows: One for each way to predict and seed, with its scores.
+        rows: One for each way to predict and seed, with its scores, which data without targets
+            lack.
         error: Mean Monte Carlo standard error of a probability, or of a mean value.
         task: What the models predict: "classification", "binary" or "regression".
         split: Which examples they are.
@@ -130,7 +136,7 @@ class Averaging:
             return {**found, "verdict": self.verdict.to_dict()}
         for name in ("arm", "verdict", "ensembles"):
             del found[name]
-        return {**found, "left_out": ONE_MODEL}
+        return {**found, "left_out": " ".join(self.sentences)}
 
     @property
     def scores(self) -> list[str]:
@@ -157,9 +163,9 @@ class Averaging:
 
     @property
     def sentences(self) -> list[str]:
-        """What the verdict says, or why there is none."""
+        """What the verdict says, or why there is none, and no score."""
         if self.verdict is None:
-            return [ONE_MODEL]
+            return [ONE_MODEL] if self.scores else [ONE_MODEL, NO_TARGETS]
         return [each.sentence for each in self.verdict.arms if each.differences]
 
     @property

@@ -126,7 +126,8 @@ def average_model(
 ) -> Averaging:
     """Score one model by a plain pass and by the mean of many with dropout.
 
-    What needs several seeds is left out: the verdict, and the ensemble.
+    What needs several seeds is left out: the verdict, and the ensemble. So are scores, calibration
+    and risk where the data has no targets.
 
     Args:
         model: A classifier or a regression with dropout, trained.
@@ -143,7 +144,16 @@ def average_model(
         DataError: If the data cannot be read.
         PlacementError: If the model does not run on the data.
     """
-    split, classes, said, which = examples_of(data, task)
+    alone = _inputs_of(data)
+    if alone is None:
+        split, classes, said, which = examples_of(data, task)
+    elif task is None:
+        raise ArgumentError(
+            f"{data}: expected a task with examples that have no targets, got none; say which "
+            "(--task)"
+        )
+    else:
+        split, classes, said, which = alone, (), task, "given"
     by = predicted(said, classes)
     if by is None or not isinstance(split, Split):
         what = f"task '{said}'" if by is None else "streamed data"
@@ -151,7 +161,8 @@ def average_model(
             f"{data}: expected examples of a classification or a regression, in memory, got "
             f"{what}; use droplab.uncertainty.predict with the model"
         )
-    compared = Compared(split, by, passes, figures=figures, other=other)
+    labelled = alone is None
+    compared = Compared(split, by, passes, figures=figures, other=other, labelled=labelled)
     compared.add(model, 0, split)
     return replace(compared.averaging(), split=which)
 
@@ -160,7 +171,7 @@ def examples_of(
     source: str, task: str | None
 ) -> tuple[AnySplit | None, tuple[str, ...], str | None, str]:
     """Return the examples that a recipe or data has for scoring, classes, task and split."""
-    if source in builtin_names() or source.endswith(".toml"):
+    if _is_recipe(source):
         recipe = load(source)
         if recipe.data.of_seed:
             raise ArgumentError(
@@ -178,6 +189,16 @@ def examples_of(
     return dataset.test, dataset.classes, said, "test"
 
 
+def _inputs_of(source: str) -> Split | None:
+    """Return inputs that stand without targets; None if it is a recipe, known data, or has some."""
+    known = _is_recipe(source) or source in data.names()
+    return None if known else data.load_inputs(source)
+
+
+def _is_recipe(source: str) -> bool:
+    return source in builtin_names() or source.endswith(".toml")
+
+
 class Compared:
     """Models by a plain pass and by many, one after the other.
 
@@ -188,6 +209,7 @@ class Compared:
         shared: Whether all seeds are scored on the same examples.
         figures: Whether to measure what a page draws.
         other: Data of another kind, by its name or path.
+        labelled: Whether the examples have targets, to score by.
     """
 
     def __init__(
@@ -199,10 +221,12 @@ class Compared:
         shared: bool = True,
         figures: bool = False,
         other: str | None = None,
+        labelled: bool = True,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
         self._by, self._passes, self._shared, self._figures = by, passes, shared, figures
-        self._pages = Pages(own, by, shared, passes)
+        self._labelled = labelled
+        self._pages = Pages(own, by, passes, shared=shared, labelled=labelled)
         self._outside = self._pages.outside(other) if other is not None else None
         self._found: dict[str, list[Prediction]] = {PLAIN: [], AVERAGED: []}
         self._targets: list[Tensor] = []
@@ -211,9 +235,11 @@ class Compared:
         """Score a model on its examples, with masks of its seed."""
         many = self._by.many(model, split, self._passes, seed)
         both = {PLAIN: self._by.plain(model, split), AVERAGED: many}
+        if self._labelled:
+            both = {way: self._by.fitted(each, split.targets) for way, each in both.items()}
         for way, prediction in both.items():
             self._found[way].append(prediction)
-            scores = self._scores(prediction, split.targets)
+            scores = self._scores(prediction, split.targets) if self._labelled else {}
             self.rows.append({"prediction": way, "seed": seed, **scores})
         self._targets.append(split.targets)
         if self._figures:
@@ -243,7 +269,7 @@ class Compared:
             return {}
         found: dict[str, dict[str, float]] = {}
         for way, each in self._found.items():
-            together = self._by.together(each, self._targets[0])
+            together = self._by.fitted(self._by.together(each), self._targets[0])
             found[way] = self._scores(together, self._targets[0])
         return found
 

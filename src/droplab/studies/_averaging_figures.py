@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from droplab.data import AnySplit, Split, load, names
+from droplab.data import AnySplit, Split, load, load_inputs, names
 from droplab.errors import ArgumentError, quote
 from droplab.recipe import DataSpec
 from droplab.report import Example
@@ -32,15 +32,20 @@ class Pages:
         by: How models of the task predict.
         shared: Whether all seeds are scored on the same examples.
         passes: How many passes.
+        labelled: Whether the examples have targets.
     """
 
-    def __init__(self, own: AnySplit, by: Predicted, shared: bool, passes: int) -> None:
+    def __init__(
+        self, own: AnySplit, by: Predicted, passes: int, *, shared: bool, labelled: bool
+    ) -> None:
         self._own, self._by, self._shared, self._passes = own, by, shared, passes
+        self._labelled = labelled
         self._fewer = sorted({s for s in (2, 5, 10, 20, 50, 100, 200, 500) if s < passes})
         self._curves: list[list[float]] = []
         self._found: dict[str, list[Prediction]] = {}
         self._calibrated: dict[str, list[Prediction]] = {}
         self._targets: list[Tensor] = []
+        """Those of each seed; none where there are none."""
         self._inputs: Any = None
         self._apart: dict[str, list[dict[str, float]]] = {}
 
@@ -48,13 +53,18 @@ class Pages:
         self, model: nn.Module, seed: int, split: Split, both: Mapping[str, Prediction]
     ) -> None:
         """Take in a seed's model with its two predictions, the plain one first."""
-        fewer = [self._by.many(model, split, passes, seed) for passes in self._fewer]
-        tried = [both[PLAIN], *fewer, both[AVERAGED]]
-        self._curves.append([score(each, split.targets)["nll"] for each in tried])
-        self._targets.append(split.targets)
         self._inputs = split.inputs
         for way, each in both.items():
             self._found.setdefault(way, []).append(each)
+        if not self._labelled:
+            return
+        tried = [both[PLAIN]]
+        for passes in self._fewer:
+            found = self._by.many(model, split, passes, seed)
+            tried.append(self._by.fitted(found, split.targets))
+        tried.append(both[AVERAGED])
+        self._curves.append([score(each, split.targets)["nll"] for each in tried])
+        self._targets.append(split.targets)
         for way, each in self._by.calibrated(both, split.targets).items():
             self._calibrated.setdefault(way, []).append(each)
 
@@ -69,8 +79,10 @@ class Pages:
             ArgumentError: If they are streamed, or of another shape than the model's own.
         """
         own = self._own
-        data = load(path if path in names() else DataSpec(path=path))
-        other = data.train if data.test is None else data.test
+        other = None if path in names() else load_inputs(path)
+        if other is None:
+            data = load(path if path in names() else DataSpec(path=path))
+            other = data.train if data.test is None else data.test
         if not isinstance(other, Split) or not isinstance(own, Split):
             raise ArgumentError(f"other data: expected examples in memory, got {quote(path)}")
         shapes = [getattr(x.inputs, "shape", (None,))[1:] for x in (own, other)]
@@ -101,6 +113,11 @@ class Pages:
                 name: {key: sum(x[key] for x in each) / len(each) for key in each[0]}
                 for name, each in self._apart.items()
             }
+        if self._found and self._shared:
+            together = self._by.together(self._found[AVERAGED])
+            if self._targets:
+                together = self._by.fitted(together, self._targets[0])
+            found["extremes"] = self._extremes(together)
         if not self._curves:
             return found
         losses = torch.tensor(self._curves, dtype=torch.float64)  # (seeds, plain and passes)
@@ -123,9 +140,6 @@ class Pages:
             for way, each in self._found.items()
             if any(self._by.unsure(one).unique().numel() > 2 for one in each)
         }
-        if self._shared:
-            together = self._by.together(self._found[AVERAGED], self._targets[0])
-            found["extremes"] = self._extremes(together)
         return found
 
     def _risk(self, found: Sequence[Prediction]) -> list[tuple[float, float]]:
@@ -141,7 +155,7 @@ class Pages:
         return [((at + 1) / _SHARES, value) for at, value in enumerate(values)]
 
     def _extremes(self, found: Prediction) -> dict[str, list[Example]]:
-        unsure = self._by.unsure(found)
+        unsure, targets = self._by.unsure(found), self._targets[0] if self._targets else None
         order = unsure.argsort(descending=True, stable=True).tolist()
 
         def shown(places: Sequence[int]) -> list[Example]:
@@ -149,7 +163,7 @@ class Pages:
                 Example(
                     at,
                     float(unsure[at]),
-                    *self._by.told(found, self._targets[0], at),
+                    *self._by.told(found, targets, at),
                     self._png(at),
                 )
                 for at in places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Split, to_float
+from droplab.errors import ArgumentError
 from droplab.placement import inner
 from droplab.train import call, evaluating
 from droplab.uncertainty import (
@@ -18,6 +20,7 @@ from droplab.uncertainty import (
     fit_temperature,
     noisy,
     predict,
+    score,
     tempered,
 )
 
@@ -55,8 +58,12 @@ class Predicted(Protocol):
         """Return the prediction of many passes with dropout."""
         ...
 
-    def together(self, found: Sequence[Prediction], targets: Tensor) -> Prediction:
-        """Return the prediction of several models as one."""
+    def fitted(self, prediction: Prediction, targets: Tensor) -> Prediction:
+        """Return a prediction with what targets have to tell of it before it can be scored."""
+        ...
+
+    def together(self, found: Sequence[Prediction]) -> Prediction:
+        """Return the predictions of several models as one, to be fitted."""
         ...
 
     def calibrated(self, both: Mapping[str, Prediction], targets: Tensor) -> dict[str, Prediction]:
@@ -79,8 +86,8 @@ class Predicted(Protocol):
         """Return the measures that may tell other data from the model's own."""
         ...
 
-    def told(self, prediction: Prediction, targets: Tensor, at: int) -> tuple[str, str]:
-        """Return the target of an example and its prediction in words."""
+    def told(self, prediction: Prediction, targets: Tensor | None, at: int) -> tuple[str, str]:
+        """Return the target of an example, if there are any, and its prediction in words."""
         ...
 
 
@@ -123,7 +130,10 @@ class Classes:
     def many(self, model: nn.Module, split: Split, passes: int, seed: int) -> Prediction:
         return predict(model, to_float(split.inputs), passes, seed=seed, task=self.task)
 
-    def together(self, found: Sequence[Prediction], targets: Tensor) -> Prediction:
+    def fitted(self, prediction: Prediction, targets: Tensor) -> Prediction:
+        return prediction
+
+    def together(self, found: Sequence[Prediction]) -> Prediction:
         return certain(torch.stack([one.mean for one in found]).mean(0), self.task)
 
     def calibrated(self, both: Mapping[str, Prediction], targets: Tensor) -> dict[str, Prediction]:
@@ -154,13 +164,14 @@ class Classes:
         found = {f"entropy, {way}": each["entropy"] for way, each in both.items()}
         return {**found, "mutual information": both[AVERAGED]["mutual_information"]}
 
-    def told(self, prediction: Prediction, targets: Tensor, at: int) -> tuple[str, str]:
+    def told(self, prediction: Prediction, targets: Tensor | None, at: int) -> tuple[str, str]:
         called = self._classes or [str(k) for k in range(prediction.mean.shape[1])]
-        return called[int(targets.reshape(-1)[at])], called[int(prediction.mean[at].argmax())]
+        truth = "" if targets is None else called[int(targets.reshape(-1)[at])]
+        return truth, called[int(prediction.mean[at].argmax())]
 
 
 class Values:
-    """Predictions of a regression, with the noise that the other half of the examples gives."""
+    """Predictions of a regression; scored with the noise that the other half of examples gives."""
 
     task: Literal["regression"] = "regression"
     judged: Mapping[str, Literal["lower", "higher"]] = {
@@ -172,25 +183,39 @@ class Values:
 
     def plain(self, model: nn.Module, split: Split) -> Prediction:
         mean = _outputs(model, split)
-        return self._noisy(_normal(mean, torch.zeros_like(mean)), split.targets)
+        return _normal(mean, torch.zeros_like(mean))
 
     def many(self, model: nn.Module, split: Split, passes: int, seed: int) -> Prediction:
         inputs = to_float(split.inputs)
-        found = predict(model, inputs, passes, seed=seed, task=self.task, quantiles=())
-        return self._noisy(found, split.targets)
+        return predict(model, inputs, passes, seed=seed, task=self.task, quantiles=())
 
-    def _noisy(self, prediction: Prediction, targets: Tensor) -> Prediction:
-        noise = torch.zeros_like(prediction.mean)
-        for half in (0, 1):
-            part = _normal(prediction.mean[half::2], prediction["variance"][half::2])
-            noise[1 - half :: 2] = fit_noise(part, targets[half::2])
-        return noisy(prediction, noise, (*_ENDS, *LEVELS))
+    def fitted(self, prediction: Prediction, targets: Tensor) -> Prediction:
+        """Return it with noise, which each output has of its own, and with quantiles.
 
-    def together(self, found: Sequence[Prediction], targets: Tensor) -> Prediction:
+        Raises:
+            ArgumentError: If the targets do not fit it, or it is of fewer than two examples.
+        """
+        mean, count = prediction.mean, len(prediction.mean)
+        if count < 2:
+            raise ArgumentError(
+                f"expected at least 2 examples, one half of which tells the noise of the other, "
+                f"got {count}"
+            )
+        score(noisy(prediction, 1.0), targets)  # refuses targets of another shape
+        means, spreads, noise = (
+            x.reshape(count, -1) for x in (mean, prediction["variance"], torch.zeros_like(mean))
+        )
+        told = targets.reshape(count, -1)
+        for half, output in itertools.product((0, 1), range(means.shape[1])):
+            part = _normal(means[half::2, output], spreads[half::2, output])
+            noise[1 - half :: 2, output] = fit_noise(part, told[half::2, output])
+        return noisy(prediction, noise.reshape(mean.shape), (*_ENDS, *LEVELS))
+
+    def together(self, found: Sequence[Prediction]) -> Prediction:
         means = torch.stack([one.mean for one in found])
         variance = torch.stack([one["variance"] for one in found]).mean(0)
         own = means.var(0, correction=0)  # what the models disagree about
-        return self._noisy(_normal(means.mean(0), variance + own), targets)
+        return _normal(means.mean(0), variance + own)
 
     def calibrated(self, both: Mapping[str, Prediction], targets: Tensor) -> dict[str, Prediction]:
         return {
@@ -199,11 +224,8 @@ class Values:
         }
 
     def unsure(self, prediction: Prediction) -> Tensor:
-        return (
-            prediction["total"].flatten(1).mean(1).sqrt()
-            if prediction.mean.dim() > 1
-            else (prediction["total"].sqrt())
-        )
+        total = prediction["total"]
+        return total.reshape(len(total), -1).mean(1).sqrt()
 
     def losses(self, prediction: Prediction, targets: Tensor) -> Tensor:
         mean = prediction.mean
@@ -216,10 +238,10 @@ class Values:
         spread = both[AVERAGED]["variance"]
         return {"variance of the passes": spread.reshape(len(spread), -1).mean(1)}
 
-    def told(self, prediction: Prediction, targets: Tensor, at: int) -> tuple[str, str]:
-        truth = targets[at].reshape(-1).tolist()
+    def told(self, prediction: Prediction, targets: Tensor | None, at: int) -> tuple[str, str]:
+        known = [] if targets is None else targets[at].reshape(-1).tolist()
         guess = prediction.mean[at].reshape(-1).tolist()
-        truths, guesses = (", ".join(f"{x:.4g}" for x in each) for each in (truth, guess))
+        truths, guesses = (", ".join(f"{x:.4g}" for x in each) for each in (known, guess))
         return truths, guesses
 
 
@@ -243,4 +265,4 @@ def _outputs(model: nn.Module, split: Split) -> Tensor:
 
 
 def _normal(mean: Tensor, variance: Tensor) -> Prediction:
-    return Prediction("regression", 1, mean, {"variance": variance}, {}, {})
+    return Prediction("regression", 1, mean, {"variance": variance, "total": variance}, {}, {})

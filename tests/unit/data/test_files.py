@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from droplab.data import Split, StreamedSplit, _files, load
+from droplab.data import Split, StreamedSplit, _files, load, load_inputs
 from droplab.errors import DataError
 from droplab.recipe import DataSpec
 
@@ -228,3 +228,40 @@ def test_damage_inside_an_npz_is_found(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"d.npz: x: cannot read this array"):
         load(DataSpec(path=str(path)))
+
+
+def test_inputs_without_labels_are_read_to_be_predicted(tmp_path):
+    x = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    np.savez(tmp_path / "alone.npz", x_train=x, x_test=x[:4], other=x[:2])
+    np.save(tmp_path / "alone.npy", x)
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "images.npy", x)
+    for name, count in (("alone.npz", 4), ("alone.npy", 7), ("folder", 7)):
+        found = load_inputs(str(tmp_path / name))
+        assert isinstance(found, Split)
+        assert torch.equal(found.inputs, torch.from_numpy(x[:count]))
+        assert not found.targets.any()
+
+
+def test_what_has_labels_or_is_no_arrays_is_left_to_others(tmp_path):
+    x, y = np.zeros((6, 3), np.float32), np.arange(6) % 2
+    np.savez(tmp_path / "both.npz", x_train=x, y_train=y)
+    np.savez(tmp_path / "odd.npz", something=x)
+    (tmp_path / "classes" / "a").mkdir(parents=True)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    for name in ("both.npz", "odd.npz", "classes", "table.csv", "nothing.npz"):
+        assert load_inputs(str(tmp_path / name)) is None
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((4, 2), np.nan, np.float32), "NaN or infinity in example 0"),
+        (np.zeros(4, np.float32), r"expected numbers of shape \(N, \.\.\.\)"),
+        (np.array([["a"], ["b"]]), "expected"),
+    ],
+)
+def test_inputs_that_are_no_numbers_are_refused(array, words, tmp_path):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(DataError, match=words):
+        load_inputs(str(tmp_path / "x.npy"))

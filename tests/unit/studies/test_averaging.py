@@ -165,7 +165,7 @@ def test_one_model_that_does_not_fit_is_refused(result, tmp_path):
     np.savez(tmp_path / "labels.npz", **labels)
     with pytest.raises(ArgumentError, match=r"classification or a regression, .* 'multilabel'"):
         average_model(model, str(tmp_path / "labels.npz"), task="multilabel")
-    with pytest.raises(ArgumentError, match=r"targets: expected shape \(300, 10\)"):
+    with pytest.raises(ArgumentError, match=r"targets: expected shape \(600, 10\)"):
         average_model(model, "digits", task="regression")
     (tmp_path / "r.toml").write_text(dumps(override(load("digits"), {"data.resample": True})))
     with pytest.raises(ArgumentError, match="a recipe with one validation split"):
@@ -239,3 +239,62 @@ def test_over_folds_passes_are_judged_as_arms_over_folds(tmp_path, monkeypatch):
         run(cut, tmp_path / "cut", observer=Stop(14), plan=ExecutionPlan(1))
     with pytest.raises(RunError, match="expected all 5 folds of a repeat trained in arm 'half'"):
         compare_averaging(tmp_path / "cut", arm="half", passes=4)
+
+
+def test_without_targets_scores_are_left_out_and_it_is_said(result, tmp_path):
+    model, _ = trained_model(result.path, arm="0.5", seed=0)
+    np.savez(tmp_path / "new.npz", x=data.load("digits").test.inputs[:40].numpy())
+    with pytest.raises(ArgumentError, match=r"new\.npz: expected a task with examples that have"):
+        average_model(model, str(tmp_path / "new.npz"), passes=2)
+    found = average_model(
+        model, str(tmp_path / "new.npz"), task="classification", passes=4, figures=True
+    )
+    assert (found.examples, found.scores, found.split) == (40, [], "given")
+    assert "no targets, so scores, calibration and risk are left out" in found.sentences[1]
+    least, most = found.extremes.values()
+    assert min(e.unsure for e in least) > max(e.unsure for e in most)
+    assert {e.truth for e in (*least, *most)} == {""}
+    page = render_averaging(found, "new")
+    assert (page.count("<svg"), "Scores</h2>" in page, page.count(">class<")) == (0, False, 0)
+    assert "no targets" in json.loads(json.dumps(found.to_dict(), allow_nan=False))["left_out"]
+
+
+def test_other_data_needs_no_targets(result, tmp_path):
+    dim = data.load("digits").test.inputs[:100] // 4
+    np.save(tmp_path / "dim.npy", dim.numpy())
+    np.savez(tmp_path / "dim.npz", x_train=dim.numpy(), y_train=np.arange(100) % 2)
+    found = [
+        compare_averaging(result.path, arm="0.5", passes=4, other=str(tmp_path / name)).other
+        for name in ("dim.npy", "dim.npz")
+    ]
+    assert found[0] == found[1]
+
+
+class Doubled(torch.nn.Module):
+    """Two outputs, the second one a hundred times the first."""
+
+    def forward(self, x):
+        y = torch.nn.functional.dropout(x, 0.5, self.training).sum(1, keepdim=True)
+        return torch.cat((y, 100 * y), dim=1)
+
+
+def test_each_output_has_noise_of_its_own(tmp_path):
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(400, 3)).astype("float32")
+    y = x.sum(1) + draw.normal(size=400).astype("float32")
+    scores = {}
+    for name, targets in (("one", y[:, None]), ("two", np.stack((y, 100 * y), axis=1))):
+        np.savez(tmp_path / f"{name}.npz", x=x, y=targets)
+        model = Doubled() if name == "two" else torch.nn.Sequential(torch.nn.Dropout(), Sum())
+        found = average_model(model, str(tmp_path / f"{name}.npz"), passes=50)
+        scores[name] = {row["prediction"]: row["nll"] for row in found.rows}
+    # in units a hundred times as large the likelihood of the second is lower by log(100)
+    assert scores["two"]["plain"] == pytest.approx(scores["one"]["plain"] + np.log(100) / 2)
+    np.savez(tmp_path / "few.npz", x=x[:1], y=y[:1, None])
+    with pytest.raises(ArgumentError, match="at least 2 examples, one half of which"):
+        average_model(torch.nn.Sequential(torch.nn.Dropout(), Sum()), str(tmp_path / "few.npz"))
+
+
+class Sum(torch.nn.Module):
+    def forward(self, x):
+        return x.sum(1, keepdim=True)
