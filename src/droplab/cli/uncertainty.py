@@ -107,13 +107,15 @@ def command(
     with console.status("predicting") if watch else nullcontext(None) as status:
         from droplab.studies import average_model, compare_averaging
 
-        def progress(done: int, total: int) -> None:
+        def progress(done: float, total: int) -> None:
             if status is not None:
-                status.update(f"seed {done} of {total}")
+                seed = f"seed {min(int(done) + 1, total)} of {total}, " if total > 1 else ""
+                status.update(f"predicting: {seed}{done / total:.0%} in all")
 
         how: Any = {"passes": passes, "figures": out is not None, "other": ood}
+        how["progress"] = progress
         if model is None:
-            found = compare_averaging(source, arm=arm, progress=progress, **how)
+            found = compare_averaging(source, arm=arm, **how)
         else:
             found = average_model(model, str(data), task=task, **how)
     if out is not None:

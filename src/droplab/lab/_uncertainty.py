@@ -89,7 +89,7 @@ class UncertaintyPages:
         from droplab.results import whole_file
         from droplab.studies import compare_averaging
 
-        def progress(done: int, total: int) -> None:
+        def progress(done: float, total: int) -> None:
             if self._closing.is_set():
                 raise Refusal(503, "the lab is closing")
 

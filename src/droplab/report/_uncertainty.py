@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -22,6 +23,7 @@ _MEASURED = (*TASKS["regression"], *TASKS["classification"], *FURTHER["classific
 SCORE_LABELS: Mapping[str, str] = {
     **{each.name: each.label for each in _MEASURED},
     "aurc": "area under risk and coverage",
+    "coverage_at_5": "share answered at 5 % error",
     "crps": "CRPS",
     "coverage_95": "share inside the 95 % interval",
 }
@@ -100,6 +102,8 @@ class Averaging:
             empty where there is one model, or each seed saw other examples.
         curve: For some numbers of passes, the mean negative log likelihood over seeds, and the
             standard error of its difference to that of the plain pass.
+        by_chance: The calibration error that so many examples give by chance if the probabilities
+            of the passes are right; None of values.
         plain: Mean negative log likelihood of the plain pass over seeds.
         reliability: For each way to predict, bins of all seeds' predictions as (confidence,
             accuracy, count), or of values (level, share of targets below that quantile, count);
@@ -122,6 +126,7 @@ class Averaging:
     verdict: Verdict | None = None
     ensembles: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
     curve: tuple[tuple[int, float, float], ...] = ()
+    by_chance: float | None = None
     plain: float | None = None
     reliability: Mapping[str, Sequence[tuple[float, float, int]]] | None = None
     risk: Mapping[str, Sequence[tuple[float, float]]] | None = None
@@ -177,9 +182,16 @@ class Averaging:
     def precision(self) -> str:
         """How exact so many passes are, in a sentence."""
         what = "a mean" if self.of_values else "a probability"
-        return (
+        said = (
             f"With {self.passes} passes {what} has a Monte Carlo standard error of "
             f"{self.error:.4g} on average; {4 * self.passes} passes would halve it."
+        )
+        if self.by_chance is None or not self.scores:
+            return said
+        needed = math.ceil(self.examples * (self.by_chance / 0.01) ** 2)
+        return (
+            f"{said} Where confidences are right, {self.examples} examples still give a "
+            f"calibration error of {self.by_chance:.4f} by chance; for 0.01 it takes {needed}."
         )
 
     @property

@@ -34,7 +34,7 @@ def compare_averaging(
     passes: int = 50,
     figures: bool = False,
     other: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float, int], None] | None = None,
 ) -> Averaging:
     """Score the models of a run by a plain pass and by the mean of many with dropout.
 
@@ -46,7 +46,7 @@ def compare_averaging(
             temperature, risk against coverage, and the least and most certain examples.
         other: Data of another kind, by its name or path, about which the passes should be less
             certain.
-        progress: Told how many of how many seeds are done.
+        progress: Told how many of how many seeds are done, a part of one among them.
 
     Raises:
         RunError: If the run has no such arm or no weights of it, its data is not what it was, or
@@ -94,7 +94,7 @@ def compare_averaging(
             raise RunError(f"{result.path}: expected validation examples in memory, got streamed")
         model = each.replica(recipe.arm(name), seed).model
         load_weights(model, weights_path_in(result.path, recipe, name, seed, "last"))
-        compared.add(model, seed, split)
+        compared.add(model, seed, split, _part_of(progress, number, len(seeds)))
         if progress is not None:
             progress(number + 1, len(seeds))
     return replace(
@@ -103,6 +103,15 @@ def compare_averaging(
         verdict=_judged(compared.rows, by, recipe),
         ensembles=compared.ensembles(),
     )
+
+
+def _part_of(
+    progress: Callable[[float, int], None] | None, number: int, of: int
+) -> Callable[[int, int | None], None] | None:
+    """Return what tells of inputs that are done as a part of a seed."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number + done / (total or done), of)
 
 
 def _judged(rows: Sequence[Mapping[str, Any]], by: Predicted, recipe: Recipe) -> Verdict:
@@ -123,6 +132,7 @@ def average_model(
     passes: int = 50,
     figures: bool = False,
     other: str | None = None,
+    progress: Callable[[float, int], None] | None = None,
 ) -> Averaging:
     """Score one model by a plain pass and by the mean of many with dropout.
 
@@ -137,6 +147,7 @@ def average_model(
         passes: How many passes.
         figures: As in `compare_averaging`, and so is `other`.
         other: Data of another kind.
+        progress: As in `compare_averaging`, of one seed.
 
     Raises:
         ArgumentError: If nothing drops in the model, `passes` is below 2, the outputs do not suit
@@ -163,7 +174,7 @@ def average_model(
         )
     labelled = alone is None
     compared = Compared(split, by, passes, figures=figures, other=other, labelled=labelled)
-    compared.add(model, 0, split)
+    compared.add(model, 0, split, _part_of(progress, 0, 1))
     return replace(compared.averaging(), split=which)
 
 
@@ -231,9 +242,9 @@ class Compared:
         self._found: dict[str, list[Prediction]] = {PLAIN: [], AVERAGED: []}
         self._targets: list[Tensor] = []
 
-    def add(self, model: nn.Module, seed: int, split: Split) -> None:
+    def add(self, model: nn.Module, seed: int, split: Split, progress: Any = None) -> None:
         """Score a model on its examples, with masks of its seed."""
-        many = self._by.many(model, split, self._passes, seed)
+        many = self._by.many(model, split, self._passes, seed, progress)
         both = {PLAIN: self._by.plain(model, split), AVERAGED: many}
         if self._labelled:
             both = {way: self._by.fitted(each, split.targets) for way, each in both.items()}
@@ -260,6 +271,7 @@ class Compared:
             rows=tuple(self.rows),
             error=float(torch.stack(errors).mean()),
             task=self._by.task,
+            by_chance=_mean([self._by.by_chance(each) for each in self._found[AVERAGED]]),
         )
         return replace(averaging, **self._pages.drawn())
 
@@ -272,6 +284,11 @@ class Compared:
             together = self._by.fitted(self._by.together(each), self._targets[0])
             found[way] = self._scores(together, self._targets[0])
         return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [each for each in values if each is not None]
+    return sum(known) / len(known) if known else None
 
 
 def check_data(result: results.RunResult, experiment: Experiment) -> None:

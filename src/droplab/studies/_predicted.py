@@ -16,6 +16,7 @@ from droplab.placement import inner
 from droplab.train import call, evaluating
 from droplab.uncertainty import (
     Prediction,
+    calibration_by_chance,
     fit_noise,
     fit_temperature,
     noisy,
@@ -54,8 +55,10 @@ class Predicted(Protocol):
         """Return the prediction of one pass in eval mode."""
         ...
 
-    def many(self, model: nn.Module, split: Split, passes: int, seed: int) -> Prediction:
-        """Return the prediction of many passes with dropout."""
+    def many(
+        self, model: nn.Module, split: Split, passes: int, seed: int, progress: Any = None
+    ) -> Prediction:
+        """Return the prediction of many passes with dropout; `progress` as `predict` has it."""
         ...
 
     def fitted(self, prediction: Prediction, targets: Tensor) -> Prediction:
@@ -64,6 +67,10 @@ class Predicted(Protocol):
 
     def together(self, found: Sequence[Prediction]) -> Prediction:
         """Return the predictions of several models as one, to be fitted."""
+        ...
+
+    def by_chance(self, prediction: Prediction) -> float | None:
+        """Return the calibration error that chance gives, if there is such a thing."""
         ...
 
     def calibrated(self, both: Mapping[str, Prediction], targets: Tensor) -> dict[str, Prediction]:
@@ -110,6 +117,7 @@ class Classes:
         "brier": "lower",
         "ece": "lower",
         "aurc": "lower",
+        "coverage_at_5": "higher",
     }
     scores = tuple(judged)
 
@@ -127,14 +135,20 @@ class Classes:
         both = torch.stack((torch.sigmoid(-flat), torch.sigmoid(flat)), dim=1)
         return certain(both, self.task)
 
-    def many(self, model: nn.Module, split: Split, passes: int, seed: int) -> Prediction:
-        return predict(model, to_float(split.inputs), passes, seed=seed, task=self.task)
+    def many(
+        self, model: nn.Module, split: Split, passes: int, seed: int, progress: Any = None
+    ) -> Prediction:
+        inputs = to_float(split.inputs)
+        return predict(model, inputs, passes, seed=seed, task=self.task, progress=progress)
 
     def fitted(self, prediction: Prediction, targets: Tensor) -> Prediction:
         return prediction
 
     def together(self, found: Sequence[Prediction]) -> Prediction:
         return certain(torch.stack([one.mean for one in found]).mean(0), self.task)
+
+    def by_chance(self, prediction: Prediction) -> float | None:
+        return calibration_by_chance(prediction)
 
     def calibrated(self, both: Mapping[str, Prediction], targets: Tensor) -> dict[str, Prediction]:
         return {
@@ -185,9 +199,12 @@ class Values:
         mean = _outputs(model, split)
         return _normal(mean, torch.zeros_like(mean))
 
-    def many(self, model: nn.Module, split: Split, passes: int, seed: int) -> Prediction:
+    def many(
+        self, model: nn.Module, split: Split, passes: int, seed: int, progress: Any = None
+    ) -> Prediction:
         inputs = to_float(split.inputs)
-        return predict(model, inputs, passes, seed=seed, task=self.task, quantiles=())
+        how: Any = {"task": self.task, "quantiles": (), "progress": progress}
+        return predict(model, inputs, passes, seed=seed, **how)
 
     def fitted(self, prediction: Prediction, targets: Tensor) -> Prediction:
         """Return it with noise, which each output has of its own, and with quantiles.
@@ -216,6 +233,9 @@ class Values:
         variance = torch.stack([one["variance"] for one in found]).mean(0)
         own = means.var(0, correction=0)  # what the models disagree about
         return _normal(means.mean(0), variance + own)
+
+    def by_chance(self, prediction: Prediction) -> float | None:
+        return None
 
     def calibrated(self, both: Mapping[str, Prediction], targets: Tensor) -> dict[str, Prediction]:
         return {

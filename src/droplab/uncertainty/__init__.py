@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from droplab.uncertainty._awake import Awake, awake
 from droplab.uncertainty._blocks import ROWS
-from droplab.uncertainty._export import Exported, export
-from droplab.uncertainty._predict import Prediction, joined, predict
-from droplab.uncertainty._sample import sample
-from droplab.uncertainty._scores import (
+from droplab.uncertainty._calibration import (
     Bin,
     calibration,
+    calibration_by_chance,
     fit_noise,
     fit_temperature,
     noisy,
-    score,
-    separation,
     tempered,
 )
+from droplab.uncertainty._export import Exported, export
+from droplab.uncertainty._predict import Prediction, joined, predict
+from droplab.uncertainty._sample import sample
+from droplab.uncertainty._scores import coverage_at, score, separation
 
 __all__ = [
     "ROWS",
@@ -26,6 +26,8 @@ __all__ = [
     "Prediction",
     "awake",
     "calibration",
+    "calibration_by_chance",
+    "coverage_at",
     "export",
     "fit_noise",
     "fit_temperature",

@@ -34,6 +34,17 @@ def blocks(data: Any) -> Iterator[Any]:
     yield from _joined(batches)
 
 
+def count_of(data: Any) -> int | None:
+    """Return how many inputs there are; None if only reading them tells."""
+    if isinstance(data, Tensor | tuple | list | Mapping):
+        return rows_of(data)
+    if isinstance(data, torch.utils.data.DataLoader):
+        sampler: Any = data.sampler
+        known = data.batch_sampler is not None and not data.drop_last
+        return len(sampler) if known and hasattr(sampler, "__len__") else None
+    return len(data) if hasattr(data, "__len__") else None
+
+
 def _joined(batches: Iterator[Any]) -> Iterator[Any]:
     """Yield blocks of `ROWS` from batches of any size."""
     held: list[Any] = []

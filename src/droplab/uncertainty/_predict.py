@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, nearest, quote
 from droplab.numeric import real
-from droplab.uncertainty._sample import Masks, sampled
+from droplab.uncertainty._sample import Masks, Progress, sampled
 
 Task = Literal["classification", "binary", "regression"]
 TASKS = ("classification", "binary", "regression")
@@ -71,7 +71,9 @@ def predict(
     quantiles: Sequence[float] = QUANTILES,
     masks: Masks = "per-input",
     rates: Any = None,
+    batch_passes: bool | Literal["auto"] = "auto",
     chunk: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
 ) -> Prediction:
     r"""Return the mean over passes with dropout awake, and how far they scatter.
 
@@ -86,8 +88,8 @@ def predict(
     Only the passes over one block of inputs are in memory at a time.
 
     Args:
-        model: As in `sample`, and so are `data`, `passes`, `seed`, `masks`, `rates` and
-            `chunk`. At least two passes are needed.
+        model: As in `sample`, and so are `data`, `passes`, `seed`, `masks`, `rates`,
+            `batch_passes`, `chunk` and `progress`. At least two passes are needed.
         data: Inputs.
         passes: How many passes, S.
         seed: What masks are drawn from.
@@ -99,7 +101,9 @@ def predict(
             distribution around each.
         masks: Whose masks are alike.
         rates: Where to place dropout, for a model that has none.
+        batch_passes: Whether several passes are computed at once.
         chunk: How many passes times inputs are computed at once at most.
+        progress: Called with how many inputs are done, and of how many, None if that is not known.
 
     Raises:
         ArgumentError: As in `sample`; or the task, the noise or a quantile is impossible, or the
@@ -129,7 +133,8 @@ def predict(
     if passes == 1:
         raise ArgumentError("passes: one pass has no spread; take at least 2, 50 is usual")
     parts: list[Prediction] = []
-    for found, _ in sampled(model, data, passes, seed, masks, rates, chunk):
+    how = masks, rates, batch_passes, chunk, progress
+    for found, _ in sampled(model, data, passes, seed, *how):
         values = _taken(found, output)
         if task == "regression":
             parts.append(_values(values, float(sigma2), quantiles))

@@ -19,7 +19,7 @@ from droplab.numeric import whole
 from droplab.placement import CALLS_A_STEP, Applied, as_call, inner
 from droplab.rng import check_seed, stream_key
 from droplab.uncertainty._awake import awake, unseeded
-from droplab.uncertainty._blocks import ROWS, blocks, cut, example_of, rows_of
+from droplab.uncertainty._blocks import ROWS, blocks, count_of, cut, example_of, rows_of
 
 _GROUP, _BYTES = 64, 2**27
 """Passes that are tried together where `chunk` does not say how many: so many at most, and as many
@@ -33,6 +33,8 @@ _CLOSE = 1e-3
 
 Masks = Literal["per-input", "shared"]
 
+Progress = Callable[[int, int | None], object]
+
 
 def sample(
     model: nn.Module,
@@ -42,7 +44,9 @@ def sample(
     seed: int,
     masks: Masks = "per-input",
     rates: Any = None,
+    batch_passes: bool | Literal["auto"] = "auto",
     chunk: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
 ) -> Any:
     """Return the outputs of `passes` passes over the data with dropout awake.
 
@@ -58,9 +62,12 @@ def sample(
         masks: "per-input": every input has masks of its own. "shared": a pass has one mask for all
             inputs, which makes each pass one function.
         rates: Where to place dropout, for a model that has none; see `awake`.
+        batch_passes: Whether several passes are computed at once by `vmap`, which not every model
+            can. "auto": where that is measured to be faster, or where `chunk` says how many.
         chunk: How many passes times inputs are computed at once at most, from 64 (`ROWS`) on;
             where the model's passes cannot be batched, it is one pass of 64. "auto": up to 64
-            passes, where that is measured to be faster.
+            passes.
+        progress: Called with how many inputs are done, and of how many, None if that is not known.
 
     Shape:
         (S, B, ...), or tuples and dictionaries of such, as the model returns them. A data class
@@ -80,7 +87,8 @@ def sample(
         >>> found.shape, bool((found[0] != found[1]).any())
         (torch.Size([5, 3, 2]), True)
     """
-    parts = [each for each, _ in sampled(model, data, passes, seed, masks, rates, chunk)]
+    how = masks, rates, batch_passes, chunk, progress
+    parts = [each for each, _ in sampled(model, data, passes, seed, *how)]
     leaves = [tree_leaves(part) for part in parts]
     _, form = tree_flatten(parts[0])
     return tree_unflatten([torch.cat(each, dim=1) for each in zip(*leaves, strict=True)], form)
@@ -93,7 +101,9 @@ def sampled(
     seed: int,
     masks: Masks = "per-input",
     rates: Any = None,
+    batch_passes: bool | Literal["auto"] = "auto",
     chunk: int | Literal["auto"] = "auto",
+    progress: Progress | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """Yield the samples of one block of inputs after the other, and how many inputs it has."""
     count = whole(passes)
@@ -107,7 +117,12 @@ def sampled(
             f"chunk: expected 'auto' or a whole number of at least {ROWS}, the inputs that go "
             f"through the model together, got {quote(chunk)}"
         )
+    if batch_passes not in (True, False, "auto"):
+        raise ArgumentError(
+            f"batch_passes: expected True, False or 'auto', got {quote(batch_passes)}"
+        )
     check_seed(seed)
+    total, done = count_of(data), 0
     parts = blocks(data)
     first = next(parts, None)
     if first is None:
@@ -121,8 +136,10 @@ def sampled(
             applied.seed(dict.fromkeys(applied.streams, 0))
             forward = Passes(core, applied, seed, masks == "shared")
             largest = forward.check(first)
-            forward.timed = most is None
-            if most is None:
+            forward.timed = most is None and batch_passes == "auto"
+            if batch_passes is False:
+                forward.together = 1
+            elif most is None:
                 forward.together = min(_GROUP, count, max(1, _BYTES // max(1, largest)))
             else:
                 forward.together = min(count, most // rows_of(first))
@@ -131,6 +148,9 @@ def sampled(
                 out = forward.passes(block, number, count)
                 shape = _checked(out, block, shape)
                 yield out, rows_of(block)
+                done += rows_of(block)
+                if progress is not None:
+                    progress(done, total)
         finally:
             applied.revert()
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError, quote
-from droplab.numeric import whole
-from droplab.uncertainty._predict import QUANTILES, Prediction
-
-BINS = 15
-"""Bins of a calibration error, as everywhere in droplab."""
+from droplab.numeric import real
+from droplab.uncertainty._calibration import (
+    BINS,
+    binned,
+    calibration,
+    checked,
+    ece,
+    equal_mass,
+    fitting,
+    flat,
+)
+from droplab.uncertainty._predict import Prediction
 
 
 def score(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> dict[str, float]:
@@ -22,10 +27,12 @@ def score(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> dict[
 
     Of classes: `accuracy`, `nll` (negative log likelihood of the mean, in nats), `brier` (over all
     classes, between 0 and 2), `ece` and `ece_mass` (calibration error in bins of equal width, and
-    of equal numbers of examples) and `aurc` (mean error rate over all coverages, the examples of
-    lowest entropy first). Of values, with the normal distribution of mean and total variance:
-    `rmse`, `nll` and `crps`, and `coverage_95`, the share of targets between the quantiles of 2.5
-    and 97.5 %, where they were asked for.
+    of equal numbers of examples), `aurc` (mean error rate over all coverages, the examples of
+    lowest entropy first) and `coverage_at_5` (`coverage_at` a risk of 5 %).
+
+    Of values, with the normal distribution of mean and total variance: `rmse`, `nll` and `crps`,
+    and `coverage_95`, the share of targets between the quantiles of 2.5 and 97.5 %, where they were
+    asked for.
 
     Args:
         prediction: What `predict` returned.
@@ -41,11 +48,11 @@ def score(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> dict[
         >>> model = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 3))
         >>> found = predict(model, torch.ones(6, 4), 20, seed=0, task="classification")
         >>> sorted(score(found, torch.zeros(6, dtype=torch.int64)))
-        ['accuracy', 'aurc', 'brier', 'ece', 'ece_mass', 'nll']
+        ['accuracy', 'aurc', 'brier', 'coverage_at_5', 'ece', 'ece_mass', 'nll']
     """
     if prediction.task == "regression":
-        return _of_values(prediction, _fitting(targets, prediction.mean).double())
-    p, y = _flat(prediction.mean, targets)
+        return _of_values(prediction, fitting(targets, prediction.mean).double())
+    p, y = flat(prediction.mean, targets)
     confidence, guess = p.max(1)
     right = (guess == y).double()
     own = p[torch.arange(len(y)), y]
@@ -54,168 +61,44 @@ def score(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> dict[
         "accuracy": float(right.mean()),
         "nll": float(-own.clamp(min=torch.finfo(p.dtype).tiny).log().mean()),
         "brier": float((p.pow(2).sum(1) - 2 * own + 1).mean()),
-        "ece": _ece(calibration(prediction, targets, bins=bins)),
-        "ece_mass": _ece(_bins(confidence, right, _equal_mass(confidence, _checked(bins)))),
+        "ece": ece(calibration(prediction, targets, bins=bins)),
+        "ece_mass": ece(binned(confidence, right, equal_mass(confidence, checked(bins)))),
         "aurc": _aurc(entropy, 1 - right),
+        "coverage_at_5": _coverage(entropy, 1 - right, 0.05),
     }
 
 
-@dataclass(frozen=True)
-class Bin:
-    """One bin of a reliability diagram.
+def coverage_at(prediction: Prediction, targets: Tensor, risk: float) -> float:
+    """Return the share of examples, the most certain first, that can be answered at some risk.
 
-    Attributes:
-        confidence: Mean confidence of its examples.
-        accuracy: Share of them that is right.
-        count: How many there are. Below some thirty, the accuracy says little.
-    """
-
-    confidence: float
-    accuracy: float
-    count: int
-
-
-def calibration(prediction: Prediction, targets: Tensor, *, bins: int = BINS) -> list[Bin]:
-    """Return how far what is promised holds: a list of points, right where both numbers are equal.
-
-    Of classes it is the reliability diagram, confidence against accuracy in bins of equal width. Of
-    values it is the calibration curve: for each quantile that the prediction has, its level against
-    the share of targets that are not above it; all of them count at each level.
+    Examples of equal entropy are answered together or not at all.
 
     Args:
-        prediction: What `predict` returned; of values with a quantile for each point.
-        targets: Class numbers (B, ...), or values of the shape of the mean.
-        bins: Bins of the confidence.
+        prediction: What `predict` returned, of classes.
+        targets: Class numbers (B, ...).
+        risk: The error rate that is borne among those that are answered, in [0, 1].
 
     Raises:
-        ArgumentError: If the targets do not fit the prediction, or `bins` is below 1.
+        ArgumentError: If it is no prediction of classes, the targets do not fit it, or the risk is
+            impossible.
 
     Source:
-        Guo et al. (2017), On Calibration of Modern Neural Networks; of values Kuleshov et al.
-        (2018), Accurate Uncertainties for Deep Learning Using Calibrated Regression, section 3.
+        Geifman and El-Yaniv (2017), Selective Classification for Deep Neural Networks.
 
     Example:
-        >>> values = torch.tensor([0.0, 1.0, 2.0, 3.0])
-        >>> found = Prediction("regression", 2, values, {}, {}, {0.5: torch.full((4,), 1.5)})
-        >>> calibration(found, values)
-        [Bin(confidence=0.5, accuracy=0.5, count=4)]
+        >>> p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]])
+        >>> entropy = -torch.special.xlogy(p, p).sum(1)
+        >>> found = Prediction("classification", 2, p, {"entropy": entropy}, {}, {})
+        >>> round(coverage_at(found, torch.tensor([0, 0, 1]), risk=0.1), 3)
+        0.667
     """
     if prediction.task == "regression":
-        y = _fitting(targets, prediction.mean)
-        return [
-            Bin(level, float((y <= value).double().mean()), y.numel())
-            for level, value in sorted(prediction.quantiles.items())
-        ]
-    p, y = _flat(prediction.mean, targets)
-    confidence, guess = p.max(1)
-    edges = torch.arange(1, _checked(bins), dtype=p.dtype) / bins
-    return _bins(confidence, (guess == y).double(), torch.bucketize(confidence, edges))
-
-
-def fit_temperature(prediction: Prediction, targets: Tensor) -> float:
-    """Return the temperature that makes the likelihood of the mean largest, on validation data.
-
-    The probabilities are then `softmax(log(mean) / temperature)`, as `tempered` gives them. It does
-    not change which class is the largest.
-
-    Raises:
-        ArgumentError: If it is no prediction of classes, or the targets do not fit it.
-
-    Source:
-        Guo et al. (2017), On Calibration of Modern Neural Networks, section 4.2, with the logits of
-        the mean over passes.
-    """
-    if prediction.task == "regression":
-        raise ArgumentError("fit_temperature: expected a prediction of classes, got a regression")
-    p, y = _flat(prediction.mean, targets)
-    logs = p.clamp(min=torch.finfo(p.dtype).tiny).log()
-
-    def loss(power: float) -> float:
-        return float(torch.nn.functional.cross_entropy(logs * math.exp(-power), y))
-
-    # convex in 1 / T, so it has one minimum, which the golden section closes in on
-    low, high, golden = -5.0, 5.0, (math.sqrt(5) - 1) / 2
-    for _ in range(60):
-        one, two = high - golden * (high - low), low + golden * (high - low)
-        low, high = (low, two) if loss(one) < loss(two) else (one, high)
-    return math.exp((low + high) / 2)
-
-
-def fit_noise(prediction: Prediction, targets: Tensor) -> float:
-    """Return the noise that makes the likelihood of values largest, on validation data.
-
-    It is the variance sigma^2 of targets around the mean that the spread of the passes leaves, and
-    so 0 where that spread alone is too wide.
-
-    Args:
-        prediction: Of a regression; a noise that it has already does not count.
-        targets: Values of the shape of the mean.
-
-    Raises:
-        ArgumentError: If it is no prediction of values, or the targets do not fit it.
-
-    Example:
-        >>> values = torch.zeros(4, dtype=torch.float64)
-        >>> found = Prediction("regression", 2, values, {"variance": values}, {}, {})
-        >>> round(fit_noise(found, torch.tensor([-2.0, 2.0, -2.0, 2.0])), 6)
-        4.0
-    """
-    if prediction.task != "regression":
-        raise ArgumentError("fit_noise: expected a prediction of values, got one of classes")
-    if not len(targets):
-        raise ArgumentError("fit_noise: expected at least one target, got none")
-    square = (_fitting(targets, prediction.mean).double() - prediction.mean).square()
-    spread = prediction["variance"]
-    high = float(square.max())  # above it every term of the likelihood falls
-    if high == 0:
-        return 0.0
-
-    def loss(noise: float) -> float:
-        total = spread + noise
-        return float((total.log() + square / total).mean())
-
-    # on a logarithmic grid, then between its neighbours: the likelihood may have several maxima
-    grid = [high * 10 ** (-12 + 12 * at / 99) for at in range(100)]
-    for _ in range(3):
-        best = min(range(len(grid)), key=lambda at: loss(grid[at]))
-        low, top = grid[max(0, best - 1)], grid[min(len(grid) - 1, best + 1)]
-        grid = [low + (top - low) * at / 50 for at in range(51)]
-    found = min(grid, key=loss)
-    return 0.0 if spread.min() > 0 and loss(0.0) <= loss(found) else found
-
-
-def noisy(
-    prediction: Prediction, noise: float | Tensor, quantiles: Sequence[float] = QUANTILES
-) -> Prediction:
-    """Return a prediction of values with another noise: see `fit_noise`.
-
-    Its quantiles are those of the normal distribution of mean and total variance.
-
-    Args:
-        prediction: Of a regression.
-        noise: The variance of the noise, one for all, or of the shape of the mean.
-        quantiles: Which quantiles.
-
-    Raises:
-        ArgumentError: If it is no prediction of values.
-    """
-    if prediction.task != "regression":
-        raise ArgumentError("noisy: expected a prediction of values, got one of classes")
-    variance = prediction["variance"]
-    own = torch.zeros_like(variance) + noise
-    total = variance + own
-    levels = torch.tensor(list(quantiles), dtype=torch.float64)
-    found = {
-        q: prediction.mean + z * total.sqrt()
-        for q, z in zip(quantiles, torch.special.ndtri(levels).tolist(), strict=True)
-    }
-    measures = {"variance": variance, "noise": own, "total": total}
-    return replace(prediction, measures=measures, quantiles=found)
-
-
-def tempered(mean: Tensor, temperature: float) -> Tensor:
-    """Return probabilities (B, C, ...) at a temperature; see `fit_temperature`."""
-    return (mean.clamp(min=torch.finfo(mean.dtype).tiny).log() / temperature).softmax(1)
+        raise ArgumentError("coverage_at: expected a prediction of classes, got a regression")
+    borne = real(risk)
+    if borne is None or not 0 <= borne <= 1:
+        raise ArgumentError(f"risk: expected a number from 0 to 1, got {quote(risk)}")
+    p, y = flat(prediction.mean, targets)
+    return _coverage(prediction["entropy"].flatten(), (p.argmax(1) != y).double(), borne)
 
 
 def separation(inside: Tensor, outside: Tensor) -> dict[str, float]:
@@ -276,65 +159,16 @@ def _of_values(prediction: Prediction, y: Tensor) -> dict[str, float]:
     return found
 
 
-def _fitting(targets: Tensor, mean: Tensor) -> Tensor:
-    if targets.shape != mean.shape and targets.shape == mean.shape[:-1] and mean.shape[-1] == 1:
-        targets = targets.unsqueeze(-1)
-    if targets.shape != mean.shape:
-        raise ArgumentError(
-            f"targets: expected shape {tuple(mean.shape)}, as the prediction has, got "
-            f"{tuple(targets.shape)}"
-        )
-    return targets
-
-
-def _flat(mean: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return probabilities (N, C) and classes (N,), the places of maps among the examples."""
-    expected = (mean.shape[0], *mean.shape[2:])
-    y = targets.squeeze(-1) if targets.shape == (*expected, 1) else targets
-    if tuple(y.shape) != expected:
-        raise ArgumentError(
-            f"targets: expected a class for each prediction, shape {expected}, got "
-            f"{tuple(targets.shape)}"
-        )
-    if not len(y):
-        raise ArgumentError("targets: expected at least one, got none")
-    whole_numbers = y if not y.is_floating_point() else y.long()
-    if (whole_numbers != y).any() or y.min() < 0 or y.max() >= mean.shape[1]:
-        raise ArgumentError(
-            f"targets: expected class numbers from 0 to {mean.shape[1] - 1}, got values from "
-            f"{quote(y.min().item())} to {quote(y.max().item())}"
-        )
-    return mean.movedim(1, -1).flatten(0, -2), whole_numbers.flatten().long()
-
-
-def _checked(bins: int) -> int:
-    number = whole(bins)
-    if number is None or number < 1:
-        raise ArgumentError(f"bins: expected a whole number of at least 1, got {quote(bins)}")
-    return number
-
-
-def _equal_mass(confidence: Tensor, bins: int) -> Tensor:
-    rank = confidence.argsort().argsort()
-    return rank * bins // len(confidence)
-
-
-def _bins(confidence: Tensor, right: Tensor, places: Tensor) -> list[Bin]:
-    found: list[Bin] = []
-    for place in places.unique():
-        inside = places == place
-        mean, share = float(confidence[inside].mean()), float(right[inside].mean())
-        found.append(Bin(mean, share, int(inside.sum())))
-    return found
-
-
-def _ece(bins: list[Bin]) -> float:
-    total = sum(each.count for each in bins)
-    return sum(each.count * abs(each.confidence - each.accuracy) for each in bins) / total
-
-
 def _aurc(uncertainty: Tensor, wrong: Tensor) -> float:
     """Return the mean over coverages of the error rate among the most certain examples."""
     order = uncertainty.argsort(stable=True)
     risk = wrong[order].cumsum(0) / torch.arange(1, len(order) + 1, dtype=torch.float64)
     return float(risk.mean())
+
+
+def _coverage(uncertainty: Tensor, wrong: Tensor, risk: float) -> float:
+    values, places = uncertainty.unique(return_inverse=True)
+    count = torch.bincount(places, minlength=len(values)).cumsum(0)
+    errors = torch.zeros(len(values), dtype=wrong.dtype).index_add_(0, places, wrong).cumsum(0)
+    borne = count[errors <= risk * count]
+    return float(borne.max() / len(wrong)) if len(borne) else 0.0

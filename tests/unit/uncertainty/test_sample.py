@@ -249,3 +249,29 @@ def test_bad_input_gets_one_sentence(model, options, words):
     given = {"data": X, "passes": 3, "seed": 0} | options
     with pytest.raises(ArgumentError, match=words):
         sample(model, given.pop("data"), given.pop("passes"), **given)
+
+
+@pytest.mark.parametrize(("batch_passes", "widest"), [(True, 320), (False, 64)])
+def test_passes_go_together_as_is_asked(batch_passes, widest):
+    with Widest() as seen:
+        found = sample(net(), X, 5, seed=1, batch_passes=batch_passes)
+    assert max(seen.inputs) == widest
+    assert close(found, sample(net(), X, 5, seed=1))
+    with pytest.raises(ArgumentError, match="batch_passes: expected True, False or 'auto'"):
+        sample(net(), X, 5, seed=1, batch_passes="always")
+
+
+def test_progress_is_told_in_inputs():
+    pairs = TensorDataset(X, torch.zeros(150))
+    ways = [
+        (X, 150),
+        ((X,), 150),
+        (DataLoader(pairs, batch_size=40), 150),
+        (DataLoader(pairs, batch_size=40, drop_last=True), None),
+        (pairs, 150),
+    ]
+    for data, total in ways:
+        told = []
+        sample(net(), data, 2, seed=1, progress=lambda *found, told=told: told.append(found))
+        count = 120 if total is None else 150
+        assert told == [(64, total), (min(128, count), total), (count, total)][: 3 if total else 2]

@@ -13,6 +13,8 @@ from droplab.errors import ArgumentError
 from droplab.uncertainty import (
     Prediction,
     calibration,
+    calibration_by_chance,
+    coverage_at,
     fit_noise,
     fit_temperature,
     joined,
@@ -154,6 +156,34 @@ def test_the_calibration_of_values_is_the_share_under_each_quantile():
     assert calibration(both, torch.cat([targets, targets]))[0].count == 8000
 
 
+def test_right_confidences_have_the_calibration_error_of_chance():
+    """The mean over 300 draws of what is right, within four of its standard errors and 3 %.
+
+    The formula takes counts in bins for normal, which costs up to some 3 % here.
+    """
+    found = classes(P)
+    errors = []
+    for _ in range(300):
+        right = torch.multinomial(P, 1, generator=DRAW).squeeze(1)
+        errors.append(score(found, right)["ece"])
+    expected, error = calibration_by_chance(found), np.std(errors) / math.sqrt(300)
+    assert abs(np.mean(errors) - expected) < 4 * error + 0.03 * expected
+    four = classes(torch.cat([P] * 4))
+    assert calibration_by_chance(four) == pytest.approx(expected / 2)
+
+
+def test_coverage_at_a_risk_is_as_by_hand():
+    p = torch.tensor([0.99, 0.9, 0.9, 0.8, 0.6])
+    found = classes(torch.stack((p, 1 - p), dim=1).double())
+    targets = torch.tensor([0, 0, 1, 0, 0])  # of two that are equally certain one is wrong
+    covered = {risk: coverage_at(found, targets, risk) for risk in (0.0, 0.2, 0.25, 0.34, 1.0)}
+    assert covered == pytest.approx({0.0: 0.2, 0.2: 1.0, 0.25: 1.0, 0.34: 1.0, 1.0: 1.0})
+    wrong = torch.tensor([0, 1, 1, 1, 1])
+    assert coverage_at(found, wrong, 0.5) == pytest.approx(0.2)
+    assert coverage_at(found, 1 - targets, 0.0) == 0.0
+    assert score(found, targets)["coverage_at_5"] == pytest.approx(0.2)
+
+
 def test_separation_equals_scikit_learn_with_ties():
     draw = torch.Generator().manual_seed(3)
     inside = torch.randint(0, 20, (300,), generator=draw)
@@ -177,6 +207,10 @@ def test_separation_equals_scikit_learn_with_ties():
         (lambda: score(values(P, P), Y), r"expected shape \(400, 4\)"),
         (lambda: calibration(values(P, P), Y), r"targets: expected shape \(400, 4\)"),
         (lambda: fit_noise(classes(P), Y), "expected a prediction of values"),
+        (lambda: coverage_at(values(P, P), Y, 0.1), "got a regression"),
+        (lambda: coverage_at(classes(P), Y, 1.5), r"risk: .* got 1\.5"),
+        (lambda: calibration_by_chance(values(P, P)), "got a regression"),
+        (lambda: calibration_by_chance(classes(P), bins=0), "bins: expected"),
         (lambda: noisy(classes(P), 1.0), "expected a prediction of values"),
         (lambda: fit_noise(values(P[:0], P[:0]), P[:0]), "expected at least one target"),
         (lambda: fit_temperature(values(P, P), Y), "got a regression"),
