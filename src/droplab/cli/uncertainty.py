@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -152,9 +153,10 @@ def _print(console: Console, found: Averaging) -> None:
     ]
     console.print(escape(f"{found.of_whom}{spread}"), highlight=False)
     if found.scores:
-        table = Table("prediction", *found.labels)
-        for row in found.table:
-            table.add_row(*map(escape, row))
+        ways, *scores = zip(*found.table, strict=True)  # so many scores are rows at 80 columns
+        table = Table("score", *map(escape, ways), box=box.SIMPLE_HEAD)
+        for label, row in zip(found.labels, scores, strict=True):
+            table.add_row(label, *map(escape, row))
         console.print(table)
     for line in lines:
         console.print(escape(line), highlight=False)
