@@ -24,6 +24,7 @@ from droplab.train import (
     save_checkpoint,
     save_weights,
 )
+from droplab.train.freed_memory import freed_memory_kept
 
 _LOG = logging.getLogger("droplab.studies")
 
@@ -131,6 +132,7 @@ Event = Said | StateChanged | Measured | Logged | Stepped | Failed | Done
 Tell = Callable[[Event], object]
 
 
+@freed_memory_kept()
 def train_group(
     experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task, tell: Tell
 ) -> None:
