@@ -6,7 +6,7 @@ from __future__ import annotations
 def test_a_run_has_its_report_as_page_picture_and_markdown(droplab, command, tmp_path):
     command("run", "digits", "--epochs", "1", "--seeds", "2", "--out", "run", "--quiet")
     for form, start in (("html", b"<!doctype html>"), ("png", b"\x89PNG"), ("md", b"## ")):
-        done = droplab("report", "run", "--format", form)
+        done = command("report", "run", "--format", form)
         assert done.stdout == f"Report: run/report.{form}\n"
         assert (tmp_path / "run" / f"report.{form}").read_bytes().startswith(start)
     shown = droplab("report", "run", "--format", "md", "--out", "-").stdout
