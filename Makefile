@@ -5,19 +5,27 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 DEMO_STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check style types suite bench clean
 
 demo: $(DEMO_STAMP)
 	$(BIN)/droplab demo
 
-test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Tests wait for processes now and then: the types are checked meanwhile.
+test: style
+	$(MAKE) --no-print-directory --jobs=2 types suite
 
-check: $(STAMP)
+check: style types
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+suite: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
