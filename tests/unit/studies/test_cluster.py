@@ -246,39 +246,6 @@ def test_an_old_ray_is_refused(monkeypatch):
         pass
 
 
-class Killer(Observer):
-    """Kills a node when some rows have come."""
-
-    def __init__(self, kill):
-        self.kill, self.rows = kill, 0
-
-    def epoch_done(self, row):
-        self.rows += 1
-        if self.rows == 3:
-            self.kill()
-
-
-@pytest.mark.slow
-def test_a_node_that_is_killed_loses_no_row_and_changes_no_bit(tmp_path: Path, monkeypatch):
-    """Two nodes of one processor each; what the dead one had not sent is done by the other."""
-    utils = pytest.importorskip("ray.cluster_utils")
-    ray = pytest.importorskip("ray")
-    if ray.is_initialized():
-        ray.shutdown()
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    recipe = override(RECIPE, {"epochs": 4})
-    nodes = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        second = nodes.add_node(num_cpus=1)
-        killer = Killer(lambda: nodes.remove_node(second, allow_graceful=False))
-        cluster = RayCluster(nodes.address)
-        there = run(recipe, tmp_path / "there", plan=PLAN, cluster=cluster, observer=killer)
-    finally:
-        nodes.shutdown()
-    assert killer.rows >= len(there.rows)  # what was after its checkpoint came again
-    assert measured(there) == measured(run(recipe, tmp_path / "here", plan=PLAN))
-
-
 class Address:
     """A Ray that knows where the head of its cluster is."""
 
@@ -325,3 +292,39 @@ def test_a_full_store_says_what_to_do(cluster, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(ray, "put", full)
     with pytest.raises(RunError, match=r"no room for the data.*--object-store-memory"):
         run(RECIPE, tmp_path, plan=PLAN, cluster=cluster)
+
+
+class Killer(Observer):
+    """Kills a node when some rows have come."""
+
+    def __init__(self, kill):
+        self.kill, self.rows = kill, 0
+
+    def epoch_done(self, row):
+        self.rows += 1
+        if self.rows == 3:
+            self.kill()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_loses_no_row_and_changes_no_bit(tmp_path: Path, monkeypatch):
+    """Two nodes of one processor each; what the dead one had not sent is done by the other.
+
+    The last test here: it ends the cluster that the others share.
+    """
+    utils = pytest.importorskip("ray.cluster_utils")
+    ray = pytest.importorskip("ray")
+    if ray.is_initialized():
+        ray.shutdown()
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    recipe = override(RECIPE, {"epochs": 4})
+    nodes = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = nodes.add_node(num_cpus=1)
+        killer = Killer(lambda: nodes.remove_node(second, allow_graceful=False))
+        cluster = RayCluster(nodes.address)
+        there = run(recipe, tmp_path / "there", plan=PLAN, cluster=cluster, observer=killer)
+    finally:
+        nodes.shutdown()
+    assert killer.rows >= len(there.rows)  # what was after its checkpoint came again
+    assert measured(there) == measured(run(recipe, tmp_path / "here", plan=PLAN))
