@@ -109,10 +109,11 @@ def _wake(core: nn.Module, example: Any, found: Awake) -> None:
     silent = _silent(core, example, woken)
     # dropout that a parent calls in training alone: `if self.training: x = self.drop(x)`
     for path in silent:
-        while path != ROOT and path in _silent(core, example, woken):
-            path = path.rpartition(".")[0] or ROOT
-            modules[path].training = True
-            flipped.append(path)
+        parent = path
+        while parent != ROOT and path in _silent(core, example, woken):
+            parent = parent.rpartition(".")[0] or ROOT
+            modules[parent].training = True
+            flipped.append(parent)
     silent = _silent(core, example, woken) if silent else []
     if silent:
         raise ArgumentError(
