@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, nearest, quote
 from droplab.numeric import real
-from droplab.uncertainty._outputs import Take
 from droplab.uncertainty._sample import Masks, Progress, sampled
+from droplab.uncertainty.outputs import Take, logits_of, one_tensor
 
 Task = Literal["classification", "binary", "regression"]
 TASKS = ("classification", "binary", "regression")
@@ -131,9 +131,9 @@ def predict(
     if passes == 1:
         raise ArgumentError("passes: one pass has no spread; take at least 2, 50 is usual")
     parts: list[Prediction] = []
-    how = masks, rates, batch_passes, chunk, progress, output or _logits
+    how = masks, rates, batch_passes, chunk, progress, output or logits_of
     for found, _ in sampled(model, data, passes, seed, *how):
-        values = _tensor(found)
+        values = one_tensor(found)
         if task == "regression":
             parts.append(_values(values, float(sigma2), quantiles))
         else:
@@ -149,21 +149,6 @@ def check_quantiles(quantiles: Any) -> None:
     for each in quantiles:
         if (number := real(each)) is None or not 0 < number < 1:
             raise ArgumentError(f"quantiles: expected numbers between 0 and 1, got {quote(each)}")
-
-
-def _logits(out: Any) -> Any:
-    """Return the logits that a model's output has under that name; else the output."""
-    found = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
-    return found if isinstance(found, Tensor) else out
-
-
-def _tensor(found: Any) -> Tensor:
-    if not isinstance(found, Tensor):
-        raise ArgumentError(
-            f"predict: expected a model that returns one tensor, got {type(found).__name__}; "
-            "say with output what of it are the logits or values, lambda out: out[0] for example"
-        )
-    return found.double()
 
 
 def _probabilities(logits: Tensor, task: Task) -> Tensor:

@@ -19,7 +19,7 @@ from droplab.placement import CALLS_A_STEP, Applied, as_call, inner
 from droplab.rng import check_seed, stream_key
 from droplab.uncertainty._awake import awake, unseeded
 from droplab.uncertainty._blocks import ROWS, blocks, count_of, cut, example_of, rows_of
-from droplab.uncertainty._outputs import Take, checked, close, on_inputs, outputs
+from droplab.uncertainty.outputs import Take, checked, close, on_inputs, outputs
 
 _GROUP, _BYTES = 64, 2**27
 """Passes that are tried together where `chunk` does not say how many: so many at most, and as many

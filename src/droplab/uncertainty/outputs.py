@@ -48,6 +48,26 @@ def outputs(out: Any, take: Take | None = None) -> Any:
     return out
 
 
+def logits_of(out: Any) -> Any:
+    """Return the logits that a model's output has under that name; else the output."""
+    found = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
+    return found if isinstance(found, Tensor) else out
+
+
+def one_tensor(out: Any) -> Tensor:
+    """Return an output that is one tensor, in double precision.
+
+    Raises:
+        ArgumentError: If it is anything else.
+    """
+    if not isinstance(out, Tensor):
+        raise ArgumentError(
+            f"predict: expected a model that returns one tensor, got {type(out).__name__}; say "
+            "with output what of it are the logits or values, lambda out: out[0] for example"
+        )
+    return out.double()
+
+
 def checked(out: Any, rows: int, start: int, shape: Any) -> Any:
     """Return the shape of the samples of one input, alike for all.
 
