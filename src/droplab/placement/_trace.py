@@ -145,9 +145,6 @@ def _ran(found: Trace) -> int:
     return sum(bool(record.calls) for record in found.sites.values())
 
 
-_SHAPES = 4
-"""Shapes of arguments that an error lists."""
-
 _Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -216,9 +213,7 @@ def example_fails(model: nn.Module, arguments: Any) -> Iterator[None]:
     except PlacementError:
         raise
     except Exception as error:
-        each = [str(tuple(t.shape)) for t in tensors(arguments)]
-        more = f" and {len(each) - _SHAPES} more" if len(each) > _SHAPES else ""
-        shapes = ", ".join(each[:_SHAPES]) + more
+        shapes = cut(", ".join(str(tuple(t.shape)) for t in tensors(arguments)), 100)
         raise PlacementError(
             f"example: expected a batch that the model runs on, got shape {shapes or 'none'}, with "
             f"which {type(model).__name__} fails: {type(error).__name__}: {cut(str(error))}"

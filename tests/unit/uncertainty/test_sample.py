@@ -196,7 +196,7 @@ def test_a_list_of_items_is_a_data_set():
     expected = sample(net(), X, 2, seed=1)
     assert close(sample(net(), list(zip(X, range(150), strict=True)), 2, seed=1), expected)
     assert close(sample(net(), [row.numpy() for row in X], 2, seed=1), expected)
-    with pytest.raises(droplab.errors.PlacementError, match=r"\(8,\) and 146 more"):
+    with pytest.raises(droplab.errors.PlacementError, match=r"\(8,\), .{1,100}\.\.\., with which"):
         sample(net(), list(X), 2, seed=1)  # arguments of one call
 
 
