@@ -60,9 +60,9 @@ def load_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:
         found: Any = module
         for part in name.split("."):
             if not hasattr(found, part):
-                names = [key for key, value in vars(found).items() if _makes_models(value)]
+                names = [key for key, value in vars(found).items() if _makes_models(value, module)]
                 raise ArgumentError(
-                    f"{path}: expected a model class '{name}', got none of that name"
+                    f"{path}: expected a model '{name}', got none of that name"
                     f"{nearest(part, names)}"
                 )
             found = getattr(found, part)
@@ -81,9 +81,12 @@ def load_model(target: str, arguments: Mapping[str, Any]) -> nn.Module:
         return _call(target, path, found, arguments)
 
 
-def _makes_models(value: Any) -> bool:
+def _makes_models(value: Any, module: ModuleType) -> bool:
+    """Return whether a value is a model, a class of them, or a function of the file itself."""
     from torch import nn
 
+    if inspect.isfunction(value):
+        return value.__module__ == module.__name__ and not value.__name__.startswith("_")
     return isinstance(value, nn.Module) or (
         isinstance(value, type) and issubclass(value, nn.Module)
     )

@@ -153,10 +153,10 @@ def _print(console: Console, found: Averaging) -> None:
     ]
     console.print(escape(f"{found.of_whom}{spread}"), highlight=False)
     if found.scores:
-        ways, *scores = zip(*found.table, strict=True)  # so many scores are rows at 80 columns
-        table = Table("score", *map(escape, ways), box=box.SIMPLE_HEAD)
-        for label, row in zip(found.labels, scores, strict=True):
-            table.add_row(label, *map(escape, row))
+        head, *rows = found.by_score
+        table = Table(*map(escape, head), box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*map(escape, row))
         console.print(table)
     for line in lines:
         console.print(escape(line), highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ def read_columns(
     missing: Sequence[str] = (),
     categorical: Sequence[str] = (),
     ignore: Sequence[str] = (),
+    named: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Column]:
     """Return the columns of a table file, in its order.
 
@@ -72,6 +73,8 @@ def read_columns(
         missing: What else marks a missing value.
         categorical: Columns that hold names, whatever they look like.
         ignore: Columns that are not read.
+        named: Columns that have to be there, by the key of the recipe that names them; its `target`
+            has to have a value.
 
     Raises:
         DataError: If pandas is not installed, the file is no table, or a number is none.
@@ -79,8 +82,15 @@ def read_columns(
     frame = read_frame(path, form, missing=[_MISSING, *missing])
     if not len(frame):
         raise DataError(f"{path}: expected rows below the names of the columns, got none")
-    for key, names in (("categorical", categorical), ("ignore", ignore)):
+    named = named or {}
+    for key, names in {"categorical": categorical, "ignore": ignore, **named}.items():
         check_there(names, frame.columns, path, key)
+    for name in named.get("target", ()):
+        if frame[name].isna().all():
+            raise DataError(
+                f"data.target: {path}: column '{name}': every value is missing; name a column that "
+                "has values"
+            )
     kept = [name for name in frame.columns if name not in ignore]
     return [_column(path, name, frame[name], name in categorical) for name in kept]
 

@@ -99,7 +99,7 @@ def _load_path(path: Path, spec: DataSpec, progress: Progress, task: str | None)
 def _load_existing(path: Path, spec: DataSpec, progress: Progress, task: str | None) -> DataSet:
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, siblings)
+        hint = nearest(path.name, [*siblings, *(names() if path.name == str(path) else ())])
         raise DataError(
             f"data.path: no file or folder '{path}'{hint if 'did you mean' in hint else ''}; a "
             "path is relative to the working directory"

@@ -142,15 +142,16 @@ def _of_unit(
 
 def _read(path: Path, form: str, given: Mapping[str, Any]) -> tuple[_Table, list[str]]:
     lists = {key: _names(given, key) for key in TABLE_KEYS if key != "test"}
-    reading = {key: lists[key] for key in ("missing", "categorical", "ignore")}
-    main = {each.name: each for each in read_columns(path, form, **reading)}
+    reading: Any = {key: lists[key] for key in ("missing", "categorical", "ignore")}
+    named = {key: lists[key] for key in ("target", "columns", "groups", "time", "weights")}
+    main = {each.name: each for each in read_columns(path, form, **reading, named=named)}
     rows = len(next(iter(main.values())).values)
     if not lists["target"]:
         raise DataError(
             f"data.target: expected the column to learn, got none; {path} has {_listed(main)}"
         )
-    for key in ("target", "columns", "groups", "time", "weights"):
-        check_there(lists[key], list(main), path, key)
+    for key, columns in named.items():  # one that is ignored is not there
+        check_there(columns, list(main), path, key)
     apart = 0
     if isinstance(given.get("test"), str):
         other = Path(given["test"]).expanduser()

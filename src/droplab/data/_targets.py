@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from droplab.errors import DataError
+from droplab.errors import DataError, quote
 from droplab.recipe import TASKS
 
 CLASSES_OF = ("classification", "binary")
@@ -103,6 +103,8 @@ def read_targets(targets: Any, task: str, *, where: str) -> Tensor:
 
 def _problem(array: np.ndarray, task: str) -> str:
     """Say what does not fit a task; "" if all does."""
+    if array.dtype.kind == "U" and array.size:
+        return f"names, {quote(str(array.flat[0]))} for example"
     if array.dtype.kind not in "buif":
         return f"dtype {array.dtype}"
     shapes = {"multilabel": (2,), "regression": (1, 2), "tokens": (2,)}[task]

@@ -213,7 +213,7 @@ def example_fails(model: nn.Module, arguments: Any) -> Iterator[None]:
     except PlacementError:
         raise
     except Exception as error:
-        shapes = ", ".join(str(tuple(t.shape)) for t in tensors(arguments))
+        shapes = cut(", ".join(str(tuple(t.shape)) for t in tensors(arguments)), 100)
         raise PlacementError(
             f"example: expected a batch that the model runs on, got shape {shapes or 'none'}, with "
             f"which {type(model).__name__} fails: {type(error).__name__}: {cut(str(error))}"

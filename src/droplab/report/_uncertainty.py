@@ -54,6 +54,8 @@ class Line:
         error: Half the length of a bar at each point; empty for none.
         joined: Whether the points are joined.
         sizes: How large each point is drawn, in units of the usual; empty for the usual.
+        rings: Whether points are rings, in which others are seen.
+        place: Place of its colour; None: its place among the lines.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Line:
     error: Sequence[float] = ()
     joined: bool = True
     sizes: Sequence[float] = ()
+    rings: bool = False
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,13 @@ class Averaging:
         return cells
 
     @property
+    def by_score(self) -> list[list[str]]:
+        """The table with a row for each score, under the ways to predict; so it is narrow."""
+        ways, *scores = zip(*self.table, strict=True)
+        rows = zip(self.labels, scores, strict=True)
+        return [["score", *ways], *([label, *row] for label, row in rows)]
+
+    @property
     def sentences(self) -> list[str]:
         """What the verdict says, or why there is none, and no score."""
         if self.verdict is None:
@@ -229,6 +240,10 @@ def _picture(example: Example) -> str:
     return "data:image/png;base64," + base64.b64encode(example.picture).decode()
 
 
+_PLACES = {"plain": 0, "Monte Carlo": 1}
+"""Places of the colours of both ways to predict, the same in every figure."""
+
+
 def _figures(found: Averaging, ids: Ids) -> list[Markup]:
     drawn: list[Markup] = []
     if found.curve and found.plain is not None:
@@ -243,26 +258,10 @@ def _figures(found: Averaging, ids: Ids) -> list[Markup]:
         drawn.append(
             draw_lines(ids, "Negative log likelihood against passes", "passes", lines, note)
         )
-    if found.reliability:
-        lines = [
-            Line(
-                way,
-                [b[0] for b in bins],
-                [b[1] for b in bins],
-                joined=False,
-                sizes=[1.0 if b[2] >= FEWEST else 0.4 for b in bins],
-            )
-            for way, bins in found.reliability.items()
-        ]
-        title, along, right = "Accuracy against confidence", "confidence", "confidence"
-        if found.of_values:
-            title, along = "Targets below a quantile against its level", "level of the quantile"
-            right = "the quantile"
-        note = f"in %; on the line {right} is right; small: fewer than {FEWEST} predictions"
-        drawn.append(draw_lines(ids, title, along, lines, note, square=True))
+    drawn += _calibrations(found, ids)
     if found.risk:
         lines = [
-            Line(way, [p[0] for p in points], [p[1] for p in points])
+            Line(way, [p[0] for p in points], [p[1] for p in points], place=_PLACES.get(way))
             for way, points in found.risk.items()
         ]
         title, note = "Risk against coverage", "error rate among the most certain by entropy, in %"
@@ -272,6 +271,32 @@ def _figures(found: Averaging, ids: Ids) -> list[Markup]:
         share = "share that is answered"
         drawn.append(draw_lines(ids, title, share, lines, note, percent=percent))
     return drawn
+
+
+def _calibrations(found: Averaging, ids: Ids) -> list[Markup]:
+    """Return a figure for each way to predict, so that the points of both are seen."""
+    ways: dict[str, list[Line]] = {}
+    for name, bins in (found.reliability or {}).items():
+        way, _, after = name.partition(", ")
+        line = Line(
+            after or way,
+            [b[0] for b in bins],
+            [b[1] for b in bins],
+            joined=False,
+            sizes=[1.0 if b[2] >= FEWEST else 0.4 for b in bins],
+            rings=bool(after),
+            place=len(_PLACES) if after else _PLACES.get(way),
+        )
+        ways.setdefault(way, []).append(line)
+    title, along, right = "Accuracy against confidence", "confidence", "confidence"
+    if found.of_values:
+        title, along = "Targets below a quantile against its level", "level of the quantile"
+        right = "the quantile"
+    note = f"in %; on the line {right} is right; small: fewer than {FEWEST} predictions"
+    return [
+        draw_lines(ids, f"{title}: {way}", along, lines, note, square=True)
+        for way, lines in ways.items()
+    ]
 
 
 def _counts(frame: Frame) -> list[float]:
@@ -321,14 +346,14 @@ def draw_lines(
     if square:
         equal = polyline([(frame.x(0.0), frame.y(0.0)), (frame.x(1.0), frame.y(1.0))])
         parts.append(element("path", d=equal, class_="zero", stroke_dasharray="2 4"))
-    for place, line in enumerate(lines):
+    places = [n if line.place is None else line.place for n, line in enumerate(lines)]
+    for place, line in zip(places, lines, strict=True):
         parts += _line(frame, line, place)
     ends = [frame.y(line.y[-1]) for line in lines]
     if square:  # the points lie on each other at the right: a list of names in the order of lines
         ends = [frame.top + 14 + 16 * at for at in range(len(lines))]
-    for place, (line, y) in enumerate(
-        zip(lines, spread_out(ends, 14.0, frame.top, frame.bottom), strict=True)
-    ):
+    heights = spread_out(ends, 14.0, frame.top, frame.bottom)
+    for place, line, y in zip(places, lines, heights, strict=True):
         style = f"label {colour_class(place)}"
         parts.append(element("text", line.name, x=frame.right + 10, y=y + 4, class_=style))
     said = "; ".join(
@@ -349,8 +374,9 @@ def _line(frame: Frame, line: Line, place: int) -> list[str]:
         parts.append(element("path", d=path, class_=f"thin {colour}"))
     if not line.joined or line.error:
         sizes = line.sizes or [0.7] * len(points)
+        radius, style = (5, f"thin {colour}") if line.rings else (4, f"dot {colour}")
         parts += [
-            element("circle", cx=frame.x(x), cy=frame.y(y), r=4 * size, class_=f"dot {colour}")
+            element("circle", cx=frame.x(x), cy=frame.y(y), r=radius * size, class_=style)
             for (x, y), size in zip(points, sizes, strict=True)
         ]
     return parts

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from droplab import data, results
 from droplab.data import AnySplit, Split
 from droplab.errors import ArgumentError, RunError
+from droplab.placement import inner
 from droplab.recipe import DataSpec, Recipe, builtin_names, load
 from droplab.report import SCORE_LABELS, Averaging
 from droplab.studies._averaging_figures import Pages
@@ -22,8 +25,9 @@ from droplab.studies._experiment import Experiment
 from droplab.studies._folders import weights_path_in
 from droplab.studies._predicted import AVERAGED, PLAIN, Predicted, predicted
 from droplab.studies._resolve import resolve
-from droplab.train import load_weights
-from droplab.uncertainty import Prediction, score
+from droplab.train import find_part, load_weights
+from droplab.train.tasks import KINDS
+from droplab.uncertainty import NothingDrops, Prediction, score
 from droplab.verdict import Verdict, judge
 
 
@@ -65,7 +69,7 @@ def compare_averaging(
     name = arm or judge(result).chosen or recipe.baseline.name
     seeds = sorted(m.seed for m in result.members if m.arm == name and m.state == "done")
     if not seeds:
-        known = ", ".join(dict.fromkeys(m.arm for m in result.members))
+        known = ", ".join(_arms(result))
         raise RunError(f"{result.path}: no trained replica of an arm '{name}'; it has {known}")
     if recipe.data.folds is not None:
         there = Counter(seed // recipe.data.folds for seed in seeds)
@@ -94,7 +98,14 @@ def compare_averaging(
             raise RunError(f"{result.path}: expected validation examples in memory, got streamed")
         model = each.replica(recipe.arm(name), seed).model
         load_weights(model, weights_path_in(result.path, recipe, name, seed, "last"))
-        compared.add(model, seed, split, _part_of(progress, number, len(seeds)))
+        try:
+            compared.add(model, seed, split, _part_of(progress, number, len(seeds)))
+        except NothingDrops as error:
+            others = ", ".join(each for each in _arms(result) if each != name)
+            raise ArgumentError(
+                f"{result.path}: the models of arm '{name}' are without any dropout; name another "
+                f"arm (--arm): {others}"
+            ) from error
         if progress is not None:
             progress(number + 1, len(seeds))
     return replace(
@@ -103,6 +114,10 @@ def compare_averaging(
         verdict=_judged(compared.rows, by, recipe),
         ensembles=compared.ensembles(),
     )
+
+
+def _arms(result: results.RunResult) -> list[str]:
+    return list(dict.fromkeys(member.arm for member in result.members))
 
 
 def _part_of(
@@ -174,8 +189,29 @@ def average_model(
         )
     labelled = alone is None
     compared = Compared(split, by, passes, figures=figures, other=other, labelled=labelled)
-    compared.add(model, 0, split, _part_of(progress, 0, 1))
+    with _taking_outputs(model, split, len(classes), by.task) if labelled else nullcontext():
+        try:
+            compared.add(model, 0, split, _part_of(progress, 0, 1))
+        except NothingDrops as error:
+            raise ArgumentError(
+                f"expected a model with dropout, got a {type(inner(model)).__name__} without any "
+                "dropout; put some into its code, or take an arm of a run that has some"
+            ) from error
     return replace(compared.averaging(), split=which)
+
+
+@contextmanager
+def _taking_outputs(model: nn.Module, split: Split, classes: int, task: str) -> Iterator[None]:
+    """Let a model that returns several things return the part that training would take."""
+    part = None
+    with suppress(Exception):  # of a model that cannot be copied: prediction tells
+        part, _ = find_part(copy.deepcopy(model), split, len(split), classes, KINDS[task]())
+    handle = inner(model).register_forward_hook(part) if part is not None else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def examples_of(

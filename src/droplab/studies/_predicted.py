@@ -24,6 +24,7 @@ from droplab.uncertainty import (
     score,
     tempered,
 )
+from droplab.uncertainty.outputs import logits_of, one_tensor
 
 PLAIN, AVERAGED = "plain", "Monte Carlo"
 
@@ -280,7 +281,7 @@ def _outputs(model: nn.Module, split: Split) -> Tensor:
     parts: list[Tensor] = []
     with evaluating(model), torch.no_grad():
         for inputs, _ in split.batches(torch.arange(len(split)), _BLOCK):
-            parts.append(call(inner(model), inputs).double())
+            parts.append(one_tensor(logits_of(call(inner(model), inputs))))
     return torch.cat(parts)
 
 

@@ -137,7 +137,9 @@ def _check_batch(
 def _try_loss(task: Task, outputs: Tensor, targets: Tensor) -> None:
     outputs = task.aligned(outputs, targets)
     try:
-        task.loss.terms(outputs, targets)
+        with torch.inference_mode(False), torch.enable_grad():
+            outputs = outputs.clone().requires_grad_()
+            losses, _ = task.loss.terms(outputs, targets.clone())
     except DroplabError:
         raise
     except Exception as error:
@@ -145,6 +147,18 @@ def _try_loss(task: Task, outputs: Tensor, targets: Tensor) -> None:
             f"loss: cannot take outputs of shape {tuple(outputs.shape)} ({outputs.dtype}) and "
             f"targets of shape {tuple(targets.shape)} ({targets.dtype}): {_brief(error)}"
         ) from error
+    if not losses.requires_grad:
+        raise ArgumentError(
+            "loss: expected numbers that follow from the outputs by operations with a gradient, "
+            "got some without; leave out argmax, comparisons, detach and .item(), and measure such "
+            "numbers with also_measure"
+        )
+    if outputs.isfinite().all() and not losses.isfinite().all():
+        wrong = losses[losses.isfinite().logical_not()][0].item()
+        raise ArgumentError(
+            f"loss: expected finite numbers of the model before training, got {wrong}; look at "
+            "what the function takes a logarithm or a root of, or divides by"
+        )
 
 
 def _parts(output: Any, targets: Tensor, classes: int, mode: str, task: Task) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from droplab.uncertainty._awake import Awake, awake
+from droplab.uncertainty._awake import Awake, NothingDrops, awake
 from droplab.uncertainty._blocks import ROWS
 from droplab.uncertainty._calibration import (
     Bin,
@@ -23,6 +23,7 @@ __all__ = [
     "Awake",
     "Bin",
     "Exported",
+    "NothingDrops",
     "Prediction",
     "awake",
     "calibration",

@@ -17,6 +17,10 @@ from droplab.placement import Applied, Bank, OwnDropout, as_call, inner, plan, p
 ROOT = "."
 
 
+class NothingDrops(ArgumentError):
+    """Nothing in a model drops, so that all its passes would be alike."""
+
+
 @dataclass
 class Awake:
     """What drops inside `awake`.
@@ -98,7 +102,7 @@ def _wake(core: nn.Module, example: Any, found: Awake) -> None:
     idle = {entry.name for entry in own.entries if entry.what == "site" and not entry.p}
     woken = [path for path in own.drawing([{}]) if path not in idle]
     if not woken:
-        raise ArgumentError(
+        raise NothingDrops(
             f"awake: expected a model that drops something, got a {type(core).__name__} without "
             "any dropout, or with rates of 0; give rates, 0.2 for example, to place some"
         )
@@ -109,10 +113,11 @@ def _wake(core: nn.Module, example: Any, found: Awake) -> None:
     silent = _silent(core, example, woken)
     # dropout that a parent calls in training alone: `if self.training: x = self.drop(x)`
     for path in silent:
-        while path != ROOT and path in _silent(core, example, woken):
-            path = path.rpartition(".")[0] or ROOT
-            modules[path].training = True
-            flipped.append(path)
+        parent = path
+        while parent != ROOT and path in _silent(core, example, woken):
+            parent = parent.rpartition(".")[0] or ROOT
+            modules[parent].training = True
+            flipped.append(parent)
     silent = _silent(core, example, woken) if silent else []
     if silent:
         raise ArgumentError(

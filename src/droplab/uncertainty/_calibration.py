@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from droplab.errors import ArgumentError, quote
-from droplab.numeric import whole
-from droplab.uncertainty._predict import QUANTILES, Prediction
+from droplab.numeric import real, whole
+from droplab.uncertainty._predict import QUANTILES, Prediction, check_quantiles
 
 BINS = 15
 """Bins of a calibration error, as everywhere in droplab."""
@@ -152,9 +153,10 @@ def fit_noise(prediction: Prediction, targets: Tensor) -> float:
     """
     if prediction.task != "regression":
         raise ArgumentError("fit_noise: expected a prediction of values, got one of classes")
-    if not len(targets):
+    y = fitting(targets, prediction.mean)
+    if not len(y):
         raise ArgumentError("fit_noise: expected at least one target, got none")
-    square = (fitting(targets, prediction.mean).double() - prediction.mean).square()
+    square = (y.double() - prediction.mean).square()
     spread = prediction["variance"]
     high = float(square.max())  # above it every term of the likelihood falls
     if high == 0:
@@ -187,12 +189,18 @@ def noisy(
         quantiles: Which quantiles.
 
     Raises:
-        ArgumentError: If it is no prediction of values.
+        ArgumentError: If it is no prediction of values, or the noise or a quantile is impossible.
     """
     if prediction.task != "regression":
         raise ArgumentError("noisy: expected a prediction of values, got one of classes")
+    check_quantiles(quantiles)
+    given = numbers(noise, "noise")
+    if (given < 0).any():
+        raise ArgumentError(
+            f"noise: expected a variance, at least 0, got {quote(given.min().item())}"
+        )
     variance = prediction["variance"]
-    own = torch.zeros_like(variance) + noise
+    own = torch.zeros_like(variance) + given
     total = variance + own
     levels = torch.tensor(list(quantiles), dtype=torch.float64)
     found = {
@@ -204,7 +212,14 @@ def noisy(
 
 
 def tempered(mean: Tensor, temperature: float) -> Tensor:
-    """Return probabilities (B, C, ...) at a temperature; see `fit_temperature`."""
+    """Return probabilities (B, C, ...) at a temperature; see `fit_temperature`.
+
+    Raises:
+        ArgumentError: If the temperature is not above 0.
+    """
+    number = real(temperature)
+    if number is None or not 0 < number < math.inf:
+        raise ArgumentError(f"temperature: expected a number above 0, got {quote(temperature)}")
     return (mean.clamp(min=torch.finfo(mean.dtype).tiny).log() / temperature).softmax(1)
 
 
@@ -239,7 +254,25 @@ def checked(bins: int) -> int:
     return number
 
 
-def fitting(targets: Tensor, mean: Tensor) -> Tensor:
+def numbers(values: Any, where: str) -> Tensor:
+    """Return numbers from outside, be they a tensor, an array or a list."""
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"{where}: expected a tensor, an array or a list of numbers, got {quote(values)}"
+        ) from None
+    if not (sound := found.isfinite()).all():
+        at = sound.logical_not().nonzero()[0].tolist()
+        raise ArgumentError(
+            f"{where}: expected finite numbers, got {found[tuple(at)].item()} for example "
+            f"{at[0] if at else 0} (counted from 0); leave such examples out"
+        )
+    return found
+
+
+def fitting(targets: Any, mean: Tensor) -> Tensor:
+    targets = numbers(targets, "targets")
     if targets.shape != mean.shape and targets.shape == mean.shape[:-1] and mean.shape[-1] == 1:
         targets = targets.unsqueeze(-1)
     if targets.shape != mean.shape:
@@ -250,10 +283,12 @@ def fitting(targets: Tensor, mean: Tensor) -> Tensor:
     return targets
 
 
-def flat(mean: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def flat(mean: Tensor, targets: Any) -> tuple[Tensor, Tensor]:
     """Return probabilities (N, C) and classes (N,), the places of maps among the examples."""
+    targets = numbers(targets, "targets")
     expected = (mean.shape[0], *mean.shape[2:])
-    y = targets.squeeze(-1) if targets.shape == (*expected, 1) else targets
+    columns = (*expected, 1), (expected[0], 1, *expected[1:])  # an axis of one label
+    y = targets.reshape(expected) if targets.shape in columns else targets
     if tuple(y.shape) != expected:
         raise ArgumentError(
             f"targets: expected a class for each prediction, shape {expected}, got "

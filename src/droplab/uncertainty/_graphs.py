@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from droplab.errors import ArgumentError
-from droplab.uncertainty._sample import Passes, outputs, vmapped
+from droplab.uncertainty._sample import Passes, vmapped
+from droplab.uncertainty.outputs import outputs
 
 _BATCHED = (
     *(nn.Sequential, nn.Linear, nn.Flatten, nn.Identity, nn.LayerNorm, nn.BatchNorm1d),

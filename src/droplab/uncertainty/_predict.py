@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from droplab.errors import ArgumentError, nearest, quote
 from droplab.numeric import real
 from droplab.uncertainty._sample import Masks, Progress, sampled
+from droplab.uncertainty.outputs import Take, logits_of, one_tensor
 
 Task = Literal["classification", "binary", "regression"]
 TASKS = ("classification", "binary", "regression")
@@ -67,7 +68,7 @@ def predict(
     seed: int,
     task: Task,
     noise: float = 0.0,
-    output: Callable[[Any], Tensor] | None = None,
+    output: Take | None = None,
     quantiles: Sequence[float] = QUANTILES,
     masks: Masks = "per-input",
     rates: Any = None,
@@ -94,9 +95,11 @@ def predict(
         passes: How many passes, S.
         seed: What masks are drawn from.
         task: "classification" for logits (B, C, ...), "binary" for one logit, (B, ...) or
-            (B, 1), "regression" for values.
+            (B, 1, ...), "regression" for values.
         noise: Variance of the noise of a regression's targets, the inverse of the precision.
-        output: Takes the logits or values out of what the model returns, where that is no tensor.
+        output: Takes the logits or values out of what a pass returns, where that is neither one
+            tensor nor has it under `logits`; and moves the axis of classes, where that is not the
+            second: `lambda out: out.logits.movedim(-1, 1)` for logits (B, T, C).
         quantiles: Which quantiles of a regression, of passes with the noise as a normal
             distribution around each.
         masks: Whose masks are alike.
@@ -117,25 +120,20 @@ def predict(
         (torch.Size([6, 3]), torch.Size([6]))
     """
     if task not in TASKS:
-        raise ArgumentError(
-            f"task: expected one of {', '.join(TASKS)}, got {quote(task)}"
-            f"{nearest(str(task), TASKS)}"
-        )
+        raise ArgumentError(f"task: no task {quote(task)} here{nearest(str(task), TASKS)}")
     sigma2 = real(noise)
     if sigma2 is None or not 0 <= sigma2 < math.inf or (sigma2 and task != "regression"):
         raise ArgumentError(
             "noise: expected the variance of a regression's noise, a number of at least 0, got "
             f"{quote(noise)} for {task}"
         )
-    for each in quantiles:
-        if (number := real(each)) is None or not 0 < number < 1:
-            raise ArgumentError(f"quantiles: expected numbers between 0 and 1, got {quote(each)}")
+    check_quantiles(quantiles)
     if passes == 1:
         raise ArgumentError("passes: one pass has no spread; take at least 2, 50 is usual")
     parts: list[Prediction] = []
-    how = masks, rates, batch_passes, chunk, progress
+    how = masks, rates, batch_passes, chunk, progress, output or logits_of
     for found, _ in sampled(model, data, passes, seed, *how):
-        values = _taken(found, output)
+        values = one_tensor(found)
         if task == "regression":
             parts.append(_values(values, float(sigma2), quantiles))
         else:
@@ -143,22 +141,19 @@ def predict(
     return joined(parts)
 
 
-def _taken(found: Any, output: Callable[[Any], Tensor] | None) -> Tensor:
-    if output is not None:
-        found = output(found)
-    elif isinstance(found, Mapping) and isinstance(found.get("logits"), Tensor):
-        found = found["logits"]
-    if not isinstance(found, Tensor):
+def check_quantiles(quantiles: Any) -> None:
+    if not isinstance(quantiles, Sequence):
         raise ArgumentError(
-            f"predict: expected a model that returns one tensor, got a {type(found).__name__}; "
-            "say with output what of it are the logits or values, lambda out: out[0] for example"
+            f"quantiles: expected a list of numbers between 0 and 1, got {quote(quantiles)}"
         )
-    return found.double()
+    for each in quantiles:
+        if (number := real(each)) is None or not 0 < number < 1:
+            raise ArgumentError(f"quantiles: expected numbers between 0 and 1, got {quote(each)}")
 
 
 def _probabilities(logits: Tensor, task: Task) -> Tensor:
     if task == "binary":
-        flat = logits.squeeze(2) if logits.dim() == 3 and logits.shape[2] == 1 else logits
+        flat = logits.squeeze(2) if logits.dim() > 2 else logits
         return torch.stack((torch.sigmoid(-flat), torch.sigmoid(flat)), dim=2)
     if logits.dim() < 3 or logits.shape[2] < 2:
         raise ArgumentError(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from droplab.placement import CALLS_A_STEP, Applied, as_call, inner
 from droplab.rng import check_seed, stream_key
 from droplab.uncertainty._awake import awake, unseeded
 from droplab.uncertainty._blocks import ROWS, blocks, count_of, cut, example_of, rows_of
+from droplab.uncertainty.outputs import Take, checked, close, on_inputs, outputs
 
 _GROUP, _BYTES = 64, 2**27
 """Passes that are tried together where `chunk` does not say how many: so many at most, and as many
@@ -27,9 +27,6 @@ as keep the largest output of a module below so many bytes."""
 
 _ALONE = 3
 """Passes alone that passes together are timed against; the quickest of them counts."""
-
-_CLOSE = 1e-3
-"""How far passes together may be from passes alone, relative to the largest number."""
 
 Masks = Literal["per-input", "shared"]
 
@@ -47,6 +44,7 @@ def sample(
     batch_passes: bool | Literal["auto"] = "auto",
     chunk: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
+    output: Take | None = None,
 ) -> Any:
     """Return the outputs of `passes` passes over the data with dropout awake.
 
@@ -68,18 +66,21 @@ def sample(
             where the model's passes cannot be batched, it is one pass of 64. "auto": up to 64
             passes.
         progress: Called with how many inputs are done, and of how many, None if that is not known.
+        output: Takes what is wanted out of what a pass returns, `lambda out: out.logits` for
+            example, where that is not tensors alone.
 
     Shape:
         (S, B, ...), or tuples and dictionaries of such, as the model returns them. A data class
-        becomes a dictionary.
+        becomes a dictionary, without what is None in it.
 
     Returns:
         The samples, without gradients, on the device of the model's output.
 
     Raises:
         ArgumentError: If nothing drops, `passes` is below 1 or `chunk` below 64, the model changes
-            its own state, its output has another shape for other inputs, or is NaN.
-        PlacementError: If the model does not run on the data, or is scripted.
+            its own state, draws random numbers that follow from no seed, fails on some of the data,
+            its output has another shape for other inputs, or is NaN.
+        PlacementError: If the model does not run on the first inputs, or is scripted.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
@@ -87,7 +88,7 @@ def sample(
         >>> found.shape, bool((found[0] != found[1]).any())
         (torch.Size([5, 3, 2]), True)
     """
-    how = masks, rates, batch_passes, chunk, progress
+    how = masks, rates, batch_passes, chunk, progress, output
     parts = [each for each, _ in sampled(model, data, passes, seed, *how)]
     leaves = [tree_leaves(part) for part in parts]
     _, form = tree_flatten(parts[0])
@@ -104,6 +105,7 @@ def sampled(
     batch_passes: bool | Literal["auto"] = "auto",
     chunk: int | Literal["auto"] = "auto",
     progress: Progress | None = None,
+    output: Take | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """Yield the samples of one block of inputs after the other, and how many inputs it has."""
     count = whole(passes)
@@ -134,8 +136,9 @@ def sampled(
         applied = Applied(core, (), woken.paths)
         try:
             applied.seed(dict.fromkeys(applied.streams, 0))
-            forward = Passes(core, applied, seed, masks == "shared")
-            largest = forward.check(first)
+            forward = Passes(core, applied, seed, masks == "shared", output)
+            with on_inputs(core, 0, rows_of(first)):
+                largest = forward.check(first)
             forward.timed = most is None and batch_passes == "auto"
             if batch_passes is False:
                 forward.together = 1
@@ -145,10 +148,12 @@ def sampled(
                 forward.together = min(count, most // rows_of(first))
             shape: Any = None
             for number, block in enumerate(chain((first,), parts)):
-                out = forward.passes(block, number, count)
-                shape = _checked(out, block, shape)
-                yield out, rows_of(block)
-                done += rows_of(block)
+                rows = rows_of(block)
+                with on_inputs(core, done, rows):
+                    out = forward.passes(block, number, count)
+                shape = checked(out, rows, done, shape)
+                yield out, rows
+                done += rows
                 if progress is not None:
                     progress(done, total)
         finally:
@@ -163,10 +168,19 @@ class Passes:
         applied: What gives keys to whatever draws in it.
         seed: The seed.
         shared: Whether all inputs have the same masks.
+        take: Takes what is wanted out of what the model returns.
     """
 
-    def __init__(self, core: nn.Module, applied: Applied, seed: int, shared: bool) -> None:
+    def __init__(
+        self,
+        core: nn.Module,
+        applied: Applied,
+        seed: int,
+        shared: bool,
+        take: Take | None = None,
+    ) -> None:
         self.core, self.applied, self.seed, self.shared = core, applied, seed, shared
+        self.take = take
         self.rows_together = True
         self.together, self.timed = 1, True
         """How many passes go together, and whether they have to be faster than one by one."""
@@ -187,7 +201,7 @@ class Passes:
         self.applied.begin_pass()
         args, kwargs = as_call(block)
         with self.applied.substituted(self.applied.p, keys):
-            return outputs(self.core(*args, **kwargs))
+            return outputs(self.core(*args, **kwargs), self.take)
 
     def one(self, keys: Tensor, block: Any) -> Any:
         """Return the output of one pass, with masks as they are asked for."""
@@ -225,25 +239,38 @@ class Passes:
         return tree_map(lambda *parts: torch.cat(parts), *found)
 
     def check(self, block: Any) -> int:
-        """Make sure that a pass leaves the state alone; return the bytes of its largest output."""
+        """Make sure that a pass follows from its keys; return the bytes of its largest output."""
         before = {name: buffer.clone() for name, buffer in self.core.named_buffers()}
+        weights = _versions(self.core)
         sizes = [0]
 
         def see(module: nn.Module, args: Any, out: Any) -> None:
             sizes.extend(x.nbytes for x in tree_leaves(out) if isinstance(x, Tensor))
 
         hooks = [module.register_forward_hook(see) for module in self.core.modules()]
+        keys = self.keys(0, 0, 1)[0]
         try:
-            self.one(self.keys(0, 0, 1)[0], block)
+            once = self.one(keys, block)
         finally:
             for hook in hooks:
                 hook.remove()
-        for name, buffer in self.core.named_buffers():
-            if name in before and not torch.equal(before[name], buffer):
-                raise ArgumentError(
-                    f"sample: expected a model whose forward pass leaves its state alone, got one "
-                    f"that changes '{name}', so that its passes depend on each other"
-                )
+        changed = [
+            *(n for n, x in self.core.named_buffers() if n in before and not x.equal(before[n])),
+            *(n for n, version in _versions(self.core).items() if version != weights.get(n)),
+        ]
+        if changed:
+            raise ArgumentError(
+                f"sample: expected a model whose forward pass leaves its state alone, got one that "
+                f"changes '{changed[0]}', so that its passes depend on each other"
+            )
+        pairs = zip(tree_leaves(once), tree_leaves(self.one(keys, block)), strict=True)
+        if not all(close(again, one) for one, again in pairs):
+            raise ArgumentError(
+                "sample: expected a model that gives the same output for the same input and masks, "
+                "got one that does not: it keeps something from pass to pass, or draws by random, "
+                "numpy, a generator of its own, or torch.randperm or torch.multinomial, which "
+                "follow from no seed here; draw by torch.rand, or droplab.ops"
+            )
         return max(sizes)
 
     def tried(self, block: Any, keys: Tensor) -> Any:
@@ -288,51 +315,15 @@ def vmapped(function: Callable[..., Any], dims: Any) -> Callable[..., Any]:
     return call
 
 
-def close(many: Tensor, one: Tensor) -> bool:
-    size = one.abs().max() if one.numel() else torch.zeros(())
-    return bool((many - one).abs().max() <= _CLOSE * size) if one.numel() else True
+def _versions(core: nn.Module) -> dict[str, int]:
+    """Return how often each parameter was changed in place; not of those that do not count it."""
+    return {n: p._version for n, p in core.named_parameters() if not p.is_inference()}
 
 
 def _wait(out: Any) -> None:
     leaf = next(iter(tree_leaves(out)))
     if leaf.is_cuda:
         torch.cuda.synchronize(leaf.device)
-
-
-def outputs(out: Any) -> Any:
-    if is_dataclass(out) and not isinstance(out, (type, Mapping)):
-        out = {each.name: getattr(out, each.name) for each in fields(out)}
-    kept = tree_leaves(out)
-    if not kept or not all(isinstance(x, Tensor) for x in kept if x is not None):
-        raise ArgumentError(
-            f"sample: expected a model that returns tensors, got {quote(type(out).__name__)}"
-        )
-    return out
-
-
-def _checked(out: Any, block: Any, shape: Any) -> Any:
-    """Return the shape of the samples of one input, alike for all."""
-    rows = rows_of(block)
-    for leaf in tree_leaves(out):
-        if leaf.dim() < 2 or leaf.shape[1] != rows:
-            raise ArgumentError(
-                f"sample: expected an output for each of {rows} inputs, got shape "
-                f"{tuple(leaf.shape[1:])} of one pass"
-            )
-        if torch.is_floating_point(leaf) and leaf.isnan().any():
-            at = leaf.flatten(2).isnan().any(-1) if leaf.dim() > 2 else leaf.isnan()
-            which = at.any(0).nonzero()[0].item()
-            raise ArgumentError(
-                f"sample: the output of a pass is NaN for input {which} of a block of {rows}; "
-                "look at its values, or at the model's"
-            )
-    found = tree_map(lambda x: (x.shape[0], *x.shape[2:]), out)
-    if shape is not None and found != shape:
-        raise ArgumentError(
-            f"sample: expected outputs of one shape for all inputs, got {found} after {shape}; "
-            "pad the inputs to one length"
-        )
-    return found
 
 
 def check_unseeded(core: nn.Module) -> None:

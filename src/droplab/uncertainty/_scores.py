@@ -18,6 +18,7 @@ from droplab.uncertainty._calibration import (
     equal_mass,
     fitting,
     flat,
+    numbers,
 )
 from droplab.uncertainty._predict import Prediction
 
@@ -114,13 +115,13 @@ def separation(inside: Tensor, outside: Tensor) -> dict[str, float]:
         data that is taken for other data where 95 % of that is found.
 
     Raises:
-        ArgumentError: If one of both is empty.
+        ArgumentError: If one of both is empty, or has something that is no number.
 
     Example:
         >>> separation(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5]))
         {'auroc': 1.0, 'aupr': 1.0, 'fpr95': 0.0}
     """
-    own, other = inside.flatten().double(), outside.flatten().double()
+    own, other = (numbers(x, "separation").flatten().double() for x in (inside, outside))
     if not len(own) or not len(other):
         raise ArgumentError("separation: expected numbers on both kinds of data, got none on one")
     values, places = torch.cat((own, other)).unique(return_inverse=True)

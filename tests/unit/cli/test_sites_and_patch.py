@@ -174,8 +174,9 @@ def test_a_file_in_a_package_imports_its_neighbours(run, tmp_path):
         (["gone.py:Net"], "gone.py: expected a Python file, found none there"),
         (
             ["net.py:Nett"],
-            "expected a model class 'Nett', got none of that name; did you mean",
+            "expected a model 'Nett', got none of that name; did you mean",
         ),
+        (["net.py:mak"], "got none of that name; did you mean 'make'?"),
         (["net.py:SIZE"], "expected a class or function that makes a model, got a int"),
         (["net.py:Needs"], "needs the arguments width, depth, got none; add --arg width=VALUE"),
         (["net.py:Net", "--arg", "widht=3"], "takes no argument 'widht'; did you mean 'width'?"),

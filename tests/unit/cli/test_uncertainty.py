@@ -69,6 +69,7 @@ def test_one_model_is_scored_and_what_needs_several_is_said(folder, capsys, monk
         (MODEL, "expected --data beside a model"),
         ((*MODEL, "--data", "digits", "--arm", "0.5"), "--arm is of a run; there is no run at"),
         ((*MODEL, "--data", "nowhere"), "no file or folder 'nowhere'"),
+        ((*MODEL, "--data", "digit"), "no file or folder 'digit'; did you mean 'digits'"),
         ((*MODEL, "--data", "digits", "--arg", "width=9"), "expected '1.weight' of shape (9, 64)"),
         ((".", "--data", "digits"), "a run has its own weights and data"),
     ],

@@ -219,6 +219,8 @@ def test_files_that_are_something_else(tmp_path: Path, monkeypatch: pytest.Monke
         load(DataSpec(path="k.npz"))
     with pytest.raises(DataError, match=r"no file or folder 'dd.npz'; did you mean 'd.npz'"):
         load(DataSpec(path="dd.npz"))
+    with pytest.raises(DataError, match=r"no file or folder 'digit'; did you mean 'digits'"):
+        load(DataSpec(path="digit"))
 
 
 def test_damage_inside_an_npz_is_found(tmp_path: Path) -> None:

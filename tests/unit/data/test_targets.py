@@ -88,7 +88,8 @@ def test_a_map_style_data_set_tells_as_well(name: str, form: str) -> None:
     [
         ([0.5, np.nan], "regression", "y: expected finite .* got nan at example 1; leave examples"),
         ([0.5, 1e300], "regression", "got 1e.300 at example 1"),
-        ([["a"]], "regression", "got dtype <U1"),
+        ([["a"]], "regression", "got names, 'a' for example"),
+        (["low", "high"], "regression", "got names, 'low' for example"),
         (np.zeros((2, 2, 2)), "regression", r"got shape \(2, 2, 2\)"),
         ([[0, 2]], "multilabel", "y: expected 0 and 1 .* got 2 at example 0"),
         ([0, 1], "multilabel", r"got shape \(2,\)"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 
 from droplab import data
 from droplab.errors import ArgumentError, PlacementError, RunError
@@ -52,7 +54,7 @@ def test_plain_scores_are_those_of_the_run_and_passes_are_others(result):
 
 
 def test_what_cannot_be_averaged_is_refused(result):
-    with pytest.raises(ArgumentError, match="without any dropout"):
+    with pytest.raises(ArgumentError, match=r"arm 'none' are without any dropout.*: 0\.5$"):
         compare_averaging(result.path, arm="none", passes=2)
     with pytest.raises(RunError, match=r"no trained replica of an arm 'half'; it has none, 0\.5"):
         compare_averaging(result.path, arm="half")
@@ -104,7 +106,32 @@ def test_examples_are_shown_as_they_are(drawn, result):
     page = render_averaging(drawn, "<b>run</b>")
     assert "&lt;b&gt;run" in page
     assert page.count("data:image/png;base64,") == 16
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+
+
+def test_both_ways_to_predict_have_figures_of_their_own_and_keep_their_colours(drawn, of_values):
+    """Points of both would lie on each other; a temperature's are rings, in which others show."""
+    page = render_averaging(drawn, "run")
+    figures = page.split("<svg")[1:]
+    plain, many = (
+        next(each for each in figures if f"Accuracy against confidence: {way}" in each)
+        for way in ("plain", "Monte Carlo")
+    )
+    for figure, colour, other in ((plain, "c0", "c1"), (many, "c1", "c0")):
+        assert f'class="dot {colour}"' in figure
+        assert 'class="thin c2"' in figure
+        assert f'"dot {other}"' not in figure
+    figures = render_averaging(of_values[1], "run").split("<svg")[1:]
+    of_risk = next(each for each in figures if "RMSE against coverage" in each)
+    assert 'class="label c1">Monte Carlo' in of_risk  # the only line there
+
+
+def test_scores_are_rows_under_the_ways_to_predict(drawn):
+    head, *rows = drawn.by_score
+    assert head[:3] == ["score", "plain", "Monte Carlo"]
+    assert [row[0] for row in rows] == drawn.labels
+    assert [row[1] for row in rows] == drawn.table[0][1:]
+    assert '<th scope="col">Monte Carlo</th>' in render_averaging(drawn, "run")
 
 
 def test_data_of_the_same_kind_is_not_told_apart(drawn):
@@ -143,7 +170,33 @@ def test_one_model_scores_as_it_does_in_its_run(result):
     page = render_averaging(found, "nets.py:Net")
     assert "over several seeds" in page
     assert "±" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+
+
+class Several(nn.Module):
+    """Returns its logits among other things."""
+
+    def __init__(self, net: nn.Module, form: Callable[[torch.Tensor, torch.Tensor], object]):
+        super().__init__()
+        self.net, self.form = net, form
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.form(self.net(x), x)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda y, x: {"logits": y, "cache": None, "x": x}, lambda y, x: (y, x), lambda y, x: {"y": y}],
+    ids=["logits", "tuple", "one tensor"],
+)
+def test_one_model_that_returns_several_things_is_scored_by_what_training_takes(result, form):
+    model, _ = trained_model(result.path, arm="0.5", seed=0)
+    expected = average_model(model, "digits", passes=2).rows
+    several = Several(model, form)
+    found = average_model(several, "digits", passes=2).rows
+    assert [row["nll"] for row in found[::2]] == [row["nll"] for row in expected[::2]]
+    assert found[1]["nll"] != found[0]["nll"]
+    assert not several._forward_hooks
 
 
 def test_one_model_on_data_by_its_path_is_scored_on_its_test_split(result, tmp_path):
@@ -170,6 +223,8 @@ def test_one_model_that_does_not_fit_is_refused(result, tmp_path):
     (tmp_path / "r.toml").write_text(dumps(override(load("digits"), {"data.resample": True})))
     with pytest.raises(ArgumentError, match="a recipe with one validation split"):
         average_model(model, str(tmp_path / "r.toml"))
+    with pytest.raises(ArgumentError, match="a Sequential without any dropout; put some into its"):
+        average_model(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "digits")
     with pytest.raises(PlacementError, match="with which Sequential fails"):
         average_model(torch.nn.Sequential(torch.nn.Linear(5, 3), torch.nn.Dropout()), "digits")
 
@@ -220,7 +275,7 @@ def test_figures_of_values_are_of_quantiles_and_errors(of_values):
     assert "standard deviation</th>" in page
     assert "RMSE against coverage" in page
     assert "a mean has a Monte Carlo standard error" in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -118,6 +118,16 @@ def test_weights_by_class_name(tmp_path):
             lambda o, y: ((o - y) ** 2).mean(),
             "got one number for the batch; take",
         ),
+        (
+            "regression",
+            lambda o, y: (o - y).flatten() * float("nan"),
+            "expected finite numbers of the model before training, got nan",
+        ),
+        (
+            "classification",
+            lambda o, y: (o.argmax(1) != y).float(),
+            "operations with a gradient, got some without; leave out argmax",
+        ),
         ("regression", nn.MSELoss, "loss: expected a name, a LossSpec or a function"),
         ("regression", "no_such_module:loss", "no_such_module"),
     ],

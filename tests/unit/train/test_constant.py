@@ -65,3 +65,11 @@ def test_other_tasks(name):
     assert score["accuracy"] == pytest.approx(targets.float().mean().item())
     assert each is not None
     assert each.shape == (500,)
+
+
+@pytest.mark.parametrize("factor", [math.nan, -math.inf])
+def test_a_loss_that_is_no_number_has_the_usual_constant(factor):
+    targets = torch.linspace(0, 1, 30)[:, None]
+    task = KINDS["regression"](own(lambda o, y: (o - y).square().flatten() * factor, "mine"))
+    score, _ = constant_scores(task, targets, targets, None)
+    assert score["rmse"] == pytest.approx(float(targets.std(correction=0)))

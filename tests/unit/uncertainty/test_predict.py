@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.uncertainty import Prediction, predict, sample
+from droplab.uncertainty import Prediction, predict, sample, score
 
 X = torch.randn(100, 6, generator=torch.Generator().manual_seed(0))
 
@@ -23,6 +23,10 @@ def net(classes: int = 3, p: float = 0.5) -> nn.Module:
 
 def asked(model: nn.Module, passes: int = 30, seed: int = 0, **options) -> Prediction:
     return predict(model, X, passes, **({"seed": seed, "task": "classification"} | options))
+
+
+def asked_of(model: nn.Module, data: torch.Tensor, **options) -> Prediction:
+    return predict(model, data, 5, seed=0, task="classification", **options)
 
 
 def test_classes_equal_a_reference_in_two_passes():
@@ -114,6 +118,15 @@ def test_maps_keep_their_places():
     assert found["entropy"].shape == (5, 6, 7)
 
 
+def test_a_map_of_one_logit_is_a_map_of_two_classes():
+    """As segmentation networks return it, (B, 1, H, W), with masks of that shape or (B, H, W)."""
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Dropout2d(0.5), nn.Conv2d(4, 1, 1))
+    found = predict(model, torch.randn(5, 1, 6, 7), 8, seed=0, task="binary")
+    assert found.mean.shape == (5, 2, 6, 7)
+    masks = (torch.rand(5, 1, 6, 7) > 0.5).long()
+    assert score(found, masks) == score(found, masks[:, 0])
+
+
 def test_what_the_model_returns_can_be_taken_apart():
     class Several(nn.Module):
         def __init__(self, name):
@@ -132,6 +145,26 @@ def test_what_the_model_returns_can_be_taken_apart():
         asked(Several("scores"))
 
 
+def test_classes_on_the_last_axis_are_moved_by_output():
+    """And what is not wanted of a model's output, as a cache, may be anything."""
+
+    class Writer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+        def forward(self, x):
+            return {"logits": self.net(x), "cache": object()}
+
+    x = torch.randn(70, 5, 4)
+    found = asked_of(Writer(), x, output=lambda out: out["logits"].movedim(-1, 1))
+    assert found.mean.shape == (70, 3, 5)
+    assert torch.allclose(found.mean.sum(1), torch.ones(70, 5, dtype=torch.float64))
+    assert asked_of(Writer(), x).mean.shape == (70, 5, 3)  # logits are found by that name
+    kept = sample(Writer(), x, 2, seed=0, output=lambda out: out["logits"])
+    assert kept.shape == (2, 70, 5, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -142,6 +175,9 @@ def test_what_the_model_returns_can_be_taken_apart():
         ({"task": "regression", "noise": -1}, "noise: expected"),
         ({"task": "regression", "noise": math.nan}, "noise: expected"),
         ({"quantiles": [2]}, "quantiles: expected"),
+        ({"quantiles": 0.5}, "quantiles: expected a list of numbers between 0 and 1, got 0.5"),
+        ({"task": "tokens"}, "no task 'tokens' here; valid names are binary"),
+        ({"output": lambda out: out["logits"]}, "fails on inputs 0 to 63"),
     ],
 )
 def test_bad_input_gets_one_sentence(options, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from dataclasses import dataclass
 
 import pytest
@@ -179,6 +180,26 @@ def test_a_data_class_becomes_a_dictionary():
     assert sample(Model(), X, 2, seed=0)["logits"].shape == (2, 150, 8)
 
 
+def test_what_is_none_in_an_output_is_left_out():
+    model = Dropping(lambda _, x: {"logits": x, "loss": None})
+    assert list(sample(model, X, 2, seed=0)) == ["logits"]
+
+
+def test_outputs_of_truths_and_whole_numbers_are_kept():
+    model = Dropping(lambda _, x: (x > 0, x.argmax(1)))
+    truths, places = sample(model, X, 3, seed=0)
+    assert (truths.dtype, truths.shape) == (torch.bool, (3, 150, 8))
+    assert (places.dtype, places.shape) == (torch.int64, (3, 150))
+
+
+def test_a_list_of_items_is_a_data_set():
+    expected = sample(net(), X, 2, seed=1)
+    assert close(sample(net(), list(zip(X, range(150), strict=True)), 2, seed=1), expected)
+    assert close(sample(net(), [row.numpy() for row in X], 2, seed=1), expected)
+    with pytest.raises(droplab.errors.PlacementError, match=r"\(8,\), .{1,100}\.\.\., with which"):
+        sample(net(), list(X), 2, seed=1)  # arguments of one call
+
+
 def test_a_plan_that_is_seeded_gives_way_and_comes_back():
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
     expected = sample(model, X, 3, seed=1, rates=0.5)
@@ -206,6 +227,33 @@ class Counting(nn.Module):
     def forward(self, x):
         self.seen += 1
         return self.drop(x)
+
+
+class Dropping(nn.Module):
+    """Drops its input, and returns what a function makes of it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.drop, self.function = nn.Dropout(0.5), function
+        self.calls, self.weight = 0, nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.function(self, self.drop(x))
+
+
+def training_itself(self, x):
+    with torch.no_grad():
+        self.weight += 1
+    return x * self.weight
+
+
+def counting_calls(self, x):
+    self.calls += 1
+    return x * self.calls
+
+
+def failing_on_few(self, x):
+    return x if len(x) == ROWS else x @ x
 
 
 class Growing(nn.Module):
@@ -239,7 +287,20 @@ class Pooled(nn.Module):
         (net(), {"data": 3}, "data: expected a tensor"),
         (net(), {"data": (X, X[:5])}, "as many rows in every tensor, got 5, 150"),
         (net(), {"data": X * math.nan}, "is NaN for input 0"),
+        (net(), {"data": torch.cat((X, X[:1] * math.nan))}, "is NaN for input 150"),
         (Counting(), {}, "leaves its state alone, got one that changes 'seen'"),
+        (Dropping(training_itself), {}, "leaves its state alone, got one that changes 'weight'"),
+        (Dropping(counting_calls), {}, "the same output for the same input and masks"),
+        (Dropping(lambda _, x: x * random.random()), {}, "or draws by random"),
+        (Dropping(lambda _, x: x[:, torch.randperm(8)]), {}, "torch.randperm"),
+        (Dropping(failing_on_few), {}, r"that fails on inputs 128 to 149 .*RuntimeError: mat1"),
+        (Dropping(lambda _, x: {"a": x, "b": "text"}), {}, r"got str at \['b'\]; say with output"),
+        (Dropping(lambda _, x: None), {}, "got NoneType"),
+        (Dropping(lambda _, x: ()), {}, "got nothing"),
+        (Dropping(lambda _, x: (x, x.sum())), {}, r"shape \(\) of one pass at \[1\]"),
+        (net(), {"data": "text"}, "got 't' as item 0"),
+        (net(), {"data": (X.numpy(),)}, "one row for each input, got ndarray"),
+        (net(), {"data": iter(X)}, "give a DataLoader of it"),
         (Growing(), {}, "outputs of one shape"),
         (Pooled(), {}, "an output for each of 64 inputs"),
         (nn.Sequential(droplab.nn.Dropout(0.5, seed=3)), {}, "'0' has a seed of its own"),

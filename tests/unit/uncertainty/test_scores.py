@@ -215,11 +215,26 @@ def test_separation_equals_scikit_learn_with_ties():
         (lambda: fit_noise(values(P[:0], P[:0]), P[:0]), "expected at least one target"),
         (lambda: fit_temperature(values(P, P), Y), "got a regression"),
         (lambda: separation(P[:0], P), "got none on one"),
+        (lambda: separation(torch.tensor([0.1, math.nan]), P), "got nan for example 1"),
+        (lambda: separation("high", P), "separation: expected a tensor, an array or a list"),
+        (lambda: score(classes(P), None), "targets: expected a tensor, an array or a list"),
+        (lambda: score(values(P, P), P.log() * math.inf), "targets: expected finite numbers"),
+        (lambda: tempered(P, 0), "temperature: expected a number above 0, got 0"),
+        (lambda: tempered(P, math.nan), "temperature: expected a number above 0, got nan"),
+        (lambda: noisy(values(P, P), -0.5), "noise: expected a variance, at least 0, got -0.5"),
+        (lambda: noisy(values(P, P), 1.0, [1.0]), "quantiles: expected numbers between 0 and 1"),
     ],
 )
 def test_bad_input_gets_one_sentence(call, words):
     with pytest.raises(ArgumentError, match=words):
         call()
+
+
+def test_targets_may_be_an_array_or_a_list():
+    expected = score(classes(P), Y)
+    assert score(classes(P), Y.numpy()) == expected
+    assert score(classes(P), Y.tolist()) == expected
+    assert separation([0.1, 0.2], np.array([0.3])) == {"auroc": 1.0, "aupr": 1.0, "fpr95": 0.0}
 
 
 def test_what_is_certain_and_wrong_has_a_finite_likelihood():

@@ -42,6 +42,17 @@ class ParentGuarded(nn.Module):
         return self.drop(x) if self.training else x
 
 
+class FarGuarded(nn.Module):
+    """A head of training alone, with dropout inside, beside what eval mode returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
+
+    def forward(self, x):
+        return x + self.head(x) if self.training else x
+
+
 class Channels(nn.Module):
     def __init__(self, drop):
         super().__init__()
@@ -122,6 +133,7 @@ WAYS = {
     "F.dropout": Function,
     "F.dropout if training": Guarded,
     "a module that its parent calls in training": ParentGuarded,
+    "a head of training alone": FarGuarded,
     "F.dropout2d": FunctionOnChannels,
     "a rate in an attribute": FloatAttribute,
     "nn.LSTM": Recurrent,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 import torch
 from torch import Tensor
 
@@ -45,7 +48,7 @@ def constant_scores(
     seen = train[: max(1, _MOST // max(start.numel(), 1))]
     answers = [start, *_by_loss(task, seen, start)]
     losses = [float(task.mean(_repeated(each, len(seen)), seen)) for each in answers]
-    best = answers[losses.index(min(losses))]
+    best = answers[losses.index(min(losses))] if all(map(math.isfinite, losses)) else start
     meter = task.meter()
     meter.ask(metric)
     for part in validation.split(max(1, _BATCH // max(best.numel(), 1))):
@@ -91,6 +94,6 @@ def _by_loss(task: Task, train: Tensor, start: Tensor) -> list[Tensor]:
         loss.backward()
         return loss
 
-    with torch.enable_grad():
+    with torch.enable_grad(), contextlib.suppress(RuntimeError):  # of NaN, or without a bound
         optimizer.step(closure)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
     return [answer.detach()] if torch.isfinite(answer).all() else []
