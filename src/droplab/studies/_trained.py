@@ -14,7 +14,7 @@ from droplab.errors import RunError
 from droplab.studies._experiment import Experiment
 from droplab.studies._folders import weights_path_in
 from droplab.studies._resolve import resolve
-from droplab.train import load_weights
+from droplab.train.checkpoint import load_weights
 from droplab.verdict import judge
 
 _ROWS = 8
