@@ -25,10 +25,10 @@ from droplab.train import Batched, EagerStep, ExecutionPlan, Population, Single,
 from droplab.train.agreement import (
     OneByOne,
     comparison_batches,
-    disagreement,
     why_not_elementwise,
     why_not_stacked,
 )
+from droplab.train.agreement._compare import disagreement
 from droplab.train.capture import CapturedStep
 from droplab.train.compiled import compiler
 from tests.contract.executor_cases import (

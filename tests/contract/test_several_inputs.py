@@ -28,11 +28,11 @@ from droplab.train._record import record
 from droplab.train.agreement import (
     OneByOne,
     comparison_batches,
-    disagreement,
     why_not_recorded,
     why_not_recorded_together,
     why_not_stacked,
 )
+from droplab.train.agreement._compare import disagreement
 from droplab.train.calling import call
 from droplab.train.capture import CapturedStep
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +84,38 @@ def test_no_room_reaches_into_another():
         )
     }
     assert not found
+
+
+def taken(source):
+    """Yield what code imports from the package, and the attributes of what it imports."""
+    known = {}
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    yield from known.values()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{known.get(node.value.id)}.{node.attr}"
+
+
+def test_what_a_room_exports_is_wanted_outside():
+    """Functions and constants: by another room, or the docs; types are there for annotations."""
+    rooms = ROOT / "src" / "droplab"
+    docs = "".join(path.read_text("utf-8") for path in [*(ROOT / "docs").rglob("*.md")])
+    documented = set(re.findall(r"\w+", docs))
+    users = {}
+    for path in rooms.rglob("*.py"):
+        for name in taken(path.read_text("utf-8")):
+            users.setdefault(name, set()).add(path.relative_to(rooms).parts[0])
+    idle = set()
+    for path in rooms.glob("*/__init__.py"):
+        room = importlib.import_module(f"droplab.{path.parent.name}")
+        for name in getattr(room, "__all__", ()):
+            outside = users.get(f"{room.__name__}.{name}", set()) - {path.parent.name}
+            if not outside and name not in documented and not isinstance(getattr(room, name), type):
+                idle.add(f"{room.__name__}.{name}")
+    assert idle == {"droplab.testing.LAYERS"}  # which is for tests
 
 
 def loaded_after(code):

@@ -9,7 +9,6 @@ from droplab.recipe._losses import LOSSES
 from droplab.recipe._metrics import Measure, Metric
 from droplab.recipe._override import override
 from droplab.recipe._problems import explain
-from droplab.recipe._schedules import SCHEDULES
 from droplab.recipe._stopping import BLOCKS, Stopping, stopped_epoch
 from droplab.recipe._tasks import (
     FURTHER,
@@ -23,7 +22,7 @@ from droplab.recipe._tasks import (
 )
 from droplab.recipe._text import builtin_names, dumps, load, loads
 from droplab.recipe.data import FORMATS, TABLE_KEYS, DataSpec
-from droplab.recipe.recipe import DEFAULT_SEEDS, MARGIN, SCORE_TRAIN, Recipe
+from droplab.recipe.recipe import MARGIN, SCORE_TRAIN, Recipe
 from droplab.recipe.specs import Arm, ModelSpec, ScheduleSpec
 from droplab.recipe.target import Condition, Target
 from droplab.recipe.training import (
@@ -38,14 +37,12 @@ from droplab.recipe.training import (
 
 __all__ = [
     "BLOCKS",
-    "DEFAULT_SEEDS",
     "FORMATS",
     "FURTHER",
     "LOSSES",
     "MARGIN",
     "METRICS",
     "NORMS_AND_BIASES",
-    "SCHEDULES",
     "SCORE_TRAIN",
     "TABLE_KEYS",
     "TARGETS",

@@ -13,7 +13,8 @@ from droplab import placement
 from droplab.data import Split
 from droplab.ops import mask_key
 from droplab.train import initial_model
-from droplab.train.agreement import OneByOne, comparison_batches, disagreement
+from droplab.train.agreement import OneByOne, comparison_batches
+from droplab.train.agreement._compare import disagreement
 from droplab.train.capture import CapturedStep
 from droplab.train.optimizers import build_optimizer
 
