@@ -12,12 +12,13 @@ import ctypes
 import datetime
 import gc
 import json
+import multiprocessing
 import re
 import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,47 @@ def peak_bytes() -> int:
     except OSError:
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Elsewhere:
+    """What a generator yields in a process of its own, item by item, when it is asked for.
+
+    So a rival runs as its users run it: with the threads, the memory and the settings of a process
+    that has nothing of droplab's at work.
+
+    Args:
+        make: Returns the generator; a function of a module.
+        *arguments: What it is given.
+        **named: What it is given by name.
+    """
+
+    def __init__(self, make: Callable[..., Iterator[Any]], *arguments: Any, **named: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, make, arguments, named)).start()
+        theirs.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self._pipe.send("next")
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise RuntimeError("the rival's process has ended; its message stands above") from None
+
+
+def _serve(
+    pipe: Any, make: Callable[..., Iterator[Any]], arguments: Sequence[Any], named: dict[str, Any]
+) -> None:
+    items = make(*arguments, **named)
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:  # nobody asks any more
+            return
+        pipe.send(next(items))
 
 
 def peak_of(work: Callable[[], object]) -> int | None:

@@ -6,6 +6,7 @@ mode, in batches that stay in the caches.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,6 +20,7 @@ from torch.utils.data import TensorDataset
 
 from droplab.data import Split
 from droplab.recipe import Arm, DataSpec, ModelSpec, OptimizerSpec, Recipe
+from droplab.train import batch_order, initial_model
 
 BATCH = 64
 LEARNING_RATE = 1e-3
@@ -201,6 +203,15 @@ def recipe(name: str, train: int, validation: int, epochs: int) -> Recipe:
         arms=(Arm("none"), Arm("half", dict.fromkeys(case.sites, RATE))),
         task="regression" if case.data is table else None,
     )
+
+
+def rival(
+    name: str, data: Split, validation: Split, **options: Any
+) -> Iterator[tuple[float, float]]:
+    """Train one of `CASES` as `train` does, with the weights and orders of batches of seed 0."""
+    model = initial_model(lambda: CASES[name].make(RATE), 0)
+    orders = (batch_order(0, epoch, len(data)) for epoch in itertools.count(1))
+    return train(model, data, validation, orders=orders, **options)
 
 
 def train(

@@ -22,7 +22,7 @@ from typing import Any
 
 import _loops
 import torch
-from _harness import Benchmark, peak_bytes
+from _harness import Benchmark, Elsewhere, peak_bytes
 from _populations import data_of, jax_population
 from _tutorials import TUTORIALS, train
 from torch import nn
@@ -65,7 +65,7 @@ def measure(bench: Benchmark, name: str, splits: Splits, epochs: int) -> None:
     recipe = load(name)
     arm = recipe.arms[-1]
     recipe = dataclasses.replace(recipe, epochs=epochs, seeds=recipe.seeds[:1])
-    rival = train(TUTORIALS[name], *data_of(splits), recipe.seeds[0])
+    rival = Elsewhere(train, TUTORIALS[name], *data_of(splits), recipe.seeds[0])
     theirs: list[tuple[float, float]] = []
     clock = Clock(lambda: theirs.append(next(rival)))
     with _Only(recipe, splits), tempfile.TemporaryDirectory() as folder:
@@ -242,28 +242,22 @@ def against_loops(bench: Benchmark, model: str, train: int, validation: int, epo
     plan = choose_plan(experiment, [arm])
     scored = scored_examples(train, with_recipe(plan, experiment).score_train)
 
-    def rival(*, threads: int, channels_last: bool, count: int, part: Split) -> Any:
-        return _loops.train(
-            initial_model(lambda: make(_loops.RATE), 0),
-            part,
-            splits.validation,
-            scored=scored[scored < len(part)],
-            epochs=count,
-            threads=threads,
-            orders=(batch_order(0, epoch, len(part)) for epoch in itertools.count(1)),
-            channels_last=channels_last,
-        )
-
     def trial(threads: int) -> float:
-        options = {"channels_last": False, "count": 3, "part": subset(splits.train, 640)}
-        return min(seconds for seconds, _ in rival(threads=threads, **options))
+        part = subset(splits.train, 640)
+        few = scored[scored < len(part)]
+        options = {"scored": few, "epochs": 3, "threads": threads}
+        return min(
+            seconds for seconds, _ in _loops.rival(model, part, splits.validation, **options)
+        )
 
     threads = min(sorted({1, usable_threads()}), key=trial)
     names = {"the plain loop, in memory": False}
     if case.layouts:
         names["the plain loop, channels last"] = True
+    given = (model, splits.train, splits.validation)
+    options = {"scored": scored, "epochs": epochs, "threads": threads}
     rivals = {
-        name: rival(threads=threads, channels_last=last, count=epochs, part=splits.train)
+        name: Elsewhere(_loops.rival, *given, **options, channels_last=last)
         for name, last in names.items()
     }
     theirs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}

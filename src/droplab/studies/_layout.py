@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from droplab.recipe import Arm
-from droplab.studies._costs import TOO_LITTLE
 from droplab.studies._experiment import Experiment
 from droplab.studies._timed import TimedReplicas
 from droplab.studies._worker import can_send
 from droplab.train import ExecutionPlan, Tried
-from droplab.train.timing import Candidate, fastest, time_turns, usable_threads
+from droplab.train.timing import Candidate, time_turns, usable_threads
 
 _SECONDS, _ROUNDS = 0.4, 4
 """About how long the layouts are compared, in turns, and how many turns each has at least."""
@@ -65,7 +64,7 @@ def choose_layout(
         workers = min(usable_threads(), count) if plan.workers and can_send(experiment) else 0
         reason = "each is faster by itself, with its channels last in memory"
         other = dataclasses.replace(alone, workers=workers, reason=reason)
-    chosen = fastest(costs) == 1
+    chosen = costs[1] < costs[0]  # neither is the plainer one, so there is no tie to break
     tried = _with_row(plan, other, costs[1] / costs[0], chosen=chosen)
     return dataclasses.replace(other if chosen else plan, tried=tried)
 
@@ -79,7 +78,7 @@ def _with_row(
         if not each.chosen:
             rows.append(each)
             continue
-        reason = "" if chosen else "slower" if ratio >= 1 else TOO_LITTLE
+        reason = "" if chosen else "slower"
         row = Tried.of(other, step=ratio * each.step, total=ratio * each.total, reason=reason)
         usual = dataclasses.replace(each, chosen=not chosen, reason="slower" if chosen else "")
         both = [usual, dataclasses.replace(row, chosen=chosen)]

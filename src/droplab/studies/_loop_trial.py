@@ -25,6 +25,7 @@ from droplab.studies._folders import file_stem
 from droplab.studies._placing import Placed, place
 from droplab.studies._seeding import Generators, seed_generators
 from droplab.studies._trial_checkpoint import END, TrialCheckpoint, iter_of, skip
+from droplab.train.freed_memory import freed_memory_kept
 
 M = TypeVar("M", bound=nn.Module)
 B = TypeVar("B")
@@ -62,6 +63,7 @@ class Trial:
         self._recipe, self._tell = recipe, tell
         self._placed: list[Placed] = []
         self._watch = Watch()
+        self._memory = freed_memory_kept()
         self._rows: list[EpochRow] = []
         self._epoch = 0
         self._began = time.perf_counter()
@@ -327,6 +329,7 @@ class Trial:
         """Seed the generators and begin to watch."""
         self._generators = Generators()
         self._watch.__enter__()
+        self._memory.__enter__()
         seed_generators(self.seed, "init")
 
     def close(self, error: BaseException | None = None) -> Ended:
@@ -341,6 +344,7 @@ class Trial:
                 error = found
         self._ended = True
         self._watch.__exit__()
+        self._memory.__exit__(None, None, None)
         if self._generators is not None:
             self._generators.restore()
         if error is not None:

@@ -16,6 +16,7 @@ from droplab.studies._grouping import Group
 from droplab.studies._rows import part_rows, row_of
 from droplab.train import Epoch, EpochResult, ExecutionPlan, Executor, fit
 from droplab.train.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from droplab.train.freed_memory import freed_memory_kept
 
 _LOG = logging.getLogger("droplab.studies")
 
@@ -123,6 +124,7 @@ Event = Said | StateChanged | Measured | Logged | Stepped | Failed | Done
 Tell = Callable[[Event], object]
 
 
+@freed_memory_kept()
 def train_group(
     experiment: Experiment, plan: ExecutionPlan, folder: Path, task: Task, tell: Tell
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.train._denormals import flushed_denormals
+from droplab.train.freed_memory import freed_memory_kept
 from droplab.train.scoring import EVAL_BATCH
 
 MATMUL_PATHS = ("highest", "medium")
@@ -159,13 +160,14 @@ class ExecutionPlan:
     def active(self) -> Iterator[None]:
         """Apply the process-wide settings of the plan, and give the old ones back after.
 
-        Denormal numbers are taken as zero, whatever the plan: see `flushed_denormals`.
+        Denormal numbers are taken as zero, and freed memory is kept, whatever the plan: see
+        `flushed_denormals` and `freed_memory_kept`.
         """
         threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
         try:
-            with flushed_denormals(self.threads):
+            with flushed_denormals(self.threads), freed_memory_kept():
                 yield
         finally:
             torch.set_num_threads(threads)

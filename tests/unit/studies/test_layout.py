@@ -129,7 +129,10 @@ def test_the_faster_layout_is_taken(monkeypatch):
     with_costs(monkeypatch, 1.0, 0.7)
     assert choose_layout(found, found.recipe.arms, USUAL) == LAST
     with_costs(monkeypatch, 1.0, 0.97)
-    assert choose_layout(found, found.recipe.arms, USUAL) == USUAL
+    assert choose_layout(found, found.recipe.arms, USUAL) == LAST
+    for slower in (1.0, 1.03):
+        with_costs(monkeypatch, 1.0, slower)
+        assert choose_layout(found, found.recipe.arms, USUAL) == USUAL
 
 
 def test_a_group_is_given_up_where_each_is_faster_by_itself(monkeypatch):
