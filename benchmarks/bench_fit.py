@@ -33,15 +33,8 @@ from droplab.results import EpochRow
 from droplab.studies import Experiment, Observer, choose_plan, resolve, run
 from droplab.studies import _run as driver
 from droplab.studies._scoring import with_recipe
-from droplab.train import (
-    EpochResult,
-    ExecutionPlan,
-    Single,
-    batch_order,
-    fit,
-    initial_model,
-    scored_examples,
-)
+from droplab.train import EpochResult, ExecutionPlan, Single, batch_order, fit, initial_model
+from droplab.train.streams import scored_examples
 from droplab.train.timing import usable_threads
 
 TARGETS = {"fashion-tutorial": (3.5, 6.0), "mnist-mlp": (5.0, 40.0)}

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from droplab.train import Scheduler, build_optimizer
-from droplab.train._optimizer import optimizer_names
+from droplab.train import Scheduler
+from droplab.train.optimizers import build_optimizer, optimizer_names
 
 WIDTH = 6
 CLASSES = 3

@@ -20,25 +20,17 @@ from torch.nn.utils import parametrizations
 
 from droplab import placement
 from droplab.data import Split
-from droplab.train import (
-    Batched,
-    EagerStep,
-    ExecutionPlan,
-    Population,
-    Single,
-    compiler,
-    fit,
-    initial_model,
-    mask_key,
-)
-from droplab.train._capture import CapturedStep
+from droplab.ops import mask_key
+from droplab.train import Batched, EagerStep, ExecutionPlan, Population, Single, fit, initial_model
 from droplab.train.agreement import (
     OneByOne,
     comparison_batches,
-    disagreement,
     why_not_elementwise,
     why_not_stacked,
 )
+from droplab.train.agreement._compare import disagreement
+from droplab.train.capture import CapturedStep
+from droplab.train.compiled import compiler
 from tests.contract.executor_cases import (
     CLASSES,
     FUNCTIONS,

@@ -12,6 +12,7 @@ from torch import nn
 from droplab import placement
 from droplab.data import Split
 from droplab.errors import ArgumentError
+from droplab.ops import mask_key
 from droplab.recipe import GroupSpec, OptimizerSpec
 from droplab.studies._experiment import BuildOptimizer
 from droplab.train import (
@@ -21,13 +22,12 @@ from droplab.train import (
     Scheduler,
     Single,
     batch_order,
-    check_optimizer,
-    compiler,
-    find_groups,
     fit,
     initial_model,
-    mask_key,
 )
+from droplab.train.compiled import compiler
+from droplab.train.optimizers import check_optimizer
+from droplab.train.parameter_groups import find_groups
 
 SEEDS, RATES = (0, 5), (0.0, 0.4)
 EPOCHS, SIZE = 3, 12

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from droplab import placement
 from droplab.data import Split
+from droplab.ops import mask_key
 from droplab.train import (
     Batched,
     EagerStep,
@@ -22,19 +23,18 @@ from droplab.train import (
     evaluate,
     fit,
     initial_model,
-    mask_key,
 )
-from droplab.train._call import call
-from droplab.train._capture import CapturedStep
 from droplab.train._record import record
 from droplab.train.agreement import (
     OneByOne,
     comparison_batches,
-    disagreement,
     why_not_recorded,
     why_not_recorded_together,
     why_not_stacked,
 )
+from droplab.train.agreement._compare import disagreement
+from droplab.train.calling import call
+from droplab.train.capture import CapturedStep
 
 SEEDS, RATES = (0, 3), (0.0, 0.3)
 COUNT, LENGTH, WORDS, WIDTH, CLASSES = 45, 7, 9, 6, 3
@@ -279,7 +279,7 @@ def test_an_executor_that_mixes_the_inputs_up_is_found(form, monkeypatch):
 
         return with_the_first
 
-    monkeypatch.setattr("droplab.train._capture.record", stuck)
+    monkeypatch.setattr("droplab.train.capture.record", stuck)
     direct = OneByOne([replica(kind, 0, 0.0)])
     other = OneByOne([replica(kind, 0, 0.0)], build=CapturedStep)
     assert "differ" in disagreement(direct, other, comparison_batches(split(form), SEEDS[:1], 10))

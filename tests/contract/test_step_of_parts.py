@@ -12,6 +12,7 @@ from torch import nn
 from droplab import placement
 from droplab.data import Split
 from droplab.errors import DroplabError
+from droplab.ops import mask_key
 from droplab.train import (
     Accumulation,
     Batched,
@@ -20,14 +21,13 @@ from droplab.train import (
     Scheduler,
     Single,
     batch_order,
-    build_optimizer,
-    compute_in_bfloat16,
     evaluate,
     fit,
     initial_model,
-    mask_key,
 )
 from droplab.train.agreement import OneByOne, comparison_batches, why_not_stacked
+from droplab.train.optimizers import build_optimizer
+from droplab.train.precision import compute_in_bfloat16
 from droplab.train.tasks import KINDS, CrossEntropy
 
 SEEDS, RATES = (0, 5), (0.0, 0.4)

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from droplab import placement
 from droplab.data import Split
 from droplab.models import MLP
+from droplab.ops import mask_key
 from droplab.train import (
     Batched,
     EagerStep,
@@ -17,12 +18,11 @@ from droplab.train import (
     Population,
     Single,
     batch_order,
-    build_optimizer,
     fit,
     initial_model,
-    mask_key,
 )
 from droplab.train._population_step import PopulationStep
+from droplab.train.optimizers import build_optimizer
 
 SEEDS = (0, 5)
 

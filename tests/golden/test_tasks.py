@@ -10,6 +10,7 @@ from torch import nn
 from droplab import placement
 from droplab.data import Split
 from droplab.errors import DroplabError
+from droplab.ops import mask_key
 from droplab.train import (
     Batched,
     ExecutionPlan,
@@ -17,14 +18,13 @@ from droplab.train import (
     Single,
     UnsupportedError,
     batch_order,
-    build_optimizer,
-    compiler,
     evaluate,
     fit,
     initial_model,
-    mask_key,
 )
-from droplab.train._capture import CapturedStep
+from droplab.train.capture import CapturedStep
+from droplab.train.compiled import compiler
+from droplab.train.optimizers import build_optimizer
 from droplab.train.tasks import KINDS, CrossEntropy, Loss
 
 SEEDS, RATES = (0, 5), (0.0, 0.3)

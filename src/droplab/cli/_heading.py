@@ -42,19 +42,14 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def earlier_run(recipe: Recipe, place: Path = Path("runs")) -> RunResult | None:
-    """Return the newest run of a recipe, other seeds and arms allowed, that tells of its spread.
-
-    Args:
-        recipe: The recipe.
-        place: The folder of the runs' folders.
-    """
+def earlier_run(recipe: Recipe) -> RunResult | None:
+    """Return the newest run of a recipe in `runs` that tells of its spread, whatever its arms."""
     from droplab.errors import DroplabError
     from droplab.results import load
     from droplab.verdict import foresee
 
     try:
-        folders = [each for each in place.iterdir() if (each / "run.sqlite").is_file()]
+        folders = [each for each in Path("runs").iterdir() if (each / "run.sqlite").is_file()]
         folders.sort(key=lambda each: (each / "run.sqlite").stat().st_mtime, reverse=True)
     except OSError:
         return None

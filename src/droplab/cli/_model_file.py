@@ -263,7 +263,7 @@ def model_of(
     """
     model = load_model(target, read_arguments(given, document))
     if weights is not None:
-        from droplab.train import load_state
+        from droplab.train.state_file import load_state
 
         load_state(model, weights)
     return model

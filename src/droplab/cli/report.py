@@ -135,17 +135,15 @@ def report_text(run: Path, form: str, question: str = BOTH) -> str:
 def write_report(
     run: Path,
     out: Path,
-    png: Path | None = None,
     *,
     form: str = "html",
     question: str = BOTH,
 ) -> None:
-    """Write a run's report to `out`, and its main figure to `png`.
+    """Write a run's report, or its main figure as a picture, to `out`.
 
     Args:
         run: The run's folder, or its run.sqlite.
         out: Where the report goes.
-        png: Where the figure goes, in addition; None: nowhere.
         form: One of `FORMATS`.
         question: What is asked: see `asked`.
 
@@ -154,9 +152,8 @@ def write_report(
         BackendError: A figure is wanted and resvg-py is not installed.
     """
     written(out, None if form == "png" else report_text(run, form, question))
-    for picture in (out if form == "png" else None, png):
-        if picture is not None:
-            _write_figure(run, picture, question)
+    if form == "png":
+        _write_figure(run, out, question)
 
 
 def written(out: Path, text: str | None) -> None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from droplab.data._carve import carve
 from droplab.data._doubts import channels_last, doubts
 from droplab.data._files import load_inputs
-from droplab.data._known import Known, known
+from droplab.data._known import known
 from droplab.data._load import load, names
 from droplab.data._progress import Progress
-from droplab.data.dataset import AnySplit, Columns, DataSet, Splits
+from droplab.data.dataset import AnySplit, DataSet, Splits
 from droplab.data.split import Split, to_float
 from droplab.data.streamed import StreamedSplit
 from droplab.data.tree import Inputs
 
 __all__ = [
     "AnySplit",
-    "Columns",
     "DataSet",
     "Inputs",
-    "Known",
     "Progress",
     "Split",
     "Splits",

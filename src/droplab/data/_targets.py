@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from droplab.errors import DataError, quote
-from droplab.recipe import TASKS
+from droplab.recipe import TARGETS, TASKS, Targets
 
 CLASSES_OF = ("classification", "binary")
 """Tasks whose targets are class numbers, one an example."""
@@ -74,48 +74,41 @@ def _uncertain(where: str, got: str, then: str) -> DataError:
 
 
 def read_targets(targets: Any, task: str, *, where: str) -> Tensor:
-    """Return targets of a task other than classification as its loss takes them.
+    """Return targets of a task whose targets are no class numbers as its loss takes them.
 
     Args:
         targets: A tensor, an array, or what numpy makes an array of.
-        task: "multilabel": 0 and 1 of shape (N, L) -> float32. "regression": finite numbers of
-            shape (N,), (N, 1) or (N, D) -> float32, (N, 1) as (N,). "tokens": whole numbers of
-            shape (N, T) -> int64.
+        task: Its targets are as `droplab.recipe.TARGETS` has them; (N, 1) is taken for (N,) where
+            that is a shape of them.
         where: What messages call it.
 
     Raises:
         DataError: If the targets do not fit the task.
     """
-    array = _array(targets)
-    problem = _problem(array, task)
-    if problem:
-        wanted = {
-            "multilabel": "0 and 1 of shape (N, labels)",
-            "regression": "finite numbers of shape (N,) or (N, outputs)",
-            "tokens": "whole numbers of shape (N, tokens)",
-        }[task]
-        raise DataError(f"{where}: expected {wanted}, for task = '{task}', got {problem}")
-    if task == "regression" and array.ndim == 2 and array.shape[1] == 1:
+    array, form = _array(targets), TARGETS[task]
+    if 1 in form.dimensions and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    kind: Any = np.int64 if task == "tokens" else np.float32
-    return torch.from_numpy(np.ascontiguousarray(array.astype(kind)))
+    problem = _problem(array, form)
+    if problem:
+        wanted = f"{form.values} of shape {form.shape}"
+        raise DataError(f"{where}: expected {wanted}, for task = '{task}', got {problem}")
+    return torch.from_numpy(np.ascontiguousarray(array.astype(form.dtype)))
 
 
-def _problem(array: np.ndarray, task: str) -> str:
-    """Say what does not fit a task; "" if all does."""
+def _problem(array: np.ndarray, form: Targets) -> str:
+    """Say what does not fit; "" if all does."""
     if array.dtype.kind == "U" and array.size:
         return f"names, {quote(str(array.flat[0]))} for example"
     if array.dtype.kind not in "buif":
         return f"dtype {array.dtype}"
-    shapes = {"multilabel": (2,), "regression": (1, 2), "tokens": (2,)}[task]
-    if array.ndim not in shapes:
+    if array.ndim not in form.dimensions:
         return f"shape {array.shape}"
-    if task == "tokens":
+    if form.values == "whole numbers":
         whole = array.dtype.kind in "iu" or bool((np.trunc(array) == array).all())
         return "" if whole else f"numbers such as {array.flat[0]}"
     with np.errstate(over="ignore"):  # what float32 does not hold is told below
         finite = np.isfinite(array.astype(np.float32))
-    good = np.isin(array, (0, 1)) if task == "multilabel" else finite
+    good = np.isin(array, (0, 1)) if form.values == "0 and 1" else finite
     if good.all():
         return ""
     place = tuple(int(i) for i in np.argwhere(~good)[0])

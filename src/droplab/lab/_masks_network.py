@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from droplab import data, models, ops, placement, recipe
+from droplab.ops import mask_key
 from droplab.placement import Applied
 from droplab.probability import scale
 from droplab.recipe import Recipe
-from droplab.train import batch_order, initial_model, load_weights, mask_key
+from droplab.train import batch_order, initial_model
+from droplab.train.checkpoint import load_weights
 
 BINS = 25
 _LOCK = threading.RLock()

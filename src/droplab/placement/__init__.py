@@ -6,7 +6,7 @@ from droplab.placement._applied import Applied, Edit
 from droplab.placement._branches import branches
 from droplab.placement._clear import clear
 from droplab.placement._entries import Entry
-from droplab.placement._guard import Guard, guards
+from droplab.placement._guard import guards
 from droplab.placement._hook import CALLS_A_STEP, Bank
 from droplab.placement._later import later_key_in_graphs
 from droplab.placement._layers import KINDS, Kind
@@ -18,7 +18,7 @@ from droplab.placement._sites import Site, Sites, sites
 from droplab.placement._source_patch import patch_file, source_patch
 from droplab.placement._table import widened
 from droplab.placement._toml import read_plan
-from droplab.placement._trace import as_call, example_fails
+from droplab.placement._trace import as_call
 from droplab.placement._untouched import put_back
 from droplab.placement._walk import inner, is_branch
 
@@ -29,7 +29,6 @@ __all__ = [
     "Bank",
     "Edit",
     "Entry",
-    "Guard",
     "Kind",
     "OwnDropout",
     "Plan",
@@ -41,7 +40,6 @@ __all__ = [
     "branches",
     "clear",
     "disabled",
-    "example_fails",
     "guards",
     "inner",
     "is_branch",

@@ -18,10 +18,10 @@ _SENTENCES = ("reason", "placed by default", "can be dropped")
 _ANY = 10_000
 
 
-def as_text(item: RenderableType, width: int = 120) -> str:
+def as_text(item: RenderableType) -> str:
     """Return a renderable as plain text."""
     out = io.StringIO()
-    console = Console(file=out, width=width, color_system=None)
+    console = Console(file=out, width=120, color_system=None)
     widened(console, item).print(item)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 

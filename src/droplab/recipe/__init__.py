@@ -6,23 +6,23 @@ from droplab.recipe._differences import Differing, differences
 from droplab.recipe._document import own_loop
 from droplab.recipe._loop import LoopSpec
 from droplab.recipe._losses import LOSSES
-from droplab.recipe._metrics import (
-    FURTHER,
-    METRICS,
-    TASKS,
-    TEST_METRICS,
-    Measure,
-    Metric,
-    metric_names,
-)
+from droplab.recipe._metrics import Measure, Metric
 from droplab.recipe._override import override
 from droplab.recipe._problems import explain
-from droplab.recipe._schedules import SCHEDULES
 from droplab.recipe._stopping import BLOCKS, Stopping, stopped_epoch
+from droplab.recipe._tasks import (
+    FURTHER,
+    METRICS,
+    TARGETS,
+    TASKS,
+    TEST_METRICS,
+    Targets,
+    TaskName,
+    metric_names,
+)
 from droplab.recipe._text import builtin_names, dumps, load, loads
-from droplab.recipe._values import TaskName
 from droplab.recipe.data import FORMATS, TABLE_KEYS, DataSpec
-from droplab.recipe.recipe import DEFAULT_SEEDS, MARGIN, SCORE_TRAIN, Recipe
+from droplab.recipe.recipe import MARGIN, SCORE_TRAIN, Recipe
 from droplab.recipe.specs import Arm, ModelSpec, ScheduleSpec
 from droplab.recipe.target import Condition, Target
 from droplab.recipe.training import (
@@ -37,16 +37,15 @@ from droplab.recipe.training import (
 
 __all__ = [
     "BLOCKS",
-    "DEFAULT_SEEDS",
     "FORMATS",
     "FURTHER",
     "LOSSES",
     "MARGIN",
     "METRICS",
     "NORMS_AND_BIASES",
-    "SCHEDULES",
     "SCORE_TRAIN",
     "TABLE_KEYS",
+    "TARGETS",
     "TASKS",
     "TEST_METRICS",
     "Arm",
@@ -67,6 +66,7 @@ __all__ = [
     "Stopping",
     "StoppingSpec",
     "Target",
+    "Targets",
     "TaskName",
     "builtin_names",
     "differences",

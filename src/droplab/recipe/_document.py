@@ -8,8 +8,8 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from droplab.errors import RecipeError, quote
-from droplab.recipe._metrics import metric_names
 from droplab.recipe._problems import Problem, describe, message
+from droplab.recipe._tasks import metric_names
 from droplab.recipe.data import TABLE_KEYS, UNIT_KEYS, DataSpec
 from droplab.recipe.recipe import Recipe
 from droplab.recipe.specs import Arm, ModelSpec, ScheduleSpec

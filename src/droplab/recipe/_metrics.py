@@ -1,9 +1,9 @@
-"""The metrics of each task: what each is called, its unit, which way is better, and of what."""
+"""A metric: what it is called, its unit, which way is better, and of what examples it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Literal
@@ -23,8 +23,9 @@ class Metric:
         split: The examples that it is measured on; for `gap`, those that it is about.
 
     Example:
-        >>> METRICS["val_ece"].label, METRICS["val_ece"].fraction
-        ('calibration error', True)
+        >>> error = Metric("val_ece", "calibration error", False, "%", "validation")
+        >>> error.fraction
+        True
     """
 
     name: str
@@ -49,6 +50,13 @@ class Measure:
         higher_is_better: Whether more of it is better.
         unit: "%" where the value is a fraction; "" else.
         train: Whether it is measured on training examples too.
+        best: What a perfect model has; None: 1 of a score and 0 of an error; NaN where there is no
+            bound.
+        of_constant: Whether it says something of an answer that is always the same.
+
+    Example:
+        >>> Measure("mae", "MAE", False, "").perfect
+        0.0
     """
 
     name: str
@@ -56,6 +64,13 @@ class Measure:
     higher_is_better: bool
     unit: Literal["", "%"]
     train: bool = False
+    best: float | None = None
+    of_constant: bool = True
+
+    @property
+    def perfect(self) -> float:
+        """What a perfect model has; NaN where there is no bound."""
+        return float(self.higher_is_better) if self.best is None else self.best
 
     @property
     def validation(self) -> Metric:
@@ -80,51 +95,6 @@ class Measure:
         if running:
             name, label = f"{name}_running", f"running {label}"
         return Metric(name, label, self.higher_is_better, self.unit, "train")
-
-
-LOSS = Measure("loss", "loss", higher_is_better=False, unit="", train=True)
-ACCURACY = Measure("accuracy", "accuracy", higher_is_better=True, unit="%", train=True)
-ECE = Measure("ece", "calibration error", higher_is_better=False, unit="%")
-AUROC = Measure("auroc", "AUROC", higher_is_better=True, unit="")
-MACRO_F1 = Measure("macro_f1", "macro F1", higher_is_better=True, unit="%")
-RMSE = Measure("rmse", "RMSE", higher_is_better=False, unit="", train=True)
-MAE = Measure("mae", "MAE", higher_is_better=False, unit="")
-R2 = Measure("r2", "R squared", higher_is_better=True, unit="")
-PERPLEXITY = Measure("perplexity", "perplexity", higher_is_better=False, unit="")
-
-TASKS: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
-    {
-        "classification": (LOSS, ACCURACY, ECE),
-        "binary": (LOSS, ACCURACY, AUROC, ECE),
-        "multilabel": (LOSS, replace(ACCURACY, label="accuracy over labels"), MACRO_F1),
-        "regression": (LOSS, RMSE, MAE, R2),
-        "tokens": (LOSS, replace(ACCURACY, label="accuracy over tokens"), PERPLEXITY),
-    }
-)
-"""What each task measures: the loss, then the score that people look at, then the others."""
-
-BALANCED_ACCURACY = Measure(
-    "balanced_accuracy", "balanced accuracy", higher_is_better=True, unit="%"
-)
-BRIER = Measure("brier", "Brier score", higher_is_better=False, unit="")
-NLL = Measure("nll", "negative log likelihood", higher_is_better=False, unit="")
-
-FURTHER: Mapping[str, tuple[Measure, ...]] = MappingProxyType(
-    {
-        "classification": (
-            BALANCED_ACCURACY,
-            MACRO_F1,
-            BRIER,
-            NLL,
-            replace(AUROC, label="macro AUROC"),
-        ),
-        "binary": (BALANCED_ACCURACY, MACRO_F1, BRIER, NLL),
-        "multilabel": (BRIER, NLL),
-        "regression": (replace(NLL, label="Gaussian negative log likelihood"),),
-        "tokens": (NLL,),
-    }
-)
-"""What each task can measure besides, where a recipe asks for it by name."""
 
 
 @cache
@@ -155,21 +125,3 @@ def test_metrics_of(measures: tuple[Measure, ...]) -> Mapping[str, Metric]:
     """Return the metrics that are measured once, on the test split, by name; the score first."""
     loss, score, *others = measures
     return MappingProxyType({each.name: each.test for each in (score, loss, *others)})
-
-
-def metric_names() -> tuple[str, ...]:
-    """Return the names of the metrics of all tasks after every epoch, classification first.
-
-    Example:
-        >>> "val_accuracy" in metric_names(), "val_rmse" in metric_names()
-        (True, True)
-    """
-    return tuple(dict.fromkeys(name for each in TASKS.values() for name in metrics_of(each)))
-
-
-METRICS = metrics_of(TASKS["classification"])
-"""The metrics of a classifier after every epoch. `gap` = train_accuracy - val_accuracy. Accuracies
-are fractions in [0, 1]."""
-
-TEST_METRICS = test_metrics_of(TASKS["classification"])
-"""The metrics of a classifier on the test split."""

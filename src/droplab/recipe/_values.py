@@ -14,7 +14,7 @@ from droplab.errors import ArgumentError, nearest, quote
 from droplab.limits import COUNT, INTEGER, SEEDS, USUAL_FOLDS
 from droplab.numeric import real, whole
 from droplab.probability import check_p
-from droplab.recipe._metrics import TASKS
+from droplab.recipe._tasks import TASKS, TaskName
 from droplab.rng import check_seed
 
 _LABEL = re.compile(r"\w[\w .+,=@-]*")
@@ -234,7 +234,6 @@ Precision = Annotated[Literal["bfloat16"] | None, PlainValidator(_precision)]
 Folds = Annotated[int | None, PlainValidator(_folds)]
 Looks = Annotated[int, PlainValidator(_looks)]
 Scored = Annotated[int | Literal["all"] | None, PlainValidator(_scored)]
-TaskName = Literal["classification", "binary", "multilabel", "regression", "tokens"]
 OneTask = Annotated[TaskName | None, PlainValidator(_task)]
 Label = Annotated[str, PlainValidator(_label)]
 Text = Annotated[str, PlainValidator(_text)]

@@ -13,8 +13,9 @@ from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, USUAL_SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._loop import LoopSpec
-from droplab.recipe._metrics import FURTHER, TASKS, Measure, Metric, metrics_of, test_metrics_of
+from droplab.recipe._metrics import Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
+from droplab.recipe._tasks import FURTHER, TASKS
 from droplab.recipe._values import (
     Accumulated,
     AsTuple,

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, PlainValidator, model_validator
 
 from droplab.errors import nearest, quote
-from droplab.recipe._metrics import TASKS, metric_names, metrics_of
+from droplab.recipe._metrics import metrics_of
 from droplab.recipe._spec import spec
+from droplab.recipe._tasks import TASKS, metric_names
 from droplab.recipe._values import AsTuple, Number
 
 Op = Literal[">=", "<=", ">", "<"]

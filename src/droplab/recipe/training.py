@@ -13,8 +13,9 @@ from droplab.errors import quote
 from droplab.limits import COUNT
 from droplab.numeric import real, whole
 from droplab.recipe._losses import LOSSES, check_loss
-from droplab.recipe._metrics import TASKS, Measure
+from droplab.recipe._metrics import Measure
 from droplab.recipe._spec import spec
+from droplab.recipe._tasks import TASKS
 from droplab.recipe._values import Arguments, Filled, Label, check_import_path
 
 NORMS_AND_BIASES = "norms and biases"

@@ -71,9 +71,9 @@ class Frame:
         """Lower edge of the plot."""
         return self.y.start
 
-    def y_axis(self, *, percent: bool = False, count: int = 4) -> Markup:
+    def y_axis(self, *, percent: bool = False) -> Markup:
         """Return grid lines with their values."""
-        at = ticks(self.y.low, self.y.high, count)
+        at = ticks(self.y.low, self.y.high, 4)
         parts: list[str] = []
         for value, text in zip(at, tick_texts(at, percent=percent), strict=True):
             y = self.y(value)

@@ -5,22 +5,13 @@ from __future__ import annotations
 from droplab.searches._asked import Asked
 from droplab.searches._begin import default_folder
 from droplab.searches._observer import SearchObserver
-from droplab.searches._proposals import SAMPLERS
 from droplab.searches._search import SearchResult, search
-from droplab.searches._space import Knob, Space, block_of
-from droplab.searches._spec import RULES, Part, SpaceSpec, read_space
+from droplab.searches._spec import read_space
 
 __all__ = [
-    "RULES",
-    "SAMPLERS",
     "Asked",
-    "Knob",
-    "Part",
     "SearchObserver",
     "SearchResult",
-    "Space",
-    "SpaceSpec",
-    "block_of",
     "default_folder",
     "read_space",
     "search",

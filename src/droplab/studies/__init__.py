@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from droplab.studies._averaging import Averaging, average_model, compare_averaging
-from droplab.studies._design import parse_rates, sweep_arms, sweep_recipe
-from droplab.studies._experiment import Experiment, Replica
+from droplab.studies._averaging import average_model, compare_averaging
+from droplab.studies._design import parse_rates, sweep_recipe
+from droplab.studies._experiment import Experiment
 from droplab.studies._folders import default_folder, free_folder, weights_path_in
 from droplab.studies._forecast import Forecast, forecast
 from droplab.studies._loop_trial import Trial
@@ -22,14 +22,12 @@ from droplab.studies._trained import trained_model
 from droplab.studies.cluster import RayCluster
 
 __all__ = [
-    "Averaging",
     "Experiment",
     "Forecast",
     "FreeTrial",
     "Observer",
     "Observers",
     "RayCluster",
-    "Replica",
     "Study",
     "SweepResult",
     "Trial",
@@ -49,7 +47,6 @@ __all__ = [
     "run",
     "study",
     "sweep",
-    "sweep_arms",
     "sweep_recipe",
     "trained_model",
     "trial",

@@ -22,10 +22,10 @@ from droplab.recipe import DataSpec, Recipe, builtin_names, load
 from droplab.report import SCORE_LABELS, Averaging
 from droplab.studies._averaging_figures import Pages
 from droplab.studies._experiment import Experiment
-from droplab.studies._folders import weights_path_in
 from droplab.studies._predicted import AVERAGED, PLAIN, Predicted, predicted
 from droplab.studies._resolve import resolve
-from droplab.train import find_part, load_weights
+from droplab.studies._trained import trained_replica
+from droplab.train.outputs import find_part
 from droplab.train.tasks import KINDS
 from droplab.uncertainty import NothingDrops, Prediction, score
 from droplab.verdict import Verdict, judge
@@ -92,12 +92,7 @@ def compare_averaging(
         other=other,
     )
     for number, seed in enumerate(seeds):
-        each = experiment.of_seeds([seed])
-        split = each.splits.validation
-        if not isinstance(split, Split):
-            raise RunError(f"{result.path}: expected validation examples in memory, got streamed")
-        model = each.replica(recipe.arm(name), seed).model
-        load_weights(model, weights_path_in(result.path, recipe, name, seed, "last"))
+        model, split = trained_replica(experiment, result.path, name, seed)
         try:
             compared.add(model, seed, split, _part_of(progress, number, len(seeds)))
         except NothingDrops as error:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from droplab import models, placement
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError
+from droplab.ops import mask_key
 from droplab.placement import Applied
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
 from droplab.studies._arms import Own, kind_of_inputs, rate_of_step
@@ -21,25 +22,19 @@ from droplab.train import (
     Deciding,
     ExecutionPlan,
     Executor,
-    Group,
-    MakeOptimizer,
-    Part,
     Population,
     RateOfStep,
     Scheduler,
     Single,
-    Task,
-    build_optimizer,
-    can_capture,
     check_factory,
-    compute_in_bfloat16,
-    find_groups,
     initial_model,
-    is_stateless,
-    mask_key,
-    why_not_compiled,
 )
-from droplab.train.tasks import MetricFunction, is_balanced, resolve_loss, task_of
+from droplab.train.capture import can_capture, is_stateless, why_not_compiled
+from droplab.train.optimizers import Group, MakeOptimizer, build_optimizer
+from droplab.train.outputs import Part
+from droplab.train.parameter_groups import find_groups
+from droplab.train.precision import compute_in_bfloat16
+from droplab.train.tasks import MetricFunction, Task, is_balanced, resolve_loss, task_of
 
 
 @dataclasses.dataclass(frozen=True)

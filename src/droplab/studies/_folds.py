@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError, DataError, RecipeError
 from droplab.recipe import Recipe
-from droplab.train import Scheduler, Task, check_training
-from droplab.train.tasks import check_split, is_balanced, resolve_loss
+from droplab.train import Scheduler
+from droplab.train.model_check import check_training
+from droplab.train.tasks import Task, check_split, is_balanced, resolve_loss
 
 _LISTED = 5
 """Classes that a note names."""

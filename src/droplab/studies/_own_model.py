@@ -28,7 +28,8 @@ from droplab.recipe.target import MetricName
 from droplab.studies._experiment import BuildOptimizer, Experiment
 from droplab.studies._from_data import guessed_note
 from droplab.studies._resolve import assemble
-from droplab.train import MakeOptimizer, check_optimizer, initial_model
+from droplab.train import initial_model
+from droplab.train.optimizers import MakeOptimizer, check_optimizer
 from droplab.train.tasks import MetricFunction, check_split
 
 Better = Literal["higher", "lower"]

@@ -18,7 +18,8 @@ from droplab.studies._room import group_sizes, room
 from droplab.studies._scoring import scored_an_epoch
 from droplab.studies._timed import TimedReplicas
 from droplab.studies._worker import can_send
-from droplab.train import ExecutionPlan, Tried, UnsupportedError, compiler
+from droplab.train import ExecutionPlan, Tried, UnsupportedError
+from droplab.train.compiled import compiler
 from droplab.train.memory import is_out_of_memory
 from droplab.train.timing import (
     Candidate,

@@ -20,13 +20,14 @@ from droplab.studies._room import group_sizes
 from droplab.studies._scoring import choose_scoring
 from droplab.studies._stored_plans import plan_key, remember, remembered
 from droplab.studies._timed import TimedReplicas
-from droplab.train import EagerStep, ExecutionPlan, check_precision, choose_device
+from droplab.train import EagerStep, ExecutionPlan, choose_device
 from droplab.train.agreement import (
     OneByOne,
     comparison_batches,
     why_not_elementwise,
     why_not_stacked,
 )
+from droplab.train.precision import check_precision
 from droplab.train.timing import BUSY, Load, wait_for
 
 _LOG = logging.getLogger("droplab.studies")

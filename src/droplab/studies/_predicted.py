@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from droplab.data import Split, to_float
 from droplab.errors import ArgumentError
 from droplab.placement import inner
-from droplab.train import call, evaluating
+from droplab.train.calling import call
+from droplab.train.scoring import evaluating
 from droplab.uncertainty import (
     Prediction,
     calibration_by_chance,

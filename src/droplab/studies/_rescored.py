@@ -8,7 +8,8 @@ from droplab.recipe import Recipe
 from droplab.results import RunResult
 from droplab.studies._experiment import Experiment
 from droplab.studies._folders import weights_path_in
-from droplab.train import ExecutionPlan, evaluate, load_weights
+from droplab.train import ExecutionPlan, evaluate
+from droplab.train.checkpoint import load_weights
 
 
 def rescored(

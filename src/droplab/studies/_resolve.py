@@ -17,20 +17,12 @@ from droplab.studies._experiment import BuildModel, BuildOptimizer, Experiment, 
 from droplab.studies._folds import check_folds
 from droplab.studies._from_data import model_from_data, with_task
 from droplab.studies._rows import deciding_measure
-from droplab.train import (
-    MakeOptimizer,
-    Task,
-    check_factory,
-    check_further,
-    check_model,
-    check_optimizer,
-    check_training,
-    example_of,
-    find_part,
-    initial_model,
-    probabilities_note,
-)
-from droplab.train.tasks import KINDS, MetricFunction, check_split, is_balanced, resolve_loss
+from droplab.train import check_factory, initial_model
+from droplab.train.calling import example_of
+from droplab.train.model_check import check_further, check_model, check_training
+from droplab.train.optimizers import MakeOptimizer, check_optimizer
+from droplab.train.outputs import find_part, probabilities_note
+from droplab.train.tasks import KINDS, MetricFunction, Task, check_split, is_balanced, resolve_loss
 
 
 def resolve(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from droplab.recipe import Recipe, stopped_epoch
 from droplab.results import AnswersRow, BlockRow, EpochRow, ExampleRow, PartRow
-from droplab.train import EpochResult, Score
-from droplab.train.tasks import gaussian_nll
+from droplab.train import EpochResult
+from droplab.train.tasks import Score, gaussian_nll
 
 
 def row_of(recipe: Recipe, arm: str, seed: int, result: EpochResult) -> EpochRow:

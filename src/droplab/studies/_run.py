@@ -36,7 +36,8 @@ from droplab.studies._scoring import with_recipe
 from droplab.studies._session import Session
 from droplab.studies._stored_plans import PLAN_FILE, write_plan
 from droplab.studies.cluster import RayCluster
-from droplab.train import ExecutionPlan, choose_device, compiler
+from droplab.train import ExecutionPlan, choose_device
+from droplab.train.compiled import compiler
 
 _LOG = logging.getLogger("droplab.studies")
 

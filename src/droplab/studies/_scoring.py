@@ -13,7 +13,8 @@ from droplab.data import Split
 from droplab.recipe import SCORE_TRAIN, Arm
 from droplab.studies._experiment import Experiment
 from droplab.studies._timed import TimedReplicas
-from droplab.train import EVAL_BATCH, ExecutionPlan
+from droplab.train import ExecutionPlan
+from droplab.train.scoring import EVAL_BATCH
 from droplab.train.timing import Stopwatch
 
 _SIZES = (128, 256, 512, EVAL_BATCH)

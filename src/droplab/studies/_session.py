@@ -32,7 +32,8 @@ from droplab.studies._work import (
 from droplab.studies._worker import work
 from droplab.studies._worker_pool import ATTEMPTS, Pool, WorkerPool
 from droplab.studies.cluster import RayCluster
-from droplab.train import ExecutionPlan, evaluate, load_weights
+from droplab.train import ExecutionPlan, evaluate
+from droplab.train.checkpoint import load_weights
 from droplab.train.memory import is_out_of_memory
 from droplab.verdict import choose
 

@@ -25,7 +25,9 @@ from droplab.results import environment, whole_file
 from droplab.studies._experiment import Experiment
 from droplab.studies._timed import first_batch
 from droplab.studies._worker import can_send
-from droplab.train import ExecutionPlan, Tried, choose_device, compiler, is_stateless
+from droplab.train import ExecutionPlan, Tried, choose_device
+from droplab.train.capture import is_stateless
+from droplab.train.compiled import compiler
 
 PLAN_FILE = "plan.json"
 """Name of the file in a run's folder that holds its plan."""

@@ -25,12 +25,9 @@ from droplab.studies._observer import Observer
 from droplab.studies._own_model import Better, own_experiment
 from droplab.studies._run import run
 from droplab.studies.cluster import RayCluster
-from droplab.train import (
-    ExecutionPlan,
-    MakeOptimizer,
-    initial_model,
-    load_weights,
-)
+from droplab.train import ExecutionPlan, initial_model
+from droplab.train.checkpoint import load_weights
+from droplab.train.optimizers import MakeOptimizer
 from droplab.train.tasks import MetricFunction
 from droplab.verdict import Verdict, judge
 

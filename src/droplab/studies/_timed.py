@@ -12,13 +12,10 @@ from droplab.data.dataset import AnySplit
 from droplab.recipe import Arm
 from droplab.studies._experiment import Experiment
 from droplab.studies._grouping import Group, make_groups
-from droplab.train import (
-    ExecutionPlan,
-    batch_order,
-    call,
-    evaluating,
-    scored_examples,
-)
+from droplab.train import ExecutionPlan, batch_order
+from droplab.train.calling import call
+from droplab.train.scoring import evaluating
+from droplab.train.streams import scored_examples
 
 _MOST_STEPS = 64
 """Steps with batches of their own; later ones see the first batches again."""

@@ -11,9 +11,10 @@ from torch import nn
 from droplab import results
 from droplab.data import Split, to_float
 from droplab.errors import RunError
+from droplab.studies._experiment import Experiment
 from droplab.studies._folders import weights_path_in
 from droplab.studies._resolve import resolve
-from droplab.train import load_weights
+from droplab.train.checkpoint import load_weights
 from droplab.verdict import judge
 
 _ROWS = 8
@@ -46,12 +47,23 @@ def trained_model(
         known = ", ".join(f"{m.arm} {m.seed}" for m in result.members if m.state == "done")
         wanted = f"arm '{name}'" + ("" if seed is None else f" and seed {seed}")
         raise RunError(f"{result.path}: no trained model of {wanted}; it has {known or 'none'}")
-    experiment = resolve(recipe)
-    each = experiment.of_seeds([which])
-    split = each.splits.validation
-    if not isinstance(split, Split):
-        raise RunError(f"{result.path}: expected validation examples in memory, got streamed")
-    model = each.replica(recipe.arm(name), which).model
-    load_weights(model, weights_path_in(result.path, recipe, name, which, "last"))
+    model, split = trained_replica(resolve(recipe), result.path, name, which)
     inputs, _ = next(iter(split.batches(torch.arange(min(_ROWS, len(split))), _ROWS)))
     return model, to_float(inputs)
+
+
+def trained_replica(
+    experiment: Experiment, folder: Path, arm: str, seed: int
+) -> tuple[nn.Module, Split]:
+    """Return the model of an arm and a seed after its last epoch, and its validation examples.
+
+    Raises:
+        RunError: If the examples are streamed, or the weights cannot be read.
+    """
+    own = experiment.of_seeds([seed])
+    split = own.splits.validation
+    if not isinstance(split, Split):
+        raise RunError(f"{folder}: expected validation examples in memory, got streamed")
+    model = own.replica(own.recipe.arm(arm), seed).model
+    load_weights(model, weights_path_in(folder, own.recipe, arm, seed, "last"))
+    return model, split

@@ -14,16 +14,8 @@ from droplab.studies._experiment import Experiment
 from droplab.studies._folders import checkpoint_name, weights_path_in
 from droplab.studies._grouping import Group
 from droplab.studies._rows import part_rows, row_of
-from droplab.train import (
-    Epoch,
-    EpochResult,
-    ExecutionPlan,
-    Executor,
-    fit,
-    load_checkpoint,
-    save_checkpoint,
-    save_weights,
-)
+from droplab.train import Epoch, EpochResult, ExecutionPlan, Executor, fit
+from droplab.train.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from droplab.train.freed_memory import freed_memory_kept
 
 _LOG = logging.getLogger("droplab.studies")

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from droplab.data import Inputs
 from droplab.data.tree import cut, shape_of
-from droplab.train._capture import record_gradients, step_gradients
 from droplab.train._population import Population
 from droplab.train._population_step import (
     clip_members,
@@ -28,6 +27,7 @@ from droplab.train._population_step import (
     record_population,
 )
 from droplab.train._step import BufferPlaces, trained_parameters
+from droplab.train.capture import record_gradients, step_gradients
 from droplab.train.tasks import Task, total
 
 Gradients = Callable[[Inputs, Tensor], tuple[Tensor, Sequence[Tensor | None]]]

@@ -11,8 +11,8 @@ import torch
 
 from droplab.errors import ArgumentError
 from droplab.train._denormals import flushed_denormals
-from droplab.train._evaluate import EVAL_BATCH
 from droplab.train.freed_memory import freed_memory_kept
+from droplab.train.scoring import EVAL_BATCH
 
 MATMUL_PATHS = ("highest", "medium")
 

@@ -18,13 +18,13 @@ from droplab.train._accumulate import (
     accumulated,
     accumulated_together,
 )
-from droplab.train._call import call
-from droplab.train._capture import CapturedStep, build_step
-from droplab.train._evaluate import EVAL_BATCH, Batches, evaluating, measure
 from droplab.train._execution import ExecutionPlan
 from droplab.train._population import Population, member_state
 from droplab.train._population_step import PopulationStep, record_population
 from droplab.train._step import EagerStep, Step, UnsupportedError
+from droplab.train.calling import call
+from droplab.train.capture import CapturedStep, build_step
+from droplab.train.scoring import EVAL_BATCH, Batches, evaluating, measure
 from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
 EVAL_EXAMPLES = 8192

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from droplab.errors import ArgumentError, DroplabError
 from droplab.train._deciding import Deciding, Parts, parts_of
-from droplab.train._evaluate import Batches
 from droplab.train._execution import ExecutionPlan
 from droplab.train._executor import Executor
-from droplab.train._model_check import check_model
 from droplab.train._rates import RateOfStep, SiteRates
 from droplab.train._scheduler import Schedule, Scheduler
-from droplab.train._streams import batch_order, global_generators, scored_examples
+from droplab.train.model_check import check_model
+from droplab.train.scoring import Batches
+from droplab.train.streams import batch_order, global_generators, scored_examples
 from droplab.train.tasks import Answers, Score, Terms, total
 
 _WINDOW = 64

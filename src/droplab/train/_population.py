@@ -15,10 +15,10 @@ from droplab.data import Inputs
 from droplab.errors import ArgumentError
 from droplab.placement import Applied
 from droplab.train._batching import BatchingRules
-from droplab.train._call import arguments
-from droplab.train._optimizer import MakeOptimizer
 from droplab.train._stacked_optimizer import stack_optimizer, why_not_elementwise
 from droplab.train._step import check_assigned
+from droplab.train.calling import arguments
+from droplab.train.optimizers import MakeOptimizer
 
 
 class Population:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from droplab.data import Inputs
 from droplab.data.tree import shape_of
-from droplab.train._capture import can_record
-from droplab.train._optimizer import join_counters
 from droplab.train._population import Population
 from droplab.train._record import record
 from droplab.train._scheduler import frozen_settings
 from droplab.train._step import gradients_of, trained_parameters
+from droplab.train.capture import can_record
+from droplab.train.optimizers import join_counters
 from droplab.train.tasks import CLASSIFICATION, Task, total
 
 _LARGE = 1 << 23

@@ -46,6 +46,7 @@ def record(
     """
     began = perf_counter()
     graph, originals = trace(function, subject, *inputs)
+    graph.graph.eliminate_dead_code(_is_wanted)
     written = _write(graph, originals, writer(_kept_nodes(graph)))
     _LOG.debug(
         "step recorded for a batch of %s: %d operations, in %.2f s",
@@ -119,7 +120,6 @@ def _original(twin: Tensor, originals: dict[int, Tensor]) -> Tensor:
 
 def _write(graph: fx.GraphModule, originals: dict[int, Tensor], writer: Any) -> Callable[..., Any]:
     """Write the graph as one function whose constants are the original tensors."""
-    live = _live_nodes(graph)
     with torch.inference_mode():
         for node in graph.graph.nodes:
             if node.op == "placeholder":
@@ -128,23 +128,9 @@ def _write(graph: fx.GraphModule, originals: dict[int, Tensor], writer: Any) -> 
                 writer.constant(node, _original(getattr(graph, node.target), originals))
             elif node.op == "output":
                 writer.give_back(node)
-            elif node in live:
+            else:
                 writer.call(node)
     return writer.function()
-
-
-def _live_nodes(graph: fx.GraphModule) -> set[fx.Node]:
-    """The calls that the output or a change of some tensor depends on."""
-    live: set[fx.Node] = set()
-    for node in reversed(list(graph.graph.nodes)):
-        if node.op != "call_function":
-            if node.op == "output":
-                live.update(node.all_input_nodes)
-            continue
-        if node in live or _has_effect(node.target):
-            live.add(node)
-            live.update(node.all_input_nodes)
-    return live
 
 
 def _kept_nodes(graph: fx.GraphModule) -> set[fx.Node]:
@@ -163,9 +149,11 @@ def _may_alias(target: Any) -> bool:
     return any(result.alias_info is not None for result in schema.returns)
 
 
-def _has_effect(target: Any) -> bool:
-    if target is operator.getitem:
-        return False
+def _is_wanted(node: fx.Node) -> bool:
+    """Whether a node stays although nothing reads it: it changes some tensor, or draws."""
+    target: Any = node.target
+    if node.op != "call_function" or target is operator.getitem:
+        return node.op in ("placeholder", "output")
     if getattr(target, "namespace", "") == "profiler":
         return False
     schema = getattr(target, "_schema", None)

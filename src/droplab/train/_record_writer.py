@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from droplab.ops.dispatch import bind_dropout, run_dropout
-from droplab.train._optimizer import lie_together
+from droplab.train.optimizers import lie_together
 
 _aten = torch.ops.aten
 

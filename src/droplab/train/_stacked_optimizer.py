@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError
-from droplab.train._optimizer import MakeOptimizer, check_parameters
 from droplab.train._step import first_sentence
+from droplab.train.optimizers import MakeOptimizer, check_parameters
 
 _KNOWN = frozenset(
     [

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from droplab.data import Inputs
 from droplab.errors import DroplabError
-from droplab.train._call import call
+from droplab.train.calling import call
 from droplab.train.tasks import CLASSIFICATION, Task
 
 

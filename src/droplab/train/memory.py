@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Inputs
-from droplab.train._call import call
 from droplab.train._executor import EVAL_EXAMPLES
+from droplab.train.calling import call
 from droplab.train.tasks import CLASSIFICATION, Task
 
 _STATE_COPIES = 10

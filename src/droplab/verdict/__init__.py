@@ -5,21 +5,18 @@ from __future__ import annotations
 from droplab.verdict._any import judge
 from droplab.verdict._choose import choose
 from droplab.verdict._control import Control, control
-from droplab.verdict._folds import compare_folds
 from droplab.verdict._foresight import Foresight, foresee
 from droplab.verdict._judge import duration
 from droplab.verdict._method import NO_WORD, units_text
 from droplab.verdict._metrics import RunMetrics, WrittenMetric, stopped_name
 from droplab.verdict._notes import as_placed, validated_on
 from droplab.verdict._pool import pool, spent_text
-from droplab.verdict._power import seeds_to_see, smallest_effect, spread_bound
 from droplab.verdict._recall import RECALL
-from droplab.verdict._signflip import Comparison, compare, fewest, smallest_p
+from droplab.verdict._signflip import Comparison, compare, fewest
 from droplab.verdict._skewed import compare_skewed
 from droplab.verdict._table import Table
 from droplab.verdict._target import condition_text, reached_text
 from droplab.verdict._types import (
-    QUESTIONS,
     ArmVerdict,
     Best,
     ClassRecall,
@@ -35,13 +32,11 @@ from droplab.verdict._types import (
     Trend,
     Verdict,
     Word,
-    helps,
     tone,
 )
 
 __all__ = [
     "NO_WORD",
-    "QUESTIONS",
     "RECALL",
     "ArmVerdict",
     "Best",
@@ -67,22 +62,16 @@ __all__ = [
     "as_placed",
     "choose",
     "compare",
-    "compare_folds",
     "compare_skewed",
     "condition_text",
     "control",
     "duration",
     "fewest",
     "foresee",
-    "helps",
     "judge",
     "pool",
     "reached_text",
-    "seeds_to_see",
-    "smallest_effect",
-    "smallest_p",
     "spent_text",
-    "spread_bound",
     "stopped_name",
     "tone",
     "units_text",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.recipe import FURTHER, TASKS
 from droplab.verdict._metrics import RunMetrics, WrittenMetric
 from droplab.verdict._notes import About
 from droplab.verdict._paired import quoted
@@ -22,7 +24,15 @@ _NORMAL = 1.645
 FEWEST = 5
 """Seeds from which on the sign test can say at 5 % that an arm is better: 1 / 2^5 is 3.1 %."""
 
-_RULED_OUT = ("gap", "val_ece", "val_balanced_accuracy", "val_macro_f1")
+_RULED_OUT = {
+    "gap",
+    *(
+        each.validation.name
+        for tables in (TASKS, FURTHER)
+        for each in chain.from_iterable(tables.values())
+        if not each.of_constant
+    ),
+}
 """Metrics of which a constant's value says nothing: it is calibrated, and recalls one class."""
 
 

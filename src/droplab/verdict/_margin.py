@@ -104,10 +104,7 @@ def _perfect(recipe: Recipe, metric: WrittenMetric) -> float:
     loss = recipe.loss
     smoothed = loss is not None and "label_smoothing" in loss.arguments
     bottomless = smoothed or (loss is not None and loss.name not in LOSSES)
-    known = {each.validation.name for each in (*TASKS[task], *FURTHER[task])}
-    unbounded = task == "regression" and metric.name == "val_nll"
-    if recipe.loop is not None or metric.name not in known or unbounded:
+    known = {each.validation.name: each.perfect for each in (*TASKS[task], *FURTHER[task])}
+    if recipe.loop is not None or (metric.name == "val_loss" and bottomless):
         return math.nan
-    if metric.name == "val_loss" and bottomless:
-        return math.nan
-    return 1.0 if metric.higher_is_better or metric.name == "val_perplexity" else 0.0
+    return known.get(metric.name, math.nan)

@@ -74,7 +74,7 @@ def stopped_of(result: RunResult, table: Table, metric: WrittenMetric) -> Stoppe
             blocks[place] = stopped_blocks(curves[place], weights[place], metric, rule)
             epochs[place] = _epoch(whole[place][: table.epoch].tolist(), metric, rule)
     values = (blocks * weights).sum(axis=2) / weights.sum(axis=2)
-    return _known(result, table, Stopped(values, blocks, curves[:, :, -1], weights, epochs))
+    return _known(table, Stopped(values, blocks, curves[:, :, -1], weights, epochs))
 
 
 def _by_its_own_fold(result: RunResult, table: Table, metric: WrittenMetric) -> Stopped | None:
@@ -92,10 +92,10 @@ def _by_its_own_fold(result: RunResult, table: Table, metric: WrittenMetric) -> 
         values[place] = own[place][epochs[place] - 1]
         last[place] = own[place][table.epoch - 1]
     ones = np.ones((*shape, 1))
-    return _known(result, table, Stopped(values, values[..., None], last[..., None], ones, epochs))
+    return _known(table, Stopped(values, values[..., None], last[..., None], ones, epochs))
 
 
-def _known(result: RunResult, table: Table, found: Stopped) -> Stopped | None:
+def _known(table: Table, found: Stopped) -> Stopped | None:
     """Return it without what cannot be compared; None if nothing can."""
     values, done = found.values, table.done()
     values[(done & np.isnan(values)).any(axis=1)] = math.nan

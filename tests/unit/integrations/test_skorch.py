@@ -31,7 +31,7 @@ from droplab import load_run, rates, study  # noqa: E402
 from droplab.errors import ArgumentError, RecipeError  # noqa: E402
 from droplab.integrations._cross_validation import folds_of  # noqa: E402
 from droplab.integrations.skorch import DropoutSearchCV, report  # noqa: E402
-from droplab.verdict import compare_folds  # noqa: E402
+from droplab.verdict._folds import compare_folds  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 6)).astype("float32")

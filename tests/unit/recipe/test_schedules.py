@@ -7,7 +7,8 @@ import inspect
 import pytest
 
 from droplab.nn import schedules
-from droplab.recipe import SCHEDULES, Arm, ScheduleSpec
+from droplab.recipe import Arm, ScheduleSpec
+from droplab.recipe._schedules import SCHEDULES
 from droplab.studies._arms import rate_of_step
 
 ARGUMENTS = {

@@ -10,7 +10,8 @@ from droplab.errors import ArgumentError, RecipeError
 from droplab.models import MLP
 from droplab.placement import OwnDropout
 from droplab.recipe import Arm
-from droplab.searches import Space, block_of, read_space
+from droplab.searches import read_space
+from droplab.searches._space import Space, block_of
 
 
 class Blocks(nn.Module):

@@ -21,7 +21,7 @@ from droplab.report import render_averaging
 from droplab.studies import average_model, compare_averaging, run, trained_model, weights_path_in
 from droplab.train import ExecutionPlan
 from droplab.uncertainty import export
-from droplab.verdict import compare_folds
+from droplab.verdict._folds import compare_folds
 from tests.unit.studies.people import Stop, people_recipe, write_people
 
 

@@ -11,11 +11,11 @@ from torch import nn
 import droplab
 from droplab import placement
 from droplab.errors import ArgumentError, PlacementError
-from droplab.ops import drop_path
+from droplab.ops import drop_path, mask_key
 from droplab.recipe import Arm, DataSpec, ModelSpec, OptimizerSpec, Recipe
 from droplab.results import load
 from droplab.studies import resolve, run, study
-from droplab.train import ExecutionPlan, batch_order, initial_model, mask_key
+from droplab.train import ExecutionPlan, batch_order, initial_model
 
 HERE = "tests.unit.studies.test_branches"
 EAGER = ExecutionPlan(1)

@@ -9,7 +9,8 @@ import pytest
 from droplab.errors import RunError
 from droplab.recipe import load, override
 from droplab.studies import _run, run
-from droplab.train import ExecutionPlan, compiler
+from droplab.train import ExecutionPlan
+from droplab.train.compiled import compiler
 from tests.unit.studies.people import Stop
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")

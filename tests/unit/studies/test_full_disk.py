@@ -96,7 +96,7 @@ def test_a_disk_that_fills_up_later_loses_no_confirmed_row(plan, tmp_path, monke
         def fail(*_, **__):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr("droplab.train._checkpoint.save_file", fail)
+        monkeypatch.setattr("droplab.train.checkpoint.save_file", fail)
 
     folder = tmp_path / "run"
     with pytest.raises(RunError, match="safetensors: the disk is full; free some space"):

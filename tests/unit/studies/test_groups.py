@@ -15,7 +15,8 @@ from droplab.recipe import Arm, load, override
 from droplab.studies import Observer, choose_plan, resolve, run
 from droplab.studies._grouping import Group, make_groups, stored_groups
 from droplab.studies._planning import why_alone
-from droplab.train import ExecutionPlan, Population, load_weights
+from droplab.train import ExecutionPlan, Population
+from droplab.train.checkpoint import load_weights
 from tests.unit.studies.people import Stop
 
 ALONE = ExecutionPlan(1, captured=True)

@@ -17,7 +17,9 @@ from droplab.recipe import SCORE_TRAIN, load, override
 from droplab.results import scored_at, scored_note
 from droplab.studies import _scoring, resolve, run
 from droplab.studies._scoring import choose_scoring, with_recipe
-from droplab.train import EVAL_BATCH, ExecutionPlan, scored_examples, timing
+from droplab.train import ExecutionPlan, timing
+from droplab.train.scoring import EVAL_BATCH
+from droplab.train.streams import scored_examples
 from tests.unit.studies.people import Stop
 
 ALONE = ExecutionPlan(1)

@@ -12,7 +12,8 @@ from droplab.errors import RecipeError
 from droplab.recipe import dumps, load, loads, override
 from droplab.studies import resolve, run
 from droplab.studies._folders import weights_path_in
-from droplab.train import evaluate, load_weights
+from droplab.train import evaluate
+from droplab.train.checkpoint import load_weights
 from droplab.verdict import judge
 from tests.unit.studies.people import Stop, write_people
 from tests.unit.studies.test_folds import (

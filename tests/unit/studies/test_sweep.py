@@ -18,7 +18,8 @@ from droplab.data import Split
 from droplab.errors import ArgumentError, DataError, PlacementError, RecipeError
 from droplab.models import MLP
 from droplab.recipe import load
-from droplab.studies import Observer, SweepResult, parse_rates, sweep_arms, sweep_recipe
+from droplab.studies import Observer, SweepResult, parse_rates, sweep_recipe
+from droplab.studies._design import sweep_arms
 from droplab.train import ExecutionPlan, evaluate
 from droplab.verdict import judge
 

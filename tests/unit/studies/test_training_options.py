@@ -14,14 +14,8 @@ from droplab.recipe import GroupSpec, OptimizerSpec, load, override
 from droplab.studies import resolve, run
 from droplab.studies._planning import choose_plan
 from droplab.studies._stored_plans import plan_key
-from droplab.train import (
-    EagerStep,
-    ExecutionPlan,
-    _precision,
-    batch_order,
-    evaluate,
-    initial_model,
-)
+from droplab.train import EagerStep, ExecutionPlan, batch_order, evaluate, initial_model
+from droplab.train.precision import check_precision
 from droplab.verdict import judge
 from tests.unit.studies.people import Stop
 
@@ -155,9 +149,9 @@ def test_a_device_that_cannot_is_refused_before_a_folder_is_made(tmp_path, monke
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P100")
     with pytest.raises(ArgumentError, match="computes in bfloat16, got Tesla P100"):
-        _precision.check_precision("bfloat16", "cuda")
-    _precision.check_precision(None, "cuda")
-    _precision.check_precision("bfloat16", "cpu")
+        check_precision("bfloat16", "cuda")
+    check_precision(None, "cuda")
+    check_precision("bfloat16", "cpu")
     plan = ExecutionPlan(1, device="cuda")
     with pytest.raises(ArgumentError, match="Tesla P100"):
         run(tiny(precision="bfloat16"), tmp_path / "x", plan=plan)

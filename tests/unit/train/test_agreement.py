@@ -11,9 +11,12 @@ from torch import nn
 
 from droplab import placement
 from droplab.data import Split
-from droplab.train import build_optimizer, initial_model, mask_key
-from droplab.train._capture import CapturedStep
-from droplab.train.agreement import OneByOne, comparison_batches, disagreement
+from droplab.ops import mask_key
+from droplab.train import initial_model
+from droplab.train.agreement import OneByOne, comparison_batches
+from droplab.train.agreement._compare import disagreement
+from droplab.train.capture import CapturedStep
+from droplab.train.optimizers import build_optimizer
 
 SEEDS = (0, 1)
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from droplab.data import Split
 from droplab.errors import ArgumentError
-from droplab.train import call, check_model, evaluate
-from droplab.train._call import check_call, example_of
+from droplab.train import evaluate
+from droplab.train.calling import call, check_call, example_of
+from droplab.train.model_check import check_model
 
 A, B = torch.ones(4, 2), torch.full((4, 2), 3.0)
 

@@ -8,9 +8,10 @@ from torch import nn
 
 from droplab import placement
 from droplab.models import MLP
-from droplab.train import EagerStep, build_optimizer, can_capture, compiler
-from droplab.train._capture import CapturedStep
-from droplab.train._optimizer import lie_together
+from droplab.train import EagerStep
+from droplab.train.capture import CapturedStep, can_capture
+from droplab.train.compiled import compiler
+from droplab.train.optimizers import build_optimizer, lie_together
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.train import build_optimizer, check_optimizer
+from droplab.train.optimizers import build_optimizer, check_optimizer
 
 
 class Tokens(nn.Module):

@@ -9,17 +9,9 @@ from torch import nn
 from droplab import placement
 from droplab.errors import RunError
 from droplab.models import MLP
-from droplab.train import (
-    EagerStep,
-    ExecutionPlan,
-    Single,
-    build_optimizer,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
-from droplab.train._optimizer import optimizer_names
+from droplab.train import EagerStep, ExecutionPlan, Single
+from droplab.train.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from droplab.train.optimizers import build_optimizer, optimizer_names
 
 NAMES = [("none", 0)]
 

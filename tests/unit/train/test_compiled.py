@@ -12,10 +12,11 @@ from torch import nn
 from droplab import placement
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import MLP
-from droplab.train import ExecutionPlan, UnsupportedError, build_optimizer, compiler
-from droplab.train._capture import CapturedStep
-from droplab.train.compiled import _compiler
+from droplab.train import ExecutionPlan, UnsupportedError
+from droplab.train.capture import CapturedStep
+from droplab.train.compiled import _compiler, compiler
 from droplab.train.compiled._compiler import load
+from droplab.train.optimizers import build_optimizer
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C compiler")
 

@@ -10,7 +10,8 @@ import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import log_loss
 
-from droplab.train.tasks import CLASSIFICATION, KINDS, CrossEntropy, constant_scores, own
+from droplab.train.tasks import CLASSIFICATION, KINDS, CrossEntropy, constant_scores
+from droplab.train.tasks._losses import own
 
 
 def test_the_classes_shares_are_the_usual_constant():

@@ -12,19 +12,19 @@ from droplab import placement
 from droplab.data import Split
 from droplab.errors import ArgumentError, PlacementError
 from droplab.models import MLP
+from droplab.ops import mask_key
 from droplab.train import (
     Diverged,
     EagerStep,
     ExecutionPlan,
     Single,
     batch_order,
-    build_optimizer,
-    compiler,
     evaluate,
     fit,
     initial_model,
-    mask_key,
 )
+from droplab.train.compiled import compiler
+from droplab.train.optimizers import build_optimizer
 
 PLANS = [ExecutionPlan(1, captured=False), ExecutionPlan(1, captured=True)]
 if compiler():

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.recipe import FURTHER, TASKS, MetricSpec
-from droplab.train.tasks import IGNORED, KINDS, CrossEntropy
+from droplab.train.tasks import KINDS, CrossEntropy
 from droplab.train.tasks._further import further
 from droplab.train.tasks._in_parts import InParts
+from droplab.train.tasks._tokens import IGNORED
 
 MEMBERS, EXAMPLES, BLOCKS = 3, 40, 8
 MEASURES = [(task, each.name) for task in TASKS for each in (*TASKS[task], *FURTHER[task])]

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from droplab.train.tasks import CLASSIFICATION, KINDS, MOST_CLASSES
+from droplab.train.tasks import CLASSIFICATION, KINDS
+from droplab.train.tasks._answers import MOST_CLASSES
 
 
 def slow_ece(probabilities, targets, bins=15):

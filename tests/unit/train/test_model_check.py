@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from droplab.data import Split
 from droplab.errors import ArgumentError
-from droplab.train import check_model, check_training
+from droplab.train.model_check import check_model, check_training
 
 Named = namedtuple("Named", "hidden logits")  # as torchvision makes them
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.train import EagerStep, build_optimizer
-from droplab.train._optimizer import optimizer_names
+from droplab.train import EagerStep
+from droplab.train.optimizers import build_optimizer, optimizer_names
 
 
 @pytest.mark.parametrize("name", optimizer_names())

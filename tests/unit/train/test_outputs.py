@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data import Split
-from droplab.train import Part, check_model, find_part, probabilities_note
+from droplab.train.model_check import check_model
+from droplab.train.outputs import Part, find_part, probabilities_note
 from droplab.train.tasks import KINDS, CrossEntropy, Loss
 
 Named = namedtuple("Named", "hidden logits")

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from droplab import placement
-from droplab.train import EagerStep, build_optimizer
-from droplab.train._capture import CapturedStep
+from droplab.train import EagerStep
 from droplab.train.agreement._recordable import why_not_recorded
+from droplab.train.capture import CapturedStep
+from droplab.train.optimizers import build_optimizer
 from tests.unit.train.recordable_cases import (
     NOT_RECORDED,
     RECORDED,

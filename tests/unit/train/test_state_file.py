@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from droplab.errors import ArgumentError, DataError
-from droplab.train import load_state
+from droplab.train.state_file import load_state
 
 
 def net(width: int = 3) -> nn.Module:

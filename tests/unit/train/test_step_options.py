@@ -13,6 +13,7 @@ from droplab.data import Split
 from droplab.errors import ArgumentError
 from droplab.models import MLP
 from droplab.nn.schedules import early, late
+from droplab.ops import mask_key
 from droplab.train import (
     Batched,
     EagerStep,
@@ -20,17 +21,15 @@ from droplab.train import (
     Population,
     Scheduler,
     Single,
-    _capture,
     _population_step,
-    build_optimizer,
+    capture,
     fit,
     initial_model,
-    load_checkpoint,
-    mask_key,
-    save_checkpoint,
 )
-from droplab.train._capture import CapturedStep
 from droplab.train._population_step import PopulationStep
+from droplab.train.capture import CapturedStep
+from droplab.train.checkpoint import load_checkpoint, save_checkpoint
+from droplab.train.optimizers import build_optimizer
 
 SEEDS = (0, 5)
 SITES = ("fc1", "fc2", "fc3")
@@ -376,8 +375,8 @@ def test_a_scheduler_of_the_learning_rate_alone_records_nothing_anew(monkeypatch
 
     What moves the momentum with every step is not recorded at all, rather than anew each time.
     """
-    record = Mock(wraps=_capture.record)
-    for module in (_capture, _population_step):
+    record = Mock(wraps=capture.record)
+    for module in (capture, _population_step):
         monkeypatch.setattr(module, "record", record)
     alone(1, scheduler=SCHEDULERS[kind])
     together(scheduler=SCHEDULERS[kind])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplab.errors import ArgumentError, DataError
-from droplab.recipe import TASKS
-from droplab.train.tasks import KINDS, CrossEntropy, check_split, own
+from droplab.recipe import FURTHER, TARGETS, TASKS, TaskName
+from droplab.train.tasks import KINDS, CrossEntropy, check_split
 from droplab.train.tasks._binary import auroc
+from droplab.train.tasks._losses import own
 
 
 def measured(task, outputs, targets, size):
@@ -122,6 +124,10 @@ def test_the_perplexity_is_that_of_the_probabilities_whatever_the_loss(seed, siz
     assert one["loss"] != pytest.approx(two["loss"])
 
 
+def test_every_table_has_every_task():
+    assert set(TASKS) == set(FURTHER) == set(TARGETS) == set(KINDS) == set(get_args(TaskName))
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_measures_what_it_says(name):
     task = KINDS[name]()
@@ -167,7 +173,12 @@ def test_an_area_of_what_is_no_number_is_none():
             "numbers, float32 .* got torch.int64",
         ),
         ("classification", torch.ones(3, 2), "train", "class numbers, int64 .N,., for task"),
-        ("multilabel", torch.full((3, 2), 0.5), "train", "expected 0 and 1"),
+        (
+            "multilabel",
+            torch.full((3, 2), 0.5),
+            "train",
+            r"expected 0 and 1, .* 0.5. at example 0$",
+        ),
     ],
 )
 def test_a_split_that_a_task_cannot_have(task, targets, split, message):

@@ -10,7 +10,8 @@ import pytest
 
 from droplab.errors import ArgumentError
 from droplab.recipe import DataSpec
-from droplab.verdict import foresee, smallest_effect, spread_bound
+from droplab.verdict import foresee
+from droplab.verdict._power import smallest_effect, spread_bound
 
 NOISE = [0.02, -0.01, 0.015, -0.02, 0.005, 0.0, -0.015, 0.01]
 

@@ -9,14 +9,9 @@ import pytest
 from scipy import stats
 
 from droplab.errors import ArgumentError
-from droplab.verdict import (
-    compare,
-    compare_folds,
-    seeds_to_see,
-    smallest_effect,
-    spread_bound,
-)
-from droplab.verdict._folds import critical
+from droplab.verdict import compare
+from droplab.verdict._folds import compare_folds, critical
+from droplab.verdict._power import seeds_to_see, smallest_effect, spread_bound
 from tools import power
 
 EXPERIMENTS = 600

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from droplab.errors import RunError
 from droplab.recipe import load
 from droplab.results import TestRow
-from droplab.verdict import RunMetrics, compare, compare_skewed, judge, smallest_p
+from droplab.verdict import RunMetrics, compare, compare_skewed, judge
 from droplab.verdict._arms import sees_text
 from droplab.verdict._method import OverSeeds
-from droplab.verdict._signflip import p_against
+from droplab.verdict._signflip import p_against, smallest_p
 from droplab.verdict._target import condition_text, judge_target, reached_text
 from droplab.verdict._types import ConditionVerdict
 

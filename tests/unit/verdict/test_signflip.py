@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from droplab.errors import ArgumentError
-from droplab.verdict import compare, compare_skewed, smallest_p
+from droplab.verdict import compare, compare_skewed
+from droplab.verdict._signflip import smallest_p
 
 
 def slow_p(table: np.ndarray, arm: int, effect: float) -> float:

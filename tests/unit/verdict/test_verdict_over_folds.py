@@ -16,9 +16,10 @@ from scipy import stats
 from droplab.errors import ArgumentError
 from droplab.recipe import DataSpec
 from droplab.results import EpochRow, Member, RunResult, TestRow
-from droplab.verdict import choose, compare_folds, judge, pool, smallest_effect, units_text
-from droplab.verdict._folds import LEAST, critical, outside
+from droplab.verdict import choose, judge, pool, units_text
+from droplab.verdict._folds import LEAST, compare_folds, critical, outside
 from droplab.verdict._method import OverFolds, OverSeeds, method_of
+from droplab.verdict._power import smallest_effect
 
 SOUND = settings(max_examples=60, deadline=None, derandomize=True)
 

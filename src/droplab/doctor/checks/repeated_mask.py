@@ -60,7 +60,7 @@ def reading(module: Module) -> Iterator[Finding]:
         loop = _loop(module, call)
         if loop is None or _varies(call, loop) or _independent_runs(module, loop):
             continue
-        if _steps_directly(module, script, loop) or _is_epoch(module, script, loop):
+        if _steps_directly(module, script, loop) or _is_epoch(script, loop):
             what = "step" if _steps_directly(module, script, loop) else "epoch"
             yield _finding(
                 module, call, f"the generator is seeded anew in every {what}: the masks repeat"
@@ -158,7 +158,7 @@ def _steps_directly(module: Module, script: Script, loop: ast.AST) -> bool:
     return False
 
 
-def _is_epoch(module: Module, script: Script, loop: ast.AST) -> bool:
+def _is_epoch(script: Script, loop: ast.AST) -> bool:
     if not isinstance(loop, ast.For) or not isinstance(loop.target, ast.Name):
         return False
     if not any(event.kind == "backward" for event in script.events(loop)):

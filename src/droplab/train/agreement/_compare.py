@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from droplab.data import Inputs, Split
 from droplab.data.tree import leaves, mapped, merged, of_first
 from droplab.errors import DroplabError
-from droplab.train._call import call
 from droplab.train._population import Population
 from droplab.train._step import UnsupportedError, first_sentence
-from droplab.train._streams import batch_order
 from droplab.train.agreement._members import VALUE, Batch, Compared, Key, OneByOne, Stacked
 from droplab.train.agreement._rounding import StepRounding, gap, neighbour, nudge, within
+from droplab.train.calling import call
+from droplab.train.streams import batch_order
 
 _STEPS = 4
 """Steps that are compared: of those that are recorded, the first one runs as it is."""

@@ -12,11 +12,11 @@ from droplab.data import Inputs
 from droplab.data.tree import of_first
 from droplab.errors import DroplabError
 from droplab.placement import Applied
-from droplab.train._call import call
 from droplab.train._population import Population
 from droplab.train._population_step import PopulationStep
 from droplab.train._step import EagerStep, Step, UnsupportedError, first_sentence
-from droplab.train._streams import seed_torch
+from droplab.train.calling import call
+from droplab.train.streams import seed_torch
 from droplab.train.tasks import CLASSIFICATION, Task
 
 Member = tuple[nn.Module, torch.optim.Optimizer, Applied]

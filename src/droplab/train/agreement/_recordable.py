@@ -19,17 +19,17 @@ from torch import Tensor
 
 from droplab.data import Inputs
 from droplab.data.tree import of_first
-from droplab.train._call import call
-from droplab.train._capture import CapturedStep, can_record, traced_step
 from droplab.train._executor import eval_logits
 from droplab.train._population import Population
 from droplab.train._population_step import traced_population_step
 from droplab.train._record import storage_of, trace
 from droplab.train._step import EagerStep, UnsupportedError, first_sentence
-from droplab.train._streams import seed_torch
 from droplab.train.agreement._compare import disagreement
 from droplab.train.agreement._members import Batch, Member, OneByOne, Stacked
 from droplab.train.agreement._python_state import changed, python_state
+from droplab.train.calling import call
+from droplab.train.capture import CapturedStep, can_record, traced_step
+from droplab.train.streams import seed_torch
 from droplab.train.tasks import CLASSIFICATION, Task
 
 _STEPS = (0, 1, 1_000_003)

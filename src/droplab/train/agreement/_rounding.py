@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data.tree import mapped
-from droplab.train._call import call
-from droplab.train._precision import compute_in_float32, computes_in_bfloat16
 from droplab.train._step import trained_parameters
-from droplab.train._streams import global_generators, seed_torch
 from droplab.train.agreement._members import Batch, Member
+from droplab.train.calling import call
+from droplab.train.precision import compute_in_float32, computes_in_bfloat16
+from droplab.train.streams import global_generators, seed_torch
 from droplab.train.tasks import CLASSIFICATION, Task
 
 _MARGIN = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import fx
@@ -12,15 +12,13 @@ from torch import fx
 from droplab.ops.dispatch import mask_kernel_address
 from droplab.ops.layout import BLOCK
 from droplab.train._step import UnsupportedError
-
-if TYPE_CHECKING:
-    from droplab.train.compiled._writer import CWriter
+from droplab.train.compiled._program import Program
 
 _aten = torch.ops.aten
 _UNUSUAL = ("amsgrad", "maximize", "grad_scale", "found_inf")
 
 
-def _product(to: CWriter, node: fx.Node, a: Any, b: Any, bias: str) -> None:
+def _product(to: Program, node: fx.Node, a: Any, b: Any, bias: str) -> None:
     x, m, k, down, right = to.matrix(a)
     w, _, n, b_down, b_right = to.matrix(b)
     out = to.result(node)
@@ -32,20 +30,20 @@ def _product(to: CWriter, node: fx.Node, a: Any, b: Any, bias: str) -> None:
         raise UnsupportedError("a product of matrices that lie in another order")
 
 
-def _addmm(to: CWriter, node: fx.Node) -> None:
+def _addmm(to: Program, node: fx.Node) -> None:
     bias, a, b = node.args
     if node.kwargs or bias.meta["val"].stride() != (1,):  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         raise UnsupportedError("a product that is scaled, or with an unusual bias")
     _product(to, node, a, b, to.place(bias))
 
 
-def _mm(to: CWriter, node: fx.Node) -> None:
+def _mm(to: Program, node: fx.Node) -> None:
     a, b = node.args
     _product(to, node, a, b, "0")
 
 
-def _elementwise(name: str) -> Callable[[CWriter, fx.Node], None]:
-    def emit(to: CWriter, node: fx.Node) -> None:
+def _elementwise(name: str) -> Callable[[Program, fx.Node], None]:
+    def emit(to: Program, node: fx.Node) -> None:
         tensors = [to.place(arg) for arg in node.args if isinstance(arg, fx.Node)]
         if any(arg != 0 for arg in node.args if not isinstance(arg, fx.Node)):
             raise UnsupportedError(f"{node.target} at another threshold than 0")
@@ -62,8 +60,8 @@ def _check_same_layout(node: fx.Node) -> None:
             raise UnsupportedError(f"{node.target} of a transposed matrix")
 
 
-def _rowwise(name: str) -> Callable[[CWriter, fx.Node], None]:
-    def emit(to: CWriter, node: fx.Node) -> None:
+def _rowwise(name: str) -> Callable[[Program, fx.Node], None]:
+    def emit(to: Program, node: fx.Node) -> None:
         like = node.meta["val"]
         axis = next(arg for arg in node.args if type(arg) is int)
         if like.dim() != 2 or axis != 1:
@@ -77,7 +75,7 @@ def _rowwise(name: str) -> Callable[[CWriter, fx.Node], None]:
     return emit
 
 
-def _column_sums(to: CWriter, node: fx.Node) -> None:
+def _column_sums(to: Program, node: fx.Node) -> None:
     x, axes, *_ = node.args
     source = x.meta["val"]  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
     if axes != [0] or source.dim() != 2 or not source.is_contiguous() or node.kwargs:
@@ -87,17 +85,17 @@ def _column_sums(to: CWriter, node: fx.Node) -> None:
     )
 
 
-def _nothing(to: CWriter, node: fx.Node) -> None:
+def _nothing(to: Program, node: fx.Node) -> None:
     """The mean loss itself is read by nobody, nor is the number of examples."""
 
 
-def _one(to: CWriter, node: fx.Node) -> None:
+def _one(to: Program, node: fx.Node) -> None:
     if node.meta["val"].dim():
         raise UnsupportedError("ones in another shape than that of a loss")
     to.constant(node, torch.ones(()))
 
 
-def _nll_backward(to: CWriter, node: fx.Node) -> None:
+def _nll_backward(to: Program, node: fx.Node) -> None:
     gradient, _, targets, weight, reduction, _, _ = node.args
     like = node.meta["val"]
     if weight is not None or reduction != 1 or like.dim() != 2:
@@ -106,7 +104,7 @@ def _nll_backward(to: CWriter, node: fx.Node) -> None:
     to.write(f"if (nll_backward({like.shape[0]}, {like.shape[1]}, {places})) return -1;")
 
 
-def _dropout(to: CWriter, node: fx.Node) -> None:
+def _dropout(to: Program, node: fx.Node) -> None:
     x, key, rate, p, noise_shape, backend, batched = node.args
     address = mask_kernel_address()
     if noise_shape is not None or backend not in (None, "cpu") or batched or address is None:
@@ -122,22 +120,22 @@ def _dropout(to: CWriter, node: fx.Node) -> None:
     to.status(f"((mask_kernel){kernel})({data}, {drawn}, 0, {-(-n // BLOCK)})", held)
 
 
-def _count(to: CWriter, node: fx.Node) -> None:
+def _count(to: Program, node: fx.Node) -> None:
     counters, step = node.args
     for counter in counters:  # pyright: ignore[reportOptionalIterable, reportGeneralTypeIssues]
         to.value(counter)
         to.write(f"*{to.place(counter)} += {float(step)};")  # pyright: ignore[reportArgumentType]
 
 
-def _number(to: CWriter, value: Any) -> str:
+def _number(to: Program, value: Any) -> str:
     """Return the pointer to a number: in the source, each would be a program of its own."""
     if isinstance(value, fx.Node):
         return to.place(value)
     return to.pointer(torch.tensor(value, dtype=torch.float64))
 
 
-def _adam(decoupled: bool) -> Callable[[CWriter, fx.Node], None]:
-    def emit(to: CWriter, node: fx.Node) -> None:
+def _adam(decoupled: bool) -> Callable[[Program, fx.Node], None]:
+    def emit(to: Program, node: fx.Node) -> None:
         parameters, gradients, first, second, largest, steps = node.args[:6]
         options = node.kwargs
         if largest or any(options.get(name) for name in _UNUSUAL):
@@ -155,7 +153,7 @@ def _adam(decoupled: bool) -> Callable[[CWriter, fx.Node], None]:
     return emit
 
 
-EMITTERS: dict[Any, Callable[[CWriter, fx.Node], None]] = {
+EMITTERS: dict[Any, Callable[[Program, fx.Node], None]] = {
     _aten.addmm.default: _addmm,
     _aten.mm.default: _mm,
     _aten.relu.default: _elementwise("relu"),

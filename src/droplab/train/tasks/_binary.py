@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from droplab.errors import DataError
 from droplab.train.tasks._calibration import Calibration
 from droplab.train.tasks._losses import Loss, bce
+from droplab.train.tasks._shares import log_odds
 from droplab.train.tasks._task import Meter, Task, Terms
 
 
@@ -16,6 +18,20 @@ class Binary(Task):
     name = "binary"
     usual = Loss(bce)
     answers_classes = True
+
+    @classmethod
+    def check_scored(cls, targets: Tensor, split: str) -> None:
+        """Raise a DataError unless both classes are there."""
+        if len(targets.unique()) < 2:
+            raise DataError(
+                f"{split} targets: expected examples of both classes, without which the area under "
+                f"the ROC curve cannot be measured, got only {targets[:1].tolist()}; shuffle the "
+                "data once before it is split, or give another split"
+            )
+
+    def constant(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return the log odds of 1."""
+        return log_odds(targets)
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from droplab.train.tasks._calibration import Calibration
 from droplab.train.tasks._losses import CrossEntropy
+from droplab.train.tasks._shares import log_shares
 from droplab.train.tasks._task import Meter, Task, Terms
 
 
@@ -17,6 +18,10 @@ class Classification(Task):
     name = "classification"
     usual = CrossEntropy()
     answers_classes = True
+
+    def constant(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return the logarithms of the shares of the classes."""
+        return log_shares(targets, others, self.loss)
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

@@ -8,13 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from droplab.train.tasks._losses import CrossEntropy
 from droplab.train.tasks._task import Score, Task
-from droplab.train.tasks._tokens import Tokens
-
-_HALF = 0.5
-"""What is added to every count, so that a class of which there is no training example is not
-impossible."""
 
 _MOST, _BATCH = 400_000, 1_000_000
 """Numbers in the outputs that a constant is fitted on, and that are scored at once."""
@@ -44,7 +38,7 @@ def constant_scores(
         >>> score["accuracy"], each.tolist()
         (0.75, [1.0, 1.0, 1.0, 0.0])
     """
-    start = _start(task, train, validation)
+    start = task.constant(task.unpacked(train)[0], task.unpacked(validation)[0])
     seen = train[: max(1, _MOST // max(start.numel(), 1))]
     answers = [start, *_by_loss(task, seen, start)]
     losses = [float(task.mean(_repeated(each, len(seen)), seen)) for each in answers]
@@ -60,25 +54,6 @@ def constant_scores(
 
 def _repeated(answer: Tensor, count: int) -> Tensor:
     return answer.expand(count, *answer.shape)
-
-
-def _start(task: Task, train: Tensor, validation: Tensor) -> Tensor:
-    """Return the usual constant: the mean, or the log odds or shares, like one example's output."""
-    targets, _ = task.unpacked(train)
-    if task.name == "regression":
-        return targets.float().mean(0)
-    if task.name in ("binary", "multilabel"):
-        shares = (targets.float().sum(0) + _HALF) / (len(targets) + 2 * _HALF)
-        return torch.logit(shares)
-    known, beyond = targets.flatten(), task.unpacked(validation)[0].flatten()
-    if isinstance(task, Tokens):
-        known, beyond = (each[each != task.ignored] for each in (known, beyond))
-    classes = 1 + int(torch.cat([known, beyond]).max())
-    if isinstance(task.loss, CrossEntropy) and task.loss.weight is not None:
-        classes = len(task.loss.weight)
-    counts = known.bincount(minlength=classes).float() + _HALF
-    shares = counts.log() - counts.sum().log()
-    return shares.expand(targets.shape[1], classes) if isinstance(task, Tokens) else shares
 
 
 def _by_loss(task: Task, train: Tensor, start: Tensor) -> list[Tensor]:

@@ -80,11 +80,10 @@ def further(
     """
     found: list[Further] = []
     for spec in specs:
-        if spec.path is None and spec.name not in _OWN[task]:
-            continue
         if spec.path is None:
-            own = _OWN[task][spec.name]
-            found.append(Further(spec.name, own, terms=_TERMS.get(own)))
+            own = _OWN.get(task, {}).get(spec.name)
+            if own is not None:
+                found.append(Further(spec.name, own, terms=_TERMS.get(own)))
             continue
         where = f"also_measure.{spec.name}"
         given: Any = (functions or {}).get(spec.name) or import_object(spec.path, where=where)
@@ -210,7 +209,6 @@ _OWN: Mapping[str, Mapping[str, MetricFunction]] = {
     "binary": _CLASSES,
     "multilabel": {"brier": brier, "nll": nll},
     "tokens": {"nll": nll},
-    "regression": {},
 }
 """What measures the metrics of `droplab.recipe.FURTHER` on a split. That of a regression, "nll", is
 made of the errors on two splits: see `gaussian_nll`."""

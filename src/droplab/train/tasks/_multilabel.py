@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from droplab.train.tasks._losses import Loss, bce
+from droplab.train.tasks._shares import log_odds
 from droplab.train.tasks._task import Meter, Task, Terms
 
 
@@ -15,6 +16,10 @@ class Multilabel(Task):
     name = "multilabel"
     usual = Loss(bce)
     counts = False
+
+    def constant(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return the log odds of each label."""
+        return log_odds(targets)
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

@@ -8,6 +8,7 @@ import sys
 import torch
 from torch import Tensor
 
+from droplab.errors import DataError
 from droplab.train.tasks._losses import Loss, per_example, squared
 from droplab.train.tasks._task import Meter, Task, Terms
 
@@ -19,6 +20,23 @@ class Regression(Task):
     usual = Loss(squared)
     counts = False
     means = ("loss", "mae")
+
+    @classmethod
+    def check_scored(cls, targets: Tensor, split: str) -> None:
+        """Raise a DataError if the targets of an output are all the same."""
+        table = targets.reshape(len(targets), -1)
+        same = (table == table[:1]).all(0)
+        if bool(same.any()):
+            column = int(same.nonzero()[0])
+            where = f" in column {column}" if table.shape[1] > 1 else ""
+            raise DataError(
+                f"{split} targets: expected numbers that differ, without which R squared cannot be "
+                f"measured, got {float(table[0, column]):g} in all {len(table)} examples{where}"
+            )
+
+    def constant(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return the mean of the targets."""
+        return targets.float().mean(0)
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

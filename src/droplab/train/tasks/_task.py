@@ -9,8 +9,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from droplab.errors import DroplabError
-from droplab.recipe import TASKS
+from droplab.errors import DataError, DroplabError
+from droplab.recipe import TARGETS, TASKS
 from droplab.train.tasks._answers import AnswerCounts
 from droplab.train.tasks._in_parts import InParts, Values
 from droplab.train.tasks._losses import Loss, total
@@ -87,6 +87,40 @@ class Task(ABC):
     def names(self) -> tuple[str, ...]:
         """Names of what is measured; the first two also while training."""
         return tuple(measure.name for measure in TASKS[self.name])
+
+    @classmethod
+    def check_form(cls, targets: Tensor, split: str) -> None:
+        """Raise a DataError unless the targets of a split are of the task's form."""
+        form = TARGETS[cls.name]
+        wanted = f"{form.values}, {form.dtype} {form.shape}, for task = '{cls.name}'"
+        if targets.dtype != getattr(torch, form.dtype) or targets.ndim not in form.dimensions:
+            raise DataError(
+                f"{split} targets: expected {wanted}, got {targets.dtype} of shape "
+                f"{tuple(targets.shape)}"
+            )
+        if form.dtype != "float32":
+            return
+        good = (targets == 0) | (targets == 1) if form.values == "0 and 1" else targets.isfinite()
+        if not bool(good.all()):
+            at = int((~good.flatten(1 if targets.ndim > 1 else 0)).nonzero()[0][0])
+            missing = not bool(targets[at].isfinite().all())
+            raise DataError(
+                f"{split} targets: expected {wanted}, got {targets[at].tolist()} at example {at}"
+                f"{'; leave examples without a target out' if missing else ''}"
+            )
+
+    @classmethod  # noqa: B027
+    def check_scored(cls, targets: Tensor, split: str) -> None:
+        """Raise a DataError if a metric of the task cannot be measured on such a split."""
+
+    @abstractmethod
+    def constant(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return the output for an example that is the best one for all, by the usual loss.
+
+        Args:
+            targets: What it is fitted on, (N, ...), without weights.
+            others: What it is to be compared with as well, alike.
+        """
 
     @abstractmethod
     def wanted(self, targets: Tensor) -> str:

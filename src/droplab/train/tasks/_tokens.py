@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from droplab.train.tasks._losses import CrossEntropy
+from droplab.train.tasks._shares import log_shares
 from droplab.train.tasks._task import Meter, Task, Terms
 
 IGNORED = -100
@@ -24,6 +25,12 @@ class Tokens(Task):
         """The target that counts for nothing."""
         found = self.loss.ignored if isinstance(self.loss, CrossEntropy) else None
         return IGNORED if found is None else found
+
+    def constant(self, targets: Tensor, others: Tensor) -> Tensor:
+        """Return the logarithms of the shares of the tokens, at each place."""
+        known, beyond = (each[each != self.ignored] for each in (targets, others))
+        shares = log_shares(known, beyond, self.loss)
+        return shares.expand(targets.shape[1], len(shares))
 
     def wanted(self, targets: Tensor) -> str:
         """Say which outputs are expected."""

@@ -12,9 +12,9 @@ from droplab.data import Inputs, channels_last
 from droplab.data.tree import described, leaves, moved
 from droplab.errors import ArgumentError, DroplabError
 from droplab.models import check_module
-from droplab.train._call import call, check_call
-from droplab.train._evaluate import Batches, evaluate, evaluating
-from droplab.train._outputs import fields, fits
+from droplab.train.calling import call, check_call
+from droplab.train.outputs import fields, fits
+from droplab.train.scoring import Batches, evaluate, evaluating
 from droplab.train.tasks import CLASSIFICATION, CrossEntropy, Task
 
 _NORMS = nn.modules.batchnorm._BatchNorm  # pyright: ignore[reportPrivateUsage]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data.tree import moved
-from droplab.train._call import call
-from droplab.train._evaluate import Batches, evaluating
+from droplab.train.calling import call
+from droplab.train.scoring import Batches, evaluating
 from droplab.train.tasks import CrossEntropy, Task
 
 _PROBED, _BATCH = 64, 16

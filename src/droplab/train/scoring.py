@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from droplab.data import Inputs
 from droplab.data.tree import moved
-from droplab.train._call import call
+from droplab.train.calling import call
 from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
 EVAL_BATCH = 2000

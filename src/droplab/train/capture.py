@@ -20,9 +20,7 @@ from torch import Tensor, nn
 
 from droplab.data import Inputs
 from droplab.data.tree import shape_of
-from droplab.train._call import call
 from droplab.train._execution import ExecutionPlan
-from droplab.train._optimizer import join_counters
 from droplab.train._record import record
 from droplab.train._record_writer import Writer
 from droplab.train._scheduler import frozen_settings
@@ -34,7 +32,9 @@ from droplab.train._step import (
     gradients_of,
     trained_parameters,
 )
+from droplab.train.calling import call
 from droplab.train.compiled import CWriter
+from droplab.train.optimizers import join_counters
 from droplab.train.tasks import CLASSIFICATION, Task
 
 _NORMS = nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]

@@ -10,7 +10,7 @@ from torch import nn
 
 from droplab.errors import ArgumentError, nearest
 from droplab.recipe import NORMS_AND_BIASES, GroupSpec
-from droplab.train._optimizer import Group
+from droplab.train.optimizers import Group
 
 _NORM = re.compile(r"Norm(\d[dD])?$")
 
