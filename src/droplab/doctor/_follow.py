@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
 from droplab.doctor._events import Events, ModeSet, assigned_names, calls_of, text_of
+from droplab.doctor._results import leads
 from droplab.doctor._states import ASSUMED, TRAIN, UNKNOWN, Mode, Modes, State, Visit, join
 
 _DEPTH = 5
@@ -186,7 +187,7 @@ class Follower:
             return
         if owner is not None and name == "backward":
             for visit in () if frame.no_grad else self.pending:
-                visit.trained = True
+                visit.trained = visit.trained or leads(events.module, visit.node, call)
             return
         if name == "zero_grad" and owner is not None:
             # The gradients are thrown away: what was run for them is not trained.

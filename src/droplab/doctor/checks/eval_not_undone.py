@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _kinds, _validation
+from droplab.doctor import _depends, _kinds
 from droplab.doctor._events import calls_of, text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
@@ -30,8 +30,6 @@ def reading(module: Module) -> Iterator[Finding]:
     """Find models that are trained in train mode, put into eval mode, and trained on."""
     if "backward" not in module.attributes or not module.attributes & {"eval", "train"}:
         return
-    if _validation.all_plain(module):
-        return
     for entry in entries(module):
         trained = [visit for visit in entry.visits if visit.trained]
         for at, visit in enumerate(trained):
@@ -40,6 +38,8 @@ def reading(module: Module) -> Iterator[Finding]:
             if mode is None or mode.by is None or _FROZEN.search(mode.text.lower()):
                 continue
             if _put_back(module, mode.by, visit.node):
+                continue
+            if not _depends.layers_of(module, visit.text, visit.made):
                 continue
             yield module.finding(
                 CODE,
