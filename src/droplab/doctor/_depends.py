@@ -44,6 +44,7 @@ _NO_MODEL = re.compile(
     r"loss|criterion|(?:^|_)ema|attack|metric|augment|transform|dataset|hook|wrapper|head|embed",
     re.IGNORECASE,
 )
+_HOLDS = re.compile(r"Sequential|Module|parallel|Parallel")
 _FILES = 40
 
 
@@ -71,13 +72,29 @@ def in_file(module: Module) -> Layers:
         if any(_of_transformers(name) for name in module.imported):
             # MODELS = {"bert": BertModel}: chosen later.
             found |= _DROPS
-        own = [info for info in module.classes if info.is_module]
-        for info in own:
-            found |= _in_class(module, info, set())
-        if not found and not any(not _NO_MODEL.search(info.name) for info in own):
+        models = _models([module])
+        each = [_in_class(*item, set()) for item in models]
+        # Of several models, with such layers and without, it is not known which is meant.
+        found = found.union(*each) if all(each) else NOTHING
+        if not found and not models:
             found = _imported(module)
         module.cache["in_file"] = found
     return module.cache["in_file"]
+
+
+def _models(files: list[Module]) -> list[tuple[Module, ClassInfo]]:
+    """Return the classes of whole models: those that no other class of the files is made of."""
+    own = [(file, info) for file in files for info in file.classes if info.is_module]
+    parts: set[str] = set()
+    for _, info in own:
+        for node in ast.walk(info.node):
+            if isinstance(node, ast.Name) and node.id != info.name:
+                parts.add(node.id)
+    return [
+        (file, info)
+        for file, info in own
+        if info.name not in parts and not _NO_MODEL.search(info.name)
+    ]
 
 
 def may_drop(module: Module) -> bool:
@@ -115,11 +132,10 @@ def _direct(module: Module, calls: list[ast.Call]) -> Layers:
 def _named(name: str, call: ast.Call) -> Layers:
     if not name:
         return NOTHING
-    if (
-        name in _names.MODULES
-        or name in _names.FUNCTIONS
-        or name.startswith("torch.nn.Transformer")
-    ):
+    if name in _names.MODULES or name in _names.FUNCTIONS:
+        rate = _names.argument(call, "p", 1 if name in _names.FUNCTIONS else 0)
+        return NOTHING if _names.number(rate) == 0.0 else _DROPS
+    if name.startswith("torch.nn.Transformer"):
         return _DROPS
     if name in _names.BATCHNORM or name.startswith(_NORMED):
         return _NORMS
@@ -183,7 +199,8 @@ def _of_call(module: Module, call: ast.Call, at: ast.AST) -> Layers | None:
         return _in_class(module, own, set()) if own.is_module else None
     name = module.resolve(call.func)
     direct = _direct(module, [call])
-    if direct:
+    if direct or (name.startswith("torch.nn.") and not _HOLDS.search(name)):
+        # A single layer of torch is known either way.
         return direct
     other = _elsewhere(module, name)
     return _in_class(*other, set()) if other is not None else None
@@ -234,8 +251,12 @@ def _elsewhere(module: Module, name: str) -> tuple[Module, ClassInfo] | None:
 
 
 def _imported(module: Module) -> Layers:
-    """Return what files that a file imports build, and what those import."""
+    """Return what files that a file imports build, and what those import.
+
+    Where these have several models, with such layers and without, nothing is known.
+    """
     found = NOTHING
+    files: list[Module] = []
     todo: list[tuple[Module, int]] = [(module, 0)]
     seen: set[Path] = set()
     while todo and len(seen) < _FILES:
@@ -248,9 +269,10 @@ def _imported(module: Module) -> Layers:
             other = load(file)
             if other is None:
                 continue
+            files.append(other)
             found |= _direct(other, other.calls)
-            if DROPOUT in found:
-                return found
             if depth < 3:
                 todo.append((other, depth + 1))
-    return found or _direct(module, module.calls)
+    if found and all(_in_class(*item, set()) for item in _models(files)):
+        return found
+    return NOTHING

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
 from droplab.doctor._events import Events, ModeSet, assigned_names, calls_of, text_of
+from droplab.doctor._literals import literals
 from droplab.doctor._results import leads
 from droplab.doctor._states import ASSUMED, TRAIN, UNKNOWN, Mode, Modes, State, Visit, join
 
@@ -27,6 +28,8 @@ class Frame:
     outer: Frame | None = None
     no_grad: bool = False
     names: dict[str, str] = field(default_factory=dict[str, str])
+    given: dict[str, object] = field(default_factory=dict[str, object])
+    """Arguments that a literal was passed for, or whose default stands."""
     results: set[str] = field(default_factory=set[str])
     left: list[State | None] = field(default_factory=list["State | None"])
 
@@ -259,7 +262,7 @@ class Follower:
         ):
             node = owner
         key, text = self.key(node, state, frame), text_of(node)
-        if not key or self.events.imported(node):
+        if not key or self.events.imported(node) or key in self.events.by_name:
             return None
         known = key in self._models or text.replace(".module", "") in self.events.models
         if key == "self":
@@ -324,6 +327,7 @@ class Follower:
             new.names[spec.pop(0).arg] = me or self.key(owner, state, frame)
         if not arguments:
             return new
+        new.given = literals(function, call, spec)
         for argument, given in zip(spec, call.args, strict=False):
             if isinstance(given, ast.Starred):
                 break

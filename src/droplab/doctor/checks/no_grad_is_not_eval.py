@@ -76,6 +76,8 @@ def validations(module: Module) -> Iterator[tuple[Visit, _depends.Layers]]:
             first = visits[0]
             if _belongs_to_a_module(module, first) or first.text in _parts(module):
                 continue
+            if _no_module(module, first):
+                continue
             if first.key not in here:
                 if first.text not in trained or first.text in _validation.spoken_of(module):
                     continue
@@ -98,6 +100,19 @@ def _belongs_to_a_module(module: Module, visit: Visit) -> bool:
     if found is None or visit.text.partition(".")[0] != self_name(found[1]):
         return False
     return found[0].is_module or _base_may_tell(module, found[0])
+
+
+def _no_module(module: Module, visit: Visit) -> bool:
+    """Whether an isinstance() around a pass says that it runs a function, not a module."""
+    inner: ast.AST = visit.node
+    for above in module.ancestors(visit.node):
+        if isinstance(above, ast.If) and inner in above.orelse:
+            test = above.test
+            named = isinstance(test, ast.Call) and text_of(test.func) == "isinstance"
+            if named and test.args and text_of(test.args[0]) == visit.text:
+                return True
+        inner = above
+    return False
 
 
 def _base_may_tell(module: Module, info: ClassInfo) -> bool:
