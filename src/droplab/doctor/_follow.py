@@ -93,6 +93,12 @@ class Follower:
         """Return the key of a name that is assigned, whatever it stood for before."""
         return self.key(node, State(), frame)
 
+    def of_parts(self, things: ast.expr, state: State, frame: Frame) -> Modes:
+        """Return the modes of what a loop takes out of something: those of the models in it."""
+        keys = {self.key(item, state, frame) for item in ast.walk(things) if text_of(item)}
+        known = [state.of(key) for key in keys if key in self._models]
+        return frozenset[Mode]().union(*known) or ASSUMED
+
     def assign(self, target: ast.expr, value: ast.expr, state: State, frame: Frame) -> None:
         """Let a target stand for a value."""
         if isinstance(target, ast.Tuple | ast.List):

@@ -167,9 +167,10 @@ class _Order(Follower):
             elif things:
                 self.assign(node.target, things[turn], at, frame)
             else:
+                modes = self.of_parts(node.iter, at, frame)
                 for item in ast.walk(node.target):
                     if isinstance(item, ast.Name):
-                        at.bind(self.raw_key(item, frame), None)
+                        at.bind(self.raw_key(item, frame), None, modes)
             before = len(self.pending)
             loop.again.clear()
             at = join([self.block(node.body, at.next_round(), frame), *loop.again])

@@ -108,8 +108,9 @@ def _no_module(module: Module, visit: Visit) -> bool:
     for above in module.ancestors(visit.node):
         if isinstance(above, ast.If) and inner in above.orelse:
             test = above.test
-            named = isinstance(test, ast.Call) and text_of(test.func) == "isinstance"
-            if named and test.args and text_of(test.args[0]) == visit.text:
+            given = test.args if isinstance(test, ast.Call) else []
+            asked = isinstance(test, ast.Call) and text_of(test.func) == "isinstance"
+            if asked and given and text_of(given[0]) == visit.text:
                 return True
         inner = above
     return False
