@@ -30,16 +30,12 @@ def literals(function: Function, call: ast.Call, spec: list[ast.arg]) -> dict[st
         if keyword.arg is None:
             return {}
         values[keyword.arg] = keyword.value
-    stored = {
-        item.id
-        for item in ast.walk(function)
-        if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)
-    }
-    return {
-        name: value.value
-        for name, value in values.items()
-        if isinstance(value, ast.Constant) and name not in stored
-    }
+    found = {name: value.value for name, value in values.items() if isinstance(value, ast.Constant)}
+    if found:
+        for item in ast.walk(function):
+            if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store):
+                found.pop(item.id, None)
+    return found
 
 
 def decided(test: ast.expr, given: Mapping[str, object]) -> bool | None:

@@ -241,11 +241,20 @@ class Module:
         Of several of one name it is the last one, and in code of the file itself, outside any
         function, the last one above it.
         """
-        found = [info for info in self.classes if info.name == name]
+        found = self._classes_by_name.get(name)
+        if found is None:
+            return None
         if len(found) > 1 and self.function(node) is None:
             line = getattr(node, "lineno", 0)
             found = [info for info in found if info.node.lineno < line] or found
-        return found[-1] if found else None
+        return found[-1]
+
+    @cached_property
+    def _classes_by_name(self) -> dict[str, list[ClassInfo]]:
+        table: dict[str, list[ClassInfo]] = {}
+        for info in self.classes:
+            table.setdefault(info.name, []).append(info)
+        return table
 
     @cached_property
     def class_of(self) -> dict[ast.ClassDef, ClassInfo]:
