@@ -122,6 +122,17 @@ def _climb(
                 _climb(other, above, line, asked, seen)
 
 
+def defined(module: Module, full: str) -> tuple[Path, str] | None:
+    """Return the file that defines a class and its name there, by its full name in a file."""
+    return _place(module.source.path, full, module.cache.setdefault("consulted", set()))
+
+
+def imported_file(module: Module, full: str) -> Path | None:
+    """Return the file that a full name in a file's imports leads to, if it can be found."""
+    found = _file(module.source.path, full, module.cache.setdefault("consulted", set()))
+    return found[0] if found is not None else None
+
+
 class Readers:
     """Which checked files can reach a class of another file.
 
@@ -189,6 +200,12 @@ def _place(
     importer: str, full: str, asked: set[str], left: int = _REEXPORTS
 ) -> tuple[Path, str] | None:
     """Return the file that defines a class, by its full name as another file imports it."""
+    found = _file(importer, full, asked)
+    return _defined(*found, asked, left) if found is not None else None
+
+
+def _file(importer: str, full: str, asked: set[str]) -> tuple[Path, list[str]] | None:
+    """Return the file that a full name stands in, and what is left of the name."""
     parts = full.split(".")
     if importer.startswith("<") or len(parts) < 2 or parts[0] in ("", "torch"):
         return None
@@ -198,7 +215,7 @@ def _place(
             for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
                 asked.add(str(file))
                 if file.is_file():
-                    return _defined(file, parts[length:], asked, left)
+                    return file, parts[length:]
     return None
 
 

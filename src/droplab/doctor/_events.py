@@ -72,6 +72,10 @@ _TOUCHES = re.compile(
 )
 _DATA = re.compile(r"loader|data|iter|size|state|log|model|step|loss", re.IGNORECASE)
 _BUILDERS = ("torch.nn.", "torchvision.models.", "timm.create_model", "timm.models.")
+_HOLDS = re.compile(
+    r"Sequential|Module|Transformer|LSTM|GRU|RNN|Dropout|BatchNorm|parallel|Parallel"
+)
+"""What of torch.nn is or may hold a model; single layers are the same in either mode."""
 _NO_MODEL = re.compile(
     r"Tokenizer|Config|Processor|Extractor|Scheduler|Pipeline|Dataset|Collator|Generation"
 )
@@ -163,7 +167,7 @@ class Events:
 
     def instance(self, call: ast.Call) -> ClassInfo | None:
         """Return the class of this file that a call makes an object of."""
-        return self.known.get(call.func.id) if isinstance(call.func, ast.Name) else None
+        return self.module.class_at(call.func.id, call) if isinstance(call.func, ast.Name) else None
 
     def called(self) -> set[Function]:
         """Return the functions that some call of the file runs."""
@@ -232,7 +236,9 @@ class Events:
         if made is not None:
             return made.is_module
         name = self.module.resolve(call.func)
-        return name.startswith(_BUILDERS) and not name.endswith("Loss")
+        if name.startswith("torch.nn."):
+            return bool(_HOLDS.search(name))
+        return name.startswith(_BUILDERS)
 
     def loads(self, call: ast.Call) -> bool:
         """Return whether a call loads a whole model, in the mode in which it was saved."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
 from droplab.doctor._events import Events, ModeSet, assigned_names, calls_of, text_of
+from droplab.doctor._literals import literals
+from droplab.doctor._results import leads
 from droplab.doctor._states import ASSUMED, TRAIN, UNKNOWN, Mode, Modes, State, Visit, join
 
 _DEPTH = 5
@@ -26,6 +28,8 @@ class Frame:
     outer: Frame | None = None
     no_grad: bool = False
     names: dict[str, str] = field(default_factory=dict[str, str])
+    given: dict[str, object] = field(default_factory=dict[str, object])
+    """Arguments that a literal was passed for, or whose default stands."""
     results: set[str] = field(default_factory=set[str])
     left: list[State | None] = field(default_factory=list["State | None"])
 
@@ -88,6 +92,12 @@ class Follower:
     def raw_key(self, node: ast.AST, frame: Frame) -> str:
         """Return the key of a name that is assigned, whatever it stood for before."""
         return self.key(node, State(), frame)
+
+    def of_parts(self, things: ast.expr, state: State, frame: Frame) -> Modes:
+        """Return the modes of what a loop takes out of something: those of the models in it."""
+        keys = {self.key(item, state, frame) for item in ast.walk(things) if text_of(item)}
+        known = [state.of(key) for key in keys if key in self._models]
+        return frozenset[Mode]().union(*known) or ASSUMED
 
     def assign(self, target: ast.expr, value: ast.expr, state: State, frame: Frame) -> None:
         """Let a target stand for a value."""
@@ -186,7 +196,7 @@ class Follower:
             return
         if owner is not None and name == "backward":
             for visit in () if frame.no_grad else self.pending:
-                visit.trained = True
+                visit.trained = visit.trained or leads(events.module, visit.node, call)
             return
         if name == "zero_grad" and owner is not None:
             # The gradients are thrown away: what was run for them is not trained.
@@ -258,7 +268,7 @@ class Follower:
         ):
             node = owner
         key, text = self.key(node, state, frame), text_of(node)
-        if not key or self.events.imported(node):
+        if not key or self.events.imported(node) or key in self.events.by_name:
             return None
         known = key in self._models or text.replace(".module", "") in self.events.models
         if key == "self":
@@ -323,6 +333,7 @@ class Follower:
             new.names[spec.pop(0).arg] = me or self.key(owner, state, frame)
         if not arguments:
             return new
+        new.given = literals(function, call, spec)
         for argument, given in zip(spec, call.args, strict=False):
             if isinstance(given, ast.Starred):
                 break

@@ -235,6 +235,27 @@ class Module:
         found = [info for info in self.classes if info.name == name]
         return next((i for i in reversed(found) if self.parents.get(i.node) is self.tree), None)
 
+    def class_at(self, name: str, node: ast.AST) -> ClassInfo | None:
+        """Return the class of the file that a name stands for at a node.
+
+        Of several of one name it is the last one, and in code of the file itself, outside any
+        function, the last one above it.
+        """
+        found = self._classes_by_name.get(name)
+        if found is None:
+            return None
+        if len(found) > 1 and self.function(node) is None:
+            line = getattr(node, "lineno", 0)
+            found = [info for info in found if info.node.lineno < line] or found
+        return found[-1]
+
+    @cached_property
+    def _classes_by_name(self) -> dict[str, list[ClassInfo]]:
+        table: dict[str, list[ClassInfo]] = {}
+        for info in self.classes:
+            table.setdefault(info.name, []).append(info)
+        return table
+
     @cached_property
     def class_of(self) -> dict[ast.ClassDef, ClassInfo]:
         """Class facts by syntax node."""

@@ -14,6 +14,7 @@ from droplab.doctor._classes import self_name
 from droplab.doctor._events import Events, text_of
 from droplab.doctor._follow import Follower, Frame, Loop
 from droplab.doctor._gate import mentions_training
+from droplab.doctor._literals import decided
 from droplab.doctor._module import Module
 from droplab.doctor._states import TRAIN, UNKNOWN, Modes, State, Visit, join
 
@@ -122,6 +123,10 @@ class _Order(Follower):
         rest = state
         while True:
             self.calls(node.test, rest, frame)
+            way = decided(node.test, frame.given) if frame.given else None
+            if way is not None:
+                ends.append(self.block(node.body if way else node.orelse, rest, frame))
+                break
             test = ast.dump(node.test)
             self.guards.append(test)
             end = self.block(node.body, rest.copy(), frame)
@@ -162,9 +167,10 @@ class _Order(Follower):
             elif things:
                 self.assign(node.target, things[turn], at, frame)
             else:
+                modes = self.of_parts(node.iter, at, frame)
                 for item in ast.walk(node.target):
                     if isinstance(item, ast.Name):
-                        at.bind(self.raw_key(item, frame), None)
+                        at.bind(self.raw_key(item, frame), None, modes)
             before = len(self.pending)
             loop.again.clear()
             at = join([self.block(node.body, at.next_round(), frame), *loop.again])

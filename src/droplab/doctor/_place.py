@@ -34,11 +34,20 @@ _Operation = TypeVar("_Operation", Op, "Node")
 
 
 def dropouts(module: Module, kinds: frozenset[str] = DROPOUTS) -> Iterator[tuple[Graph, Op]]:
-    """Yield every dropout operation of a file with its graph, except those with p = 0."""
+    """Yield every dropout operation of a file with its graph, except those that never drop."""
     for graph in graphs(module):
         for op in graph.ops:
-            if op.kind in kinds and rate(op) != 0.0 and op.inputs:
+            if op.kind in kinds and rate(op) != 0.0 and op.inputs and not _switched_off(op):
                 yield graph, op
+
+
+def _switched_off(op: Op) -> bool:
+    """Whether a function gets training=False, so that it never drops."""
+    functional = _names.FUNCTIONS.get(op.kind)
+    if functional is None or not isinstance(op.node, ast.Call):
+        return False
+    flag = functional.flag_of(op.node)
+    return isinstance(flag, ast.Constant) and not flag.value
 
 
 def back(op: Op | None, through: frozenset[str]) -> Op | None:

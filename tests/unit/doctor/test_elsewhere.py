@@ -109,3 +109,94 @@ def test_a_model_is_no_plain_one_whose_base_in_another_file_has_dropout(tmp_path
     assert check([tmp_path / "train.py"]).findings == ()
     write(tmp_path, block=BASE.format(""))
     assert [f.code for f in check([tmp_path / "train.py"]).findings] == ["DRP008"]
+
+
+LOOP = (
+    "import torch\n{}\n"
+    "def fit(model, optimizer, loader, valid):\n    model.train()\n    for epoch in range(3):\n"
+    "        for x, y in loader:\n            loss = (model(x) - y).mean()\n"
+    "            loss.backward()\n            optimizer.step()\n"
+    "        model.eval()\n        print((model(valid) > 0).sum())\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("imports", "layer", "codes"),
+    [
+        ("from models import build", "nn.Dropout(0.5)", ["DRP006"]),
+        ("from models import build", "nn.BatchNorm1d(8)", ["DRP006"]),
+        ("import models", "nn.Dropout(0.5)", ["DRP006"]),
+        ("from models import build", "nn.LayerNorm(8)", []),
+        ("from other import build", "nn.Dropout(0.5)", []),
+    ],
+)
+def test_what_is_imported_shows_whether_the_mode_matters(tmp_path, imports, layer, codes):
+    write(
+        tmp_path,
+        models__nets=f"from torch import nn\ndef net():\n    return nn.Sequential({layer})\n",
+        train=LOOP.format(imports),
+    )
+    package = tmp_path / "models" / "__init__.py"
+    package.write_text("from .nets import net\ndef build(name):\n    return net()\n")
+    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+
+
+@pytest.mark.parametrize(
+    ("part", "codes"),
+    [("nn.BatchNorm1d(8)", ["DRP006"]), ("nn.LayerNorm(8)", []), ("Unknown(8)", [])],
+)
+def test_the_parts_of_a_model_are_read_in_the_files_that_they_stand_in(tmp_path, part, codes):
+    write(
+        tmp_path,
+        cell="from torch import nn\nfrom somewhere import Unknown\nclass Cell(nn.Module):\n"
+        f"    def __init__(self):\n        super().__init__()\n        self.part = {part}\n",
+        train=LOOP.format(
+            "from cell import Cell\nclass Net(torch.nn.Module):\n    def __init__(self):\n"
+            "        super().__init__()\n        self.cell = Cell()\n"
+        ),
+    )
+    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+
+
+@pytest.mark.parametrize(
+    ("quiet", "layer", "words"),
+    [
+        (True, "nn.Dropout(0.5)", "does not stop dropout"),
+        (True, "nn.BatchNorm1d(8)", "does not stop BatchNorm from learning"),
+        (False, "nn.Dropout(0.5)", "runs with dropout on"),
+        (False, "nn.BatchNorm1d(8)", "runs with BatchNorm in train mode"),
+    ],
+)
+def test_the_finding_names_the_layer_that_the_model_has(tmp_path, quiet, layer, words):
+    head = "    if 1:\n" if not quiet else "    with torch.no_grad():\n"
+    write(
+        tmp_path,
+        train="import torch\nfrom torch import nn\n"
+        f"net = nn.Sequential(nn.Linear(8, 8), {layer})\n"
+        "optimizer = torch.optim.Adam(net.parameters())\n"
+        "for epoch in range(3):\n    for x, y in train_loader:\n        loss = net(x).mean()\n"
+        f"        loss.backward()\n        optimizer.step()\n{head}"
+        "        for x, y in val_loader:\n            hits += (net(x) > 0).sum().item()\n",
+    )
+    (finding,) = check([tmp_path / "train.py"]).findings
+    assert words in finding.message
+
+
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [("", ["DRP008"]), ("    def start(self):\n        self.net.eval()\n", [])],
+)
+def test_a_base_that_may_set_the_mode_silences(tmp_path, body, codes):
+    write(
+        tmp_path,
+        base=f"class Base:\n    def __init__(self):\n        self.data = []\n{body}",
+        train="import torch\nfrom torch import nn\nfrom base import Base\nclass Run(Base):\n"
+        "    def prepare(self):\n"
+        "        self.net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))\n"
+        "        self.optimizer = torch.optim.Adam(self.net.parameters())\n"
+        "    def learn(self):\n        self.net(x).sum().backward()\n"
+        "        self.optimizer.step()\n"
+        "    def evaluate(self):\n        with torch.no_grad():\n"
+        "            return self.net(x).argmax(1)\n",
+    )
+    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes

@@ -192,8 +192,8 @@ optimizer.step()
     [
         ("train.py", "net = nn.parallel.DistributedDataParallel(net)", ["DRP042"]),
         ("latest_train.py", "loader = DataLoader(d, sampler=DistributedSampler(d))", ["DRP042"]),
-        ("test_train.py", "net = nn.parallel.DistributedDataParallel(net)", []),
-        ("train_test.py", "net = nn.parallel.DistributedDataParallel(net)", []),
+        ("test_train.py", "net = nn.parallel.DistributedDataParallel(net)", ["DRP042"]),
+        ("train.py", "import pytest\nnet = nn.parallel.DistributedDataParallel(net)", []),
         ("train.py", "net = parallelize(net, tp_plan=PLAN)", []),
     ],
 )

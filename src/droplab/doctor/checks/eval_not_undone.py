@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _kinds, _validation
+from droplab.doctor import _depends, _kinds, _validation
 from droplab.doctor._events import calls_of, text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
@@ -30,8 +30,6 @@ def reading(module: Module) -> Iterator[Finding]:
     """Find models that are trained in train mode, put into eval mode, and trained on."""
     if "backward" not in module.attributes or not module.attributes & {"eval", "train"}:
         return
-    if _validation.all_plain(module):
-        return
     for entry in entries(module):
         trained = [visit for visit in entry.visits if visit.trained]
         for at, visit in enumerate(trained):
@@ -39,7 +37,9 @@ def reading(module: Module) -> Iterator[Finding]:
             mode = _lost(visit, earlier)
             if mode is None or mode.by is None or _FROZEN.search(mode.text.lower()):
                 continue
-            if _put_back(module, mode.by, visit.node):
+            if _put_back(module, mode.by, visit.node) or _frozen(module, mode.by):
+                continue
+            if not _depends.layers_of(module, visit.text, visit.made):
                 continue
             yield module.finding(
                 CODE,
@@ -84,6 +84,22 @@ def _put_back(module: Module, by: ast.Call, run: ast.Call) -> bool:
         and not any(isinstance(item, ast.Constant) and not item.value for item in call.args)
         for call in calls[calls.index(run) :]
     )
+
+
+def _frozen(module: Module, by: ast.Call) -> bool:
+    """Whether the function that calls eval() also stops the gradients of the model's weights."""
+    around = module.function(by)
+    if around is None or not isinstance(by.func, ast.Attribute):
+        return False
+    model = text_of(by.func.value)
+    for loop in ast.walk(around):
+        if not isinstance(loop, ast.For) or "requires_grad" not in _validation.names_in(loop):
+            continue
+        for item in ast.walk(loop.iter):
+            of = item.func if isinstance(item, ast.Call) else None
+            if isinstance(of, ast.Attribute) and "param" in of.attr and text_of(of.value) == model:
+                return True
+    return False
 
 
 def watching(loop: Loop) -> Iterator[Finding]:

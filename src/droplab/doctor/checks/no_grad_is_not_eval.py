@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _validation
-from droplab.doctor._classes import self_name
+from droplab.doctor import _depends, _validation
+from droplab.doctor._classes import ClassInfo, self_name
+from droplab.doctor._elsewhere import derives_elsewhere, lineage
 from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._gate import parameters
@@ -32,7 +33,7 @@ _SAMPLES = re.compile(
 def reading(module: Module) -> Iterator[Finding]:
     """Find validation under no_grad of a model that the same code trains, still in train mode."""
     told: set[tuple[ast.AST | None, str]] = set()
-    for visit in validations(module):
+    for visit, layers in validations(module):
         place = (module.function(visit.node), visit.key)
         if visit.no_grad and place not in told and _validates(module, visit.node):
             # The first pass of a model in a function stands for all of them: one line mends them.
@@ -40,14 +41,20 @@ def reading(module: Module) -> Iterator[Finding]:
             yield module.finding(
                 CODE,
                 visit.node,
-                f"no_grad() saves memory, it does not stop dropout: nothing puts {visit.text} "
-                "into eval mode",
+                f"no_grad() saves memory, it does not stop {_active(layers)}: nothing puts "
+                f"{visit.text} into eval mode",
                 f"call {visit.text}.eval() before validation, and train() after it",
             )
 
 
-def validations(module: Module) -> Iterator[Visit]:
+def _active(layers: _depends.Layers) -> str:
+    return "dropout" if _depends.DROPOUT in layers else "BatchNorm from learning"
+
+
+def validations(module: Module) -> Iterator[tuple[Visit, _depends.Layers]]:
     """Yield passes in train mode of models that the same code trains, but not in these passes.
+
+    With each come the layers that the model has which do something else in eval mode.
 
     Where a function is not called in the file, who calls it is unknown: then nothing in the file
     may speak of the model's mode.
@@ -69,6 +76,8 @@ def validations(module: Module) -> Iterator[Visit]:
             first = visits[0]
             if _belongs_to_a_module(module, first) or first.text in _parts(module):
                 continue
+            if _no_module(module, first):
+                continue
             if first.key not in here:
                 if first.text not in trained or first.text in _validation.spoken_of(module):
                     continue
@@ -76,19 +85,47 @@ def validations(module: Module) -> Iterator[Visit]:
                     continue
             elif _validation.asked(module, first.text):
                 continue
-            if first.made is not None and not _validation.has_mode(module, first.made):
-                continue
-            if _validation.depends(module, first.text) and not _sampled(module, node):
+            layers = _depends.layers_of(module, first.text, first.made)
+            if layers and not _sampled(module, node):
                 done.add(node)
-                yield first
+                yield first, layers
 
 
 def _belongs_to_a_module(module: Module, visit: Visit) -> bool:
-    """Whether a model is part of a module whose method runs it: eval() on that reaches it too."""
+    """Whether a model is part of an object whose class may put it into eval mode out of sight.
+
+    Of a module, eval() reaches all parts; a class above it in another file may do the same.
+    """
     found = module.method(visit.node)
-    if found is None or not found[0].is_module:
+    if found is None or visit.text.partition(".")[0] != self_name(found[1]):
         return False
-    return visit.text.partition(".")[0] == self_name(found[1])
+    return found[0].is_module or _base_may_tell(module, found[0])
+
+
+def _no_module(module: Module, visit: Visit) -> bool:
+    """Whether an isinstance() around a pass says that it runs a function, not a module."""
+    inner: ast.AST = visit.node
+    for above in module.ancestors(visit.node):
+        if isinstance(above, ast.If) and inner in above.orelse:
+            test = above.test
+            given = test.args if isinstance(test, ast.Call) else []
+            asked = isinstance(test, ast.Call) and text_of(test.func) == "isinstance"
+            if asked and given and text_of(given[0]) == visit.text:
+                return True
+        inner = above
+    return False
+
+
+def _base_may_tell(module: Module, info: ClassInfo) -> bool:
+    """Whether a class of another file that a class derives from may set the mode, or is unknown."""
+    if not derives_elsewhere(info):
+        return False
+    above = lineage(module, info)
+    return not above.complete or any(
+        isinstance(node, ast.Attribute) and node.attr in ("eval", "train", "training")
+        for _, item in above.found
+        for node in ast.walk(item.node)
+    )
 
 
 def _parts(module: Module) -> set[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from droplab.doctor import _validation
+from droplab.doctor import _depends, _validation
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
 from droplab.doctor._script import Script
@@ -30,7 +29,7 @@ _SHARES = re.compile(
     r"data_parallel|all_reduce|reduce_scatter"
 )
 """What shares the samples among the ranks; where the model alone is shared, all draw the same."""
-_TEST = re.compile(r"test_|conftest|.*_test\.py$")
+_TESTING = ("pytest", "unittest", "torch.testing")
 """A test seeds all ranks alike to compare what they compute."""
 _RANK = re.compile(r"rank|process_index|worker|gpu_id|device_id|local_id|get_rank|gpu$|node")
 
@@ -40,11 +39,13 @@ def reading(module: Module) -> Iterator[Finding]:
     if not any(module.resolve(call.func) in _DISTRIBUTED for call in module.calls):
         return
     script = Script.of(module)
-    if not _validation.trains(module, script) or not _validation.may_drop(module):
+    if not _validation.trains(module, script) or not _depends.may_drop(module):
         return
-    if _TEST.match(PurePath(module.source.path).name) or not _SHARES.search(module.source.text):
+    if any(name.startswith(_TESTING) for name in module.imported):
         return
-    seeds = [call for call in module.calls if is_seed(module, call)]
+    if not _SHARES.search(module.source.text):
+        return
+    seeds = [call for call in module.calls if is_seed(module, call) and not _tests(module, call)]
     if not seeds or any(_depends_on_rank(module, call) for call in seeds):
         return
     if any(_depends_on_rank(module, call) for call in _seeders(module)):
@@ -55,6 +56,15 @@ def reading(module: Module) -> Iterator[Finding]:
         call,
         "all ranks get this seed, so they draw the same masks for different samples",
         "add the rank after the model is built: torch.manual_seed(seed + rank)",
+    )
+
+
+def _tests(module: Module, call: ast.Call) -> bool:
+    """Whether a call stands in a test, by the names around it."""
+    return any(
+        isinstance(above, ast.FunctionDef | ast.ClassDef)
+        and above.name.lower().startswith(("test", "check_"))
+        for above in module.ancestors(call)
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from droplab.doctor import _validation
+from droplab.doctor import _depends, _validation
 from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
@@ -60,7 +60,7 @@ def reading(module: Module) -> Iterator[Finding]:
 
 
 def _drops(module: Module) -> bool:
-    return "dropout" in module.source.text.lower() and _validation.mode_matters(module)
+    return "dropout" in module.source.text.lower() and _depends.builds(module)
 
 
 def _makers(scope: ast.AST, name: str) -> list[ast.expr]:

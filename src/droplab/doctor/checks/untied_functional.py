@@ -55,6 +55,9 @@ def untied(module: Module) -> Iterator[tuple[ast.Call, ast.expr | None]]:
         if _names.number(rate) == 0.0 or (rate is not None and is_flag(rate)):
             # A flag in the place of the rate is another mistake: DRP013.
             continue
+        if rate is not None and _gate.mentions_training(rate):
+            # dropout(x, self.p if self.training else 0.0)
+            continue
         if isinstance(rate, ast.Name) and function and rate.id in _gate.parameters(function):
             # Whoever calls the function can pass 0 in eval mode.
             continue

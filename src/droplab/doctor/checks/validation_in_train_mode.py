@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _validation
+from droplab.doctor import _depends, _validation
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
 from droplab.doctor._script import Script
@@ -20,15 +20,19 @@ CODE = Code("DRP007", "validation-in-train-mode", "validation runs in train mode
 
 def reading(module: Module) -> Iterator[Finding]:
     """Find passes over validation data of a model that is still in train mode."""
-    for visit in validations(module):
+    for visit, layers in validations(module):
         if visit.no_grad or not _validates(module, visit.node):
             continue
         yield module.finding(
             CODE,
             visit.node,
-            f"validation runs with dropout on: nothing puts {visit.text} into eval mode",
+            f"validation runs with {_active(layers)}: nothing puts {visit.text} into eval mode",
             f"call {visit.text}.eval() before validation, and train() after it",
         )
+
+
+def _active(layers: _depends.Layers) -> str:
+    return "dropout on" if _depends.DROPOUT in layers else "BatchNorm in train mode"
 
 
 def _validates(module: Module, call: ast.Call) -> bool:
