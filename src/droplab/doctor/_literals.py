@@ -30,7 +30,9 @@ def literals(function: Function, call: ast.Call, spec: list[ast.arg]) -> dict[st
         if keyword.arg is None:
             return {}
         values[keyword.arg] = keyword.value
-    found = {name: value.value for name, value in values.items() if isinstance(value, ast.Constant)}
+    found: dict[str, object] = {
+        name: value.value for name, value in values.items() if isinstance(value, ast.Constant)
+    }
     if found:
         for item in ast.walk(function):
             if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store):
