@@ -167,12 +167,16 @@ class Elsewhere:
         self._pipe, theirs = context.Pipe()
         context.Process(target=_serve, args=(theirs, make, arguments, named)).start()
         theirs.close()
+        self._receive()  # what it imports takes seconds, in which nothing else can be timed
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         self._pipe.send("next")
+        return self._receive()
+
+    def _receive(self) -> Any:
         try:
             return self._pipe.recv()
         except EOFError:
@@ -183,6 +187,7 @@ def _serve(
     pipe: Any, make: Callable[..., Iterator[Any]], arguments: Sequence[Any], named: dict[str, Any]
 ) -> None:
     items = make(*arguments, **named)
+    pipe.send("ready")
     while True:
         try:
             pipe.recv()
