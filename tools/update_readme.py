@@ -101,11 +101,10 @@ MASKS = (
 def speed_text() -> str:
     """Return the newest row of every benchmark case in Markdown."""
     newest: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for path in sorted(SPEED.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row.get("readme"):
-                newest[row["benchmark"], row["case"], row["rival"]] = row
+    lines = [line for path in SPEED.glob("*.jsonl") for line in path.open(encoding="utf-8")]
+    for row in sorted(map(json.loads, lines), key=lambda row: row["date"]):
+        if row.get("readme"):
+            newest[row["benchmark"], row["case"], row["rival"]] = row
     device = sorted({row["device"] for row in newest.values()})
     several = len(device) > 1
     lines = [
