@@ -215,9 +215,17 @@ def check_that_it_ends(lab, end, *, torch):
         lab.ask("GET", "/api/see?recipe=digits")
     id = lab.run_until_rows()
     lab.ask("POST", "/api/runs", LONG)
-    watchers = [threading.Thread(target=lambda: list(lab.events(id)), daemon=True) for _ in "ab"]
+    told = [threading.Event() for _ in "ab"]
+
+    def watch(event):
+        for _ in lab.events(id):
+            event.set()
+
+    watchers = [threading.Thread(target=watch, args=(each,), daemon=True) for each in told]
     for watcher in watchers:
         watcher.start()
+    for each in told:
+        assert each.wait(GONE)  # who is still connecting does not watch yet
     family, before = lab.family(), rows_on_disk(lab.runs, id)
     assert len(family) >= (3 if torch else 2)
     began = time.monotonic()

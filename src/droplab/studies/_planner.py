@@ -50,8 +50,8 @@ _PROOF_STEPS, _PROOF_SECONDS = 40, {False: 0.5, True: 1.5}
 _SHARE = 0.15
 """The part of the training from which on nothing more is measured."""
 
-_COMPILE_SHARE = 0.3
-"""The same for compiling, which saves a third of a small network's training and more."""
+_COMPILE_SHARES = 2.0
+"""How many times that compiling may wait for, which saves a third of a small network's training."""
 
 _LAST_TURNS, _LAST_SECONDS = 6, 2.0
 """The last comparison: how many turns each plan has at least, and how long it takes about."""
@@ -160,18 +160,18 @@ class Planner:
         if all(dataclasses.replace(each, reason=reason) != new for each in self._untried):
             self._untried.append(new)
 
-    def _may(self, steps: float = 0.0, seconds: float = 0.0, share: float = _SHARE) -> bool:
+    def _may(self, steps: float = 0.0, seconds: float = 0.0, shares: float = 1.0) -> bool:
         """Whether more may be measured, as training would take what the best plan does.
 
         Args:
             steps: How many steps of one replica the next measurement takes, as far as is known.
             seconds: What it takes besides.
-            share: The part of the training that all measuring may take.
+            shares: How many times the usual part of the training all measuring may take.
         """
         # processor seconds, since what other processes take says nothing about this training
         spent = min(perf_counter() - self._began, process_time() - self._began_cpu)
         best = self._best
-        return spent + seconds + steps * best.step < share * self._costs.total(best)
+        return spent + seconds + steps * best.step < shares * _SHARE * self._costs.total(best)
 
     def _seconds(self, most: float) -> float:
         """How long the next measurement may take."""
@@ -240,7 +240,7 @@ class Planner:
         single = min(recorded, key=self._costs.total)
         plan = ExecutionPlan(1, captured=True, compiled=True)
         long = self._costs.total(single) > _COMPILE_SECONDS
-        if not long or not self._may(share=_COMPILE_SHARE):
+        if not long or not self._may(shares=_COMPILE_SHARES):
             reason = "training is too short"
         elif compiler() is None:
             reason = "there is no C compiler here"
