@@ -101,7 +101,7 @@ MASKS = (
 def speed_text() -> str:
     """Return the newest row of every benchmark case in Markdown."""
     newest: dict[tuple[str, str, str], dict[str, Any]] = {}
-    lines = [line for path in SPEED.glob("*.jsonl") for line in path.open(encoding="utf-8")]
+    lines = "".join(path.read_text(encoding="utf-8") for path in SPEED.glob("*.jsonl")).splitlines()
     for row in sorted(map(json.loads, lines), key=lambda row: row["date"]):
         if row.get("readme"):
             newest[row["benchmark"], row["case"], row["rival"]] = row
