@@ -17,18 +17,20 @@ from droplab.ops._embedding import embedding_dropout
 from droplab.ops._frozen import frozen_masks, masks_are_frozen
 from droplab.ops._gaussian import gaussian_dropout, gaussian_noise
 from droplab.ops._graph import plain_operators
-from droplab.ops._keys import make_key, mask_key
-from droplab.ops._layer_key import draw_layer_key, given_keys, next_key
+from droplab.ops._keys import given_keys, make_key, mask_key
+from droplab.ops._layer_key import draw_layer_key, next_key
 from droplab.ops._locked import locked_dropout
 from droplab.ops._multi_sample import multi_sample_dropout
 from droplab.ops._noise import keep_mask, normal, uniform
 from droplab.ops._selftest import Check, SelfTest, selftest
+from droplab.ops._stacked import StackedDraws
 from droplab.ops._zoneout import zoneout
 from droplab.ops.rank import set_rank
 
 __all__ = [
     "Check",
     "SelfTest",
+    "StackedDraws",
     "alpha_dropout",
     "concrete_dropout",
     "draw_layer_key",

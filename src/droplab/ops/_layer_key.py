@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 
 import torch
 import torch.utils.data
@@ -66,10 +65,6 @@ def next_key(stream: Tensor) -> Tensor:
     return _next_key(stream) if is_plain() else torch.ops.droplab.next_key(stream)
 
 
-given_keys: list[Callable[[], Tensor]] = []
-"""What gives keys, the last of them, to layers and sites that run under vmap."""
-
-
 def draw_layer_key(site: Tensor, rate: Tensor | None = None) -> Tensor:
     """Return a key from torch's default generator; inside `frozen_masks`, the one of this site.
 
@@ -88,10 +83,8 @@ def draw_layer_key(site: Tensor, rate: Tensor | None = None) -> Tensor:
         return draw_key(_name(site) if masks_are_frozen() else "")
     if is_compiling():
         if under_vmap():  # whose randomness flag an operator does not see
-            return given_keys[-1]() if given_keys else make_key()
+            return make_key()
         return torch.ops.droplab.draw_layer_key(site, draw_number(), rate)
-    if given_keys and under_vmap():
-        return given_keys[-1]()
     return make_key(site=_name(site)) if masks_are_frozen() else make_key()
 
 

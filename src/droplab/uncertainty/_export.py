@@ -34,7 +34,8 @@ from droplab.rng import check_seed
 from droplab.uncertainty._awake import awake, unseeded
 from droplab.uncertainty._blocks import ROWS, cut, example_of, rows_of
 from droplab.uncertainty._graphs import Once, SeededPasses
-from droplab.uncertainty._sample import Passes, check_unseeded, sample
+from droplab.uncertainty._passes import Passes
+from droplab.uncertainty._sample import check_unseeded, sample
 from droplab.uncertainty.outputs import outputs
 
 Format = Literal["onnx", "pt2"]

@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from droplab.errors import ArgumentError
-from droplab.uncertainty._sample import Passes, vmapped
+from droplab.uncertainty._passes import Passes
 from droplab.uncertainty.outputs import outputs
 
 _BATCHED = (
@@ -73,7 +72,7 @@ class SeededPasses(nn.Module):
 
     def forward(self, *values: Tensor) -> Any:
         block = dict(zip(self.names, values, strict=True))
+        keys = self.get_buffer("keys")
         if self.together:
-            return vmapped(self.passes.one, (0, None))(self.keys, block)
-        each = [self.passes.one(keys, block) for keys in self.get_buffer("keys").unbind(0)]
-        return tree_map(lambda *passes: torch.stack(passes), *each)
+            return self.passes.by_vmap(keys, block)
+        return self.passes.alone(keys, block)

@@ -15,19 +15,12 @@ from torch.utils.data import DataLoader, TensorDataset
 import droplab
 from droplab.errors import ArgumentError
 from droplab.uncertainty import ROWS, sample
-from tests.unit.uncertainty.ways import WAYS, model_with
-
-X = torch.randn(150, 8, generator=torch.Generator().manual_seed(0))
-"""More than two blocks, and no whole number of them."""
+from tests.unit.uncertainty.ways import WAYS, X, close, model_with
 
 
 def net(p: float = 0.5) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(p), nn.Linear(16, 3)).eval()
-
-
-def close(one: torch.Tensor, two: torch.Tensor) -> bool:
-    return torch.allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.parametrize("way", list(WAYS))
@@ -76,16 +69,6 @@ def test_a_chunk_bounds_what_is_computed_at_once_and_changes_nothing(chunk, wide
     assert max(seen.inputs) == widest
     assert close(found, expected)
     assert close(sample(model, X, 5, seed=1, rates=rates), expected)
-
-
-def test_passes_that_vmap_cannot_batch_go_one_by_one():
-    class Asking(nn.Module):
-        def forward(self, x):
-            return x * 2 if x.sum().item() > 0 else x
-
-    model = nn.Sequential(nn.Dropout(0.5), Asking(), nn.Linear(8, 3)).eval()
-    expected = sample(model, X, 3, seed=1, chunk=ROWS)
-    assert torch.equal(sample(model, X, 3, seed=1, chunk=640), expected)
 
 
 def test_more_passes_begin_with_the_same_ones():

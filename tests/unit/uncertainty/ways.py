@@ -1,4 +1,4 @@
-"""Ways in which people write dropout."""
+"""Ways in which people write dropout, and inputs for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import droplab.nn
+
+X = torch.randn(150, 8, generator=torch.Generator().manual_seed(0))
+"""More than two blocks, and no whole number of them."""
+
+
+def close(one: torch.Tensor, two: torch.Tensor) -> bool:
+    return torch.allclose(one, two, atol=1e-5)
 
 
 class Gate(nn.Module):
