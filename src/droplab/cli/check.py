@@ -265,4 +265,4 @@ def _list() -> None:
     from droplab.doctor import CODES
 
     for code in CODES.values():
-        click.echo(f"{code.code} {code.name:<26}{code.title} ({code.severity})")
+        click.echo(f"{code.code} {code.name:<26}{code.title} ({code.marks})")

@@ -127,12 +127,6 @@ def defined(module: Module, full: str) -> tuple[Path, str] | None:
     return _place(module.source.path, full, module.cache.setdefault("consulted", set()))
 
 
-def imported_file(module: Module, full: str) -> Path | None:
-    """Return the file that a full name in a file's imports leads to, if it can be found."""
-    found = _file(module.source.path, full, module.cache.setdefault("consulted", set()))
-    return found[0] if found is not None else None
-
-
 class Readers:
     """Which checked files can reach a class of another file.
 

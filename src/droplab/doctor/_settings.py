@@ -22,7 +22,7 @@ class Settings:
     """What to check and what to leave alone.
 
     Args:
-        select: The codes that are checked; all of them by default.
+        select: The codes that are checked; all but the optional ones by default.
         ignore: Codes taken out of `select`.
         exclude: Glob patterns of files and folders that are not read.
         per_file_ignores: Glob pattern to codes that are ignored in the files it matches.
@@ -33,7 +33,7 @@ class Settings:
         True
     """
 
-    select: frozenset[str] = frozenset(CODES)
+    select: frozenset[str] = frozenset(code for code, row in CODES.items() if not row.optional)
     ignore: frozenset[str] = frozenset()
     exclude: tuple[str, ...] = ()
     per_file_ignores: Mapping[str, frozenset[str]] = field(
