@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from droplab.doctor import check
+from droplab.doctor import CODES, Settings, check
 
 BASE = (
     "from torch import nn\nclass Block(nn.Module):\n    def __init__(self):\n"
@@ -121,23 +121,28 @@ LOOP = (
 
 
 @pytest.mark.parametrize(
-    ("imports", "layer", "codes"),
+    ("head", "layer", "codes"),
     [
-        ("from models import build", "nn.Dropout(0.5)", ["DRP006"]),
-        ("from models import build", "nn.BatchNorm1d(8)", ["DRP006"]),
-        ("import models", "nn.Dropout(0.5)", ["DRP006"]),
-        ("from models import build", "nn.LayerNorm(8)", []),
-        ("from other import build", "nn.Dropout(0.5)", []),
+        ("from models import Net\nmodel = Net()", "nn.Dropout(0.5)", ["DRP006"]),
+        ("from models import Net\nmodel = Net()", "nn.BatchNorm1d(8)", ["DRP006"]),
+        ("import models\nmodel = models.Net()", "nn.Dropout(0.5)", ["DRP006"]),
+        ("from models import Net\nmodel = Net()", "nn.LayerNorm(8)", []),
+        ("from other import Net\nmodel = Net()", "nn.Dropout(0.5)", []),
+        # What builds it there, and what it may be, is not followed.
+        ("from models import build\nmodel = build()", "nn.Dropout(0.5)", []),
+        ("from models import Net", "nn.Dropout(0.5)", []),
     ],
 )
-def test_what_is_imported_shows_whether_the_mode_matters(tmp_path, imports, layer, codes):
+def test_the_class_that_is_imported_shows_whether_the_mode_matters(tmp_path, head, layer, codes):
     write(
         tmp_path,
-        models__nets=f"from torch import nn\ndef net():\n    return nn.Sequential({layer})\n",
-        train=LOOP.format(imports),
+        models__nets="from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+        f"        super().__init__()\n        self.part = {layer}\n"
+        "def build():\n    return Net()\n",
+        train=LOOP.format(head),
     )
     package = tmp_path / "models" / "__init__.py"
-    package.write_text("from .nets import net\ndef build(name):\n    return net()\n")
+    package.write_text("from .nets import Net, build\n")
     assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
 
 
@@ -178,7 +183,7 @@ def test_the_finding_names_the_layer_that_the_model_has(tmp_path, quiet, layer, 
         f"        loss.backward()\n        optimizer.step()\n{head}"
         "        for x, y in val_loader:\n            hits += (net(x) > 0).sum().item()\n",
     )
-    (finding,) = check([tmp_path / "train.py"]).findings
+    (finding,) = check([tmp_path / "train.py"], settings=Settings(select=frozenset(CODES))).findings
     assert words in finding.message
 
 
