@@ -147,7 +147,7 @@ def command(
         model = load_model(targets[0], read_arguments(given, arguments))
         with contextlib.redirect_stdout(sys.stderr):
             found = examine(model, read_examples(examples, model))
-        found = [finding for finding in found if settings.wants(finding.code, finding.path)]
+        found = [item for item in found if settings.wants(item.code, item.path, item.found_by)]
         _print(found, form, what=f"{targets[0]}", files=None, fixed=[])
     elif stdin_filename is not None:
         from droplab.doctor import check_text

@@ -6,6 +6,8 @@ import pytest
 
 from droplab.doctor import CODES, Settings, check
 
+EVERY = Settings(select=frozenset(CODES))
+
 BASE = (
     "from torch import nn\nclass Block(nn.Module):\n    def __init__(self):\n"
     "        super().__init__()\n        self.drop = nn.Dropout(0.5)\n{}"
@@ -106,9 +108,9 @@ def test_a_model_is_no_plain_one_whose_base_in_another_file_has_dropout(tmp_path
         "            val_loss += (model(x) - y).mean().item()\n    model.train()\n"
     )
     write(tmp_path, block="from torch import nn\nclass Block(nn.Module):\n    pass\n", train=loop)
-    assert check([tmp_path / "train.py"]).findings == ()
+    assert check([tmp_path / "train.py"], settings=EVERY).findings == ()
     write(tmp_path, block=BASE.format(""))
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == ["DRP008"]
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == ["DRP008"]
 
 
 LOOP = (
@@ -143,7 +145,7 @@ def test_the_class_that_is_imported_shows_whether_the_mode_matters(tmp_path, hea
     )
     package = tmp_path / "models" / "__init__.py"
     package.write_text("from .nets import Net, build\n")
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_the_parts_of_a_model_are_read_in_the_files_that_they_stand_in(tmp_path,
             "        super().__init__()\n        self.cell = Cell()\n"
         ),
     )
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_the_finding_names_the_layer_that_the_model_has(tmp_path, quiet, layer, 
         f"        loss.backward()\n        optimizer.step()\n{head}"
         "        for x, y in val_loader:\n            hits += (net(x) > 0).sum().item()\n",
     )
-    (finding,) = check([tmp_path / "train.py"], settings=Settings(select=frozenset(CODES))).findings
+    (finding,) = check([tmp_path / "train.py"], settings=EVERY).findings
     assert words in finding.message
 
 
@@ -204,4 +206,4 @@ def test_a_base_that_may_set_the_mode_silences(tmp_path, body, codes):
         "    def evaluate(self):\n        with torch.no_grad():\n"
         "            return self.net(x).argmax(1)\n",
     )
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes

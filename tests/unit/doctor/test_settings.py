@@ -77,6 +77,13 @@ def test_an_optional_check_has_to_be_asked_for(tmp_path, table, codes):
     assert [finding.code for finding in found] == codes
 
 
+def test_running_proves_optional_checks_too_unless_others_are_selected():
+    assert Settings().wants("DRP041", "net.py", "running")
+    assert not Settings().wants("DRP041", "net.py")
+    assert not Settings(ignore=frozenset({"DRP041"})).wants("DRP041", "net.py", "running")
+    assert not Settings(select=frozenset({"DRP014"})).wants("DRP041", "net.py", "running")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
