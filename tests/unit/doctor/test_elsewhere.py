@@ -67,6 +67,18 @@ def test_a_grandchild_in_a_third_file_may_use_it(tmp_path):
     assert check([tmp_path]).findings == ()
 
 
+def test_a_file_with_the_name_of_its_package_hides_nothing(tmp_path):
+    write(
+        tmp_path,
+        nets__models__block=BASE.format(""),
+        nets__models__nets="x = 1\n",
+        nets__models__child=CHILD.format("from .block import Block\n", "Block"),
+    )
+    for folder in (tmp_path / "nets", tmp_path / "nets" / "models"):
+        (folder / "__init__.py").touch()
+    assert check([tmp_path]).findings == ()
+
+
 def test_a_base_in_another_file_is_read(tmp_path):
     """It may use what the class builds; if it does not, nothing does."""
     net = "from torch import nn\nfrom block import Block\nclass Net(Block):\n" + (
