@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from droplab.doctor import _names
-from droplab.doctor._classes import ClassInfo
+from droplab.doctor._classes import ClassInfo, Function
 from droplab.doctor._elsewhere import defined, lineage, load
 from droplab.doctor._events import text_of
 from droplab.doctor._module import Module
@@ -58,7 +58,8 @@ def layers_of(module: Module, text: str, made: ClassInfo | None = None) -> Layer
         made: Its class, if it is known.
     """
     if made is not None:
-        return _in_class(module, made, set())
+        calls = [call for call in module.calls if text_of(call.func) == made.name]
+        return _of_class(module, made, calls)
     known = module.cache.setdefault("layers_of", {})
     if text not in known:
         built = _built(module, text, set())
@@ -183,14 +184,53 @@ def _of_call(module: Module, call: ast.Call, at: ast.AST) -> Layers | None:
     """Return what a call builds, if it is of a class that can be read or of a known library."""
     own = module.class_at(call.func.id, at) if isinstance(call.func, ast.Name) else None
     if own is not None:
-        return _in_class(module, own, set()) if own.is_module else None
+        return _of_class(module, own, [call]) if own.is_module else None
     name = module.resolve(call.func)
     direct = _direct(module, [call])
     if direct or (name.startswith("torch.nn.") and not _HOLDS.search(name)):
         # A single layer of torch is known either way.
         return direct
     other = _elsewhere(module, name)
-    return _in_class(*other, set()) if other is not None else None
+    return _of_class(*other, [call]) if other is not None else None
+
+
+def _of_class(module: Module, info: ClassInfo, calls: list[ast.Call]) -> Layers:
+    """Return what a class builds when these calls make its objects."""
+    found = _in_class(module, info, set())
+    return found if _has_rate(module, info, calls) else found - _DROPS
+
+
+def _has_rate(module: Module, info: ClassInfo, calls: list[ast.Call]) -> bool:
+    """Whether dropout may be on: its rates are not all 0 by default and left so by the calls."""
+    start = info.methods.get("__init__")
+    rates = _defaults(start) if start is not None else {}
+    if not rates or any(_names.number(default) != 0.0 for _, default in rates.values()):
+        return True
+    for call in ast.walk(info.node):
+        if isinstance(call, ast.Call) and module.resolve(call.func) in _names.MODULES:
+            rate = _names.argument(call, "p", 0)
+            if rate is None or _names.number(rate):
+                return True
+    for call in calls:
+        given = [(_names.argument(call, name, at)) for name, (at, _) in rates.items()]
+        if _names.has_unpacking(call) or any(
+            rate is not None and _names.number(rate) != 0.0 for rate in given
+        ):
+            return True
+    return False
+
+
+def _defaults(function: Function) -> dict[str, tuple[int, ast.expr | None]]:
+    """Return the rates among a method's arguments: where a call gives them, and their defaults."""
+    plain = [*function.args.posonlyargs, *function.args.args]
+    first = len(plain) - len(function.args.defaults)
+    every: list[tuple[str, int, ast.expr | None]] = [
+        (item.arg, at - 1, function.args.defaults[at - first] if at >= first else None)
+        for at, item in enumerate(plain)
+    ]
+    named = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    every += [(item.arg, 1000, default) for item, default in named]
+    return {name: (at, default) for name, at, default in every if _RATE.search(name)}
 
 
 def _in_class(module: Module, info: ClassInfo, seen: set[ast.AST]) -> Layers:
