@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from droplab.doctor import CODES, check_text, examine
+from droplab.doctor import CODES, Settings, check_text, examine
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +21,8 @@ def block(page, heading):
 
 def codes(code, text):
     if "reading" in CODES[code].found_by:
-        return {finding.code for finding in check_text(text)}
+        every = Settings(select=frozenset(CODES))
+        return {finding.code for finding in check_text(text, settings=every)}
     space = {}
     exec(text, space)
     return {finding.code for finding in examine(space["model"], torch.randn(16, 8))}

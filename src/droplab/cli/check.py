@@ -147,7 +147,7 @@ def command(
         model = load_model(targets[0], read_arguments(given, arguments))
         with contextlib.redirect_stdout(sys.stderr):
             found = examine(model, read_examples(examples, model))
-        found = [finding for finding in found if settings.wants(finding.code, finding.path)]
+        found = [item for item in found if settings.wants(item.code, item.path, item.found_by)]
         _print(found, form, what=f"{targets[0]}", files=None, fixed=[])
     elif stdin_filename is not None:
         from droplab.doctor import check_text
@@ -265,4 +265,4 @@ def _list() -> None:
     from droplab.doctor import CODES
 
     for code in CODES.values():
-        click.echo(f"{code.code} {code.name:<26}{code.title} ({code.severity})")
+        click.echo(f"{code.code} {code.name:<26}{code.title} ({code.marks})")

@@ -1,6 +1,8 @@
-"""Does a model do something else in eval mode? Only what a file or its imports show counts.
+"""Does a model do something else in eval mode? Only what is shown counts.
 
-What is not shown is taken for nothing: a check that asks here is then silent.
+The class of the model shows it, in the file or in one that can be found; so do the calls that build
+it, and the models that the file itself defines. What the file merely mentions, or what is built
+somewhere in the files that it imports, shows nothing: a check that asks here is then silent.
 """
 
 from __future__ import annotations
@@ -8,11 +10,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from droplab.doctor import _names
-from droplab.doctor._classes import ClassInfo
-from droplab.doctor._elsewhere import defined, imported_file, lineage, load
+from droplab.doctor._classes import ClassInfo, Function
+from droplab.doctor._elsewhere import defined, lineage, load
 from droplab.doctor._events import text_of
 from droplab.doctor._module import Module
 
@@ -57,7 +58,8 @@ def layers_of(module: Module, text: str, made: ClassInfo | None = None) -> Layer
         made: Its class, if it is known.
     """
     if made is not None:
-        return _in_class(module, made, set())
+        calls = [call for call in module.calls if text_of(call.func) == made.name]
+        return _of_class(module, made, calls)
     known = module.cache.setdefault("layers_of", {})
     if text not in known:
         built = _built(module, text, set())
@@ -66,35 +68,28 @@ def layers_of(module: Module, text: str, made: ClassInfo | None = None) -> Layer
 
 
 def in_file(module: Module) -> Layers:
-    """Return which such layers the models of a file have: its own, or those that it imports."""
+    """Return which such layers the models have that a file itself builds or defines."""
     if "in_file" not in module.cache:
-        found = _spoken(module) | _direct(module, module.calls)
-        if any(_of_transformers(name) for name in module.imported):
+        models = _models(module)
+        each = [_in_class(module, info, set()) for info in models]
+        # Of several models, with such layers and without, it is not known which is meant.
+        found = _direct(module, module.calls).union(*each) if all(each) else NOTHING
+        if not models and any(_of_transformers(name) for name in module.imported):
             # MODELS = {"bert": BertModel}: chosen later.
             found |= _DROPS
-        models = _models([module])
-        each = [_in_class(*item, set()) for item in models]
-        # Of several models, with such layers and without, it is not known which is meant.
-        found = found.union(*each) if all(each) else NOTHING
-        if not found and not models:
-            found = _imported(module)
         module.cache["in_file"] = found
     return module.cache["in_file"]
 
 
-def _models(files: list[Module]) -> list[tuple[Module, ClassInfo]]:
-    """Return the classes of whole models: those that no other class of the files is made of."""
-    own = [(file, info) for file in files for info in file.classes if info.is_module]
+def _models(module: Module) -> list[ClassInfo]:
+    """Return the classes of whole models: those that no other class of the file is made of."""
+    own = [info for info in module.classes if info.is_module]
     parts: set[str] = set()
-    for _, info in own:
+    for info in own:
         for node in ast.walk(info.node):
             if isinstance(node, ast.Name) and node.id != info.name:
                 parts.add(node.id)
-    return [
-        (file, info)
-        for file, info in own
-        if info.name not in parts and not _NO_MODEL.search(info.name)
-    ]
+    return [info for info in own if info.name not in parts and not _NO_MODEL.search(info.name)]
 
 
 def may_drop(module: Module) -> bool:
@@ -105,13 +100,6 @@ def may_drop(module: Module) -> bool:
 def builds(module: Module) -> bool:
     """Return whether the file itself builds a layer that does something else in eval mode."""
     return bool(_direct(module, module.calls))
-
-
-def _spoken(module: Module) -> Layers:
-    """Return what a file has as options or by other names, as far as its text says."""
-    text = module.source.text
-    found = _DROPS if re.search(r"\bdropout\b|_dropout|dropout_", text) else NOTHING
-    return found | (_NORMS if _NORM_NAME.search(text) else NOTHING)
 
 
 def _direct(module: Module, calls: list[ast.Call]) -> Layers:
@@ -196,14 +184,53 @@ def _of_call(module: Module, call: ast.Call, at: ast.AST) -> Layers | None:
     """Return what a call builds, if it is of a class that can be read or of a known library."""
     own = module.class_at(call.func.id, at) if isinstance(call.func, ast.Name) else None
     if own is not None:
-        return _in_class(module, own, set()) if own.is_module else None
+        return _of_class(module, own, [call]) if own.is_module else None
     name = module.resolve(call.func)
     direct = _direct(module, [call])
     if direct or (name.startswith("torch.nn.") and not _HOLDS.search(name)):
         # A single layer of torch is known either way.
         return direct
     other = _elsewhere(module, name)
-    return _in_class(*other, set()) if other is not None else None
+    return _of_class(*other, [call]) if other is not None else None
+
+
+def _of_class(module: Module, info: ClassInfo, calls: list[ast.Call]) -> Layers:
+    """Return what a class builds when these calls make its objects."""
+    found = _in_class(module, info, set())
+    return found if _has_rate(module, info, calls) else found - _DROPS
+
+
+def _has_rate(module: Module, info: ClassInfo, calls: list[ast.Call]) -> bool:
+    """Whether dropout may be on: its rates are not all 0 by default and left so by the calls."""
+    start = info.methods.get("__init__")
+    rates = _defaults(start) if start is not None else {}
+    if not rates or any(_names.number(default) != 0.0 for _, default in rates.values()):
+        return True
+    for call in ast.walk(info.node):
+        if isinstance(call, ast.Call) and module.resolve(call.func) in _names.MODULES:
+            rate = _names.argument(call, "p", 0)
+            if rate is None or _names.number(rate):
+                return True
+    for call in calls:
+        given = [(_names.argument(call, name, at)) for name, (at, _) in rates.items()]
+        if _names.has_unpacking(call) or any(
+            rate is not None and _names.number(rate) != 0.0 for rate in given
+        ):
+            return True
+    return False
+
+
+def _defaults(function: Function) -> dict[str, tuple[int, ast.expr | None]]:
+    """Return the rates among a method's arguments: where a call gives them, and their defaults."""
+    plain = [*function.args.posonlyargs, *function.args.args]
+    first = len(plain) - len(function.args.defaults)
+    every: list[tuple[str, int, ast.expr | None]] = [
+        (item.arg, at - 1, function.args.defaults[at - first] if at >= first else None)
+        for at, item in enumerate(plain)
+    ]
+    named = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    every += [(item.arg, 1000, default) for item, default in named]
+    return {name: (at, default) for name, at, default in every if _RATE.search(name)}
 
 
 def _in_class(module: Module, info: ClassInfo, seen: set[ast.AST]) -> Layers:
@@ -248,31 +275,3 @@ def _elsewhere(module: Module, name: str) -> tuple[Module, ClassInfo] | None:
     other = load(place[0]) if place is not None else None
     info = other.class_named(place[1]) if other is not None and place is not None else None
     return (other, info) if other is not None and info is not None else None
-
-
-def _imported(module: Module) -> Layers:
-    """Return what files that a file imports build, and what those import.
-
-    Where these have several models, with such layers and without, nothing is known.
-    """
-    found = NOTHING
-    files: list[Module] = []
-    todo: list[tuple[Module, int]] = [(module, 0)]
-    seen: set[Path] = set()
-    while todo and len(seen) < _FILES:
-        at, depth = todo.pop(0)
-        for name in sorted(at.imported):
-            file = imported_file(at, f"{name}.*")  # a module, or a name in one
-            if file is None or file in seen:
-                continue
-            seen.add(file)
-            other = load(file)
-            if other is None:
-                continue
-            files.append(other)
-            found |= _direct(other, other.calls)
-            if depth < 3:
-                todo.append((other, depth + 1))
-    if found and all(_in_class(*item, set()) for item in _models(files)):
-        return found
-    return NOTHING

@@ -127,12 +127,6 @@ def defined(module: Module, full: str) -> tuple[Path, str] | None:
     return _place(module.source.path, full, module.cache.setdefault("consulted", set()))
 
 
-def imported_file(module: Module, full: str) -> Path | None:
-    """Return the file that a full name in a file's imports leads to, if it can be found."""
-    found = _file(module.source.path, full, module.cache.setdefault("consulted", set()))
-    return found[0] if found is not None else None
-
-
 class Readers:
     """Which checked files can reach a class of another file.
 
@@ -209,8 +203,10 @@ def _file(importer: str, full: str, asked: set[str]) -> tuple[Path, list[str]] |
     parts = full.split(".")
     if importer.startswith("<") or len(parts) < 2 or parts[0] in ("", "torch"):
         return None
-    for folder in _folders(importer):
-        for length in range(len(parts) - 1, 0, -1):
+    folders = list(_folders(importer))
+    # The longest path first: a file seq2seq.py nearby is not the package seq2seq above.
+    for length in range(len(parts) - 1, 0, -1):
+        for folder in folders:
             stem = folder.joinpath(*parts[:length])
             for file in (stem.with_name(f"{stem.name}.py"), stem / "__init__.py"):
                 asked.add(str(file))

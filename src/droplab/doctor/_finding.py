@@ -23,6 +23,8 @@ class Code:
         title: What is wrong, in a few words.
         severity: How bad it is, unless a finding says otherwise.
         found_by: The ways in which it is found, filled in from what its file has.
+        optional: Whether reading looks for it only where it is selected: what reading can know
+            of it was too often wrong in other people's code.
     """
 
     code: str
@@ -30,6 +32,12 @@ class Code:
     title: str
     severity: Severity
     found_by: tuple[FoundBy, ...] = ("reading",)
+    optional: bool = False
+
+    @property
+    def marks(self) -> str:
+        """What the list of checks says of it: "error", or "error, optional"."""
+        return f"{self.severity}{', optional' if self.optional else ''}"
 
     @property
     def page(self) -> str:
@@ -44,7 +52,7 @@ class Code:
             file = place / f"{self.code}.md"
             if file.is_file():
                 return file.read_text(encoding="utf-8")
-        return f"{self.code} {self.name}: {self.title} ({self.severity})"
+        return f"{self.code} {self.name}: {self.title} ({self.marks})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,15 +121,17 @@ class _Order(Follower):
         ends: list[State | None] = []
         restored: list[State] = []
         rest = state
+        left: list[Visit] = []
         while True:
             self.calls(node.test, rest, frame)
             way = decided(node.test, frame.given) if frame.given else None
             if way is not None:
-                ends.append(self.block(node.body if way else node.orelse, rest, frame))
+                body = node.body if way else node.orelse
+                ends.append(self._way(body, rest, frame, left))
                 break
             test = ast.dump(node.test)
             self.guards.append(test)
-            end = self.block(node.body, rest.copy(), frame)
+            end = self._way(node.body, rest.copy(), frame, left)
             self.guards.pop()
             ends.append(end)
             if end is not None and mentions_training(node.test):
@@ -140,12 +142,24 @@ class _Order(Follower):
             if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
                 node = node.orelse[0]
                 continue
-            ends.append(self.block(node.orelse, rest, frame))
+            ends.append(self._way(node.orelse, rest, frame, left))
             break
+        self.pending = left
         joined = join(ends)
         if joined is not None and restored:
             _settle(joined, state, restored, ends[-1] if node.orelse else None)
         return joined
+
+    def _way(
+        self, body: list[ast.stmt], state: State, frame: Frame, left: list[Visit]
+    ) -> State | None:
+        """Follow one way of an `if`; what it leaves to learn from is no other way's."""
+        before = list(self.pending)
+        end = self.block(body, state, frame)
+        known = {id(item) for item in left}
+        left.extend(item for item in self.pending if id(item) not in known)
+        self.pending = before
+        return end
 
     def _loop(
         self, node: ast.For | ast.AsyncFor | ast.While, state: State, frame: Frame

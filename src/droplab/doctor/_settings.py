@@ -10,11 +10,13 @@ from pathlib import Path, PurePath
 from typing import Any, cast
 
 from droplab.doctor._codes import CODES, expand
+from droplab.doctor._finding import FoundBy
 from droplab.documents import DocumentError, parse_toml, read_text
 from droplab.errors import ArgumentError, nearest, quote
 
 _KEYS = ("select", "ignore", "exclude", "per-file-ignores")
 _TABLE = "[tool.droplab.check]"
+_DEFAULT = frozenset(code for code, row in CODES.items() if not row.optional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Settings:
     """What to check and what to leave alone.
 
     Args:
-        select: The codes that are checked; all of them by default.
+        select: The codes that are checked; all but the optional ones by default.
         ignore: Codes taken out of `select`.
         exclude: Glob patterns of files and folders that are not read.
         per_file_ignores: Glob pattern to codes that are ignored in the files it matches.
@@ -33,7 +35,7 @@ class Settings:
         True
     """
 
-    select: frozenset[str] = frozenset(CODES)
+    select: frozenset[str] = _DEFAULT
     ignore: frozenset[str] = frozenset()
     exclude: tuple[str, ...] = ()
     per_file_ignores: Mapping[str, frozenset[str]] = field(
@@ -41,13 +43,14 @@ class Settings:
     )
     root: Path | None = None
 
-    def wants(self, code: str, path: str) -> bool:
+    def wants(self, code: str, path: str, found_by: FoundBy = "reading") -> bool:
         """Return whether a code is reported for a file. DRP000 always is, unless ignored."""
-        return code in self.wanted(path)
+        return code in self.wanted(path, found_by)
 
-    def wanted(self, path: str) -> frozenset[str]:
-        """Return the codes that are reported for a file."""
-        found = (self.select | {"DRP000"}) - self.ignore
+    def wanted(self, path: str, found_by: FoundBy = "reading") -> frozenset[str]:
+        """Return the codes that are reported for a file; only reading leaves optional ones out."""
+        every = found_by != "reading" and self.select == _DEFAULT
+        found = (frozenset(CODES) if every else self.select | {"DRP000"}) - self.ignore
         for pattern, codes in self.per_file_ignores.items():
             if self._matches(path, pattern):
                 found -= codes

@@ -144,7 +144,10 @@ def sarif(findings: Iterable[Finding], *, version: str) -> str:
                                 "id": rule.code,
                                 "name": rule.name,
                                 "shortDescription": {"text": rule.title},
-                                "defaultConfiguration": {"level": rule.severity},
+                                "defaultConfiguration": {
+                                    "level": rule.severity,
+                                    "enabled": not rule.optional,
+                                },
                             }
                             for rule in rules
                         ],

@@ -14,7 +14,7 @@ from droplab.doctor._text import fix_source
 
 def found(snippet):
     ast.parse(snippet.text)
-    return [finding for finding in check_text(snippet.text) if finding.code == snippet.code]
+    return check_text(snippet.text, settings=Settings(select=frozenset({snippet.code})))
 
 
 def test_true(true_snippet):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from droplab.doctor import check
+from droplab.doctor import CODES, Settings, check
+
+EVERY = Settings(select=frozenset(CODES))
 
 BASE = (
     "from torch import nn\nclass Block(nn.Module):\n    def __init__(self):\n"
@@ -65,6 +67,18 @@ def test_a_grandchild_in_a_third_file_may_use_it(tmp_path):
     assert check([tmp_path]).findings == ()
 
 
+def test_a_file_with_the_name_of_its_package_hides_nothing(tmp_path):
+    write(
+        tmp_path,
+        nets__models__block=BASE.format(""),
+        nets__models__nets="x = 1\n",
+        nets__models__child=CHILD.format("from .block import Block\n", "Block"),
+    )
+    for folder in (tmp_path / "nets", tmp_path / "nets" / "models"):
+        (folder / "__init__.py").touch()
+    assert check([tmp_path]).findings == ()
+
+
 def test_a_base_in_another_file_is_read(tmp_path):
     """It may use what the class builds; if it does not, nothing does."""
     net = "from torch import nn\nfrom block import Block\nclass Net(Block):\n" + (
@@ -106,9 +120,9 @@ def test_a_model_is_no_plain_one_whose_base_in_another_file_has_dropout(tmp_path
         "            val_loss += (model(x) - y).mean().item()\n    model.train()\n"
     )
     write(tmp_path, block="from torch import nn\nclass Block(nn.Module):\n    pass\n", train=loop)
-    assert check([tmp_path / "train.py"]).findings == ()
+    assert check([tmp_path / "train.py"], settings=EVERY).findings == ()
     write(tmp_path, block=BASE.format(""))
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == ["DRP008"]
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == ["DRP008"]
 
 
 LOOP = (
@@ -121,24 +135,29 @@ LOOP = (
 
 
 @pytest.mark.parametrize(
-    ("imports", "layer", "codes"),
+    ("head", "layer", "codes"),
     [
-        ("from models import build", "nn.Dropout(0.5)", ["DRP006"]),
-        ("from models import build", "nn.BatchNorm1d(8)", ["DRP006"]),
-        ("import models", "nn.Dropout(0.5)", ["DRP006"]),
-        ("from models import build", "nn.LayerNorm(8)", []),
-        ("from other import build", "nn.Dropout(0.5)", []),
+        ("from models import Net\nmodel = Net()", "nn.Dropout(0.5)", ["DRP006"]),
+        ("from models import Net\nmodel = Net()", "nn.BatchNorm1d(8)", ["DRP006"]),
+        ("import models\nmodel = models.Net()", "nn.Dropout(0.5)", ["DRP006"]),
+        ("from models import Net\nmodel = Net()", "nn.LayerNorm(8)", []),
+        ("from other import Net\nmodel = Net()", "nn.Dropout(0.5)", []),
+        # What builds it there, and what it may be, is not followed.
+        ("from models import build\nmodel = build()", "nn.Dropout(0.5)", []),
+        ("from models import Net", "nn.Dropout(0.5)", []),
     ],
 )
-def test_what_is_imported_shows_whether_the_mode_matters(tmp_path, imports, layer, codes):
+def test_the_class_that_is_imported_shows_whether_the_mode_matters(tmp_path, head, layer, codes):
     write(
         tmp_path,
-        models__nets=f"from torch import nn\ndef net():\n    return nn.Sequential({layer})\n",
-        train=LOOP.format(imports),
+        models__nets="from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+        f"        super().__init__()\n        self.part = {layer}\n"
+        "def build():\n    return Net()\n",
+        train=LOOP.format(head),
     )
     package = tmp_path / "models" / "__init__.py"
-    package.write_text("from .nets import net\ndef build(name):\n    return net()\n")
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+    package.write_text("from .nets import Net, build\n")
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes
 
 
 @pytest.mark.parametrize(
@@ -155,7 +174,7 @@ def test_the_parts_of_a_model_are_read_in_the_files_that_they_stand_in(tmp_path,
             "        super().__init__()\n        self.cell = Cell()\n"
         ),
     )
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes
 
 
 @pytest.mark.parametrize(
@@ -178,7 +197,7 @@ def test_the_finding_names_the_layer_that_the_model_has(tmp_path, quiet, layer, 
         f"        loss.backward()\n        optimizer.step()\n{head}"
         "        for x, y in val_loader:\n            hits += (net(x) > 0).sum().item()\n",
     )
-    (finding,) = check([tmp_path / "train.py"]).findings
+    (finding,) = check([tmp_path / "train.py"], settings=EVERY).findings
     assert words in finding.message
 
 
@@ -199,4 +218,4 @@ def test_a_base_that_may_set_the_mode_silences(tmp_path, body, codes):
         "    def evaluate(self):\n        with torch.no_grad():\n"
         "            return self.net(x).argmax(1)\n",
     )
-    assert [f.code for f in check([tmp_path / "train.py"]).findings] == codes
+    assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes

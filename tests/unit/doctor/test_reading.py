@@ -202,4 +202,5 @@ def test_what_would_be_waited_for_is_not_opened(tmp_path):
 def test_deep_nesting_is_read():
     chain = "if a == 0:\n    pass\n" + "".join(f"elif a == {n}:\n    pass\n" for n in range(400))
     train = "model.train()\nfor x in data:\n    model(x).sum().backward()\n    model.eval()\n"
-    assert codes(check_text(BAD + chain + train)) == ["DRP011", "DRP006"]
+    both = Settings(select=frozenset({"DRP006", "DRP011"}))
+    assert codes(check_text(BAD + chain + train, settings=both)) == ["DRP011", "DRP006"]

@@ -47,6 +47,43 @@ def test_the_nearest_pyproject_counts_and_none_is_fine(tmp_path):
     assert len(load_settings(inner).select) > 20
 
 
+VALIDATES = """
+import torch
+from torch import nn
+model = nn.Sequential(nn.Linear(8, 2), nn.Dropout(0.5))
+optimizer = torch.optim.Adam(model.parameters())
+for x, y in train_loader:
+    criterion(model(x), y).backward()
+    optimizer.step()
+for x, y in val_loader:
+    correct += (model(x).argmax(1) == y).sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "codes"),
+    [
+        ("ignore = []", []),
+        ("select = ['ALL']", ["DRP007"]),
+        ("select = ['validation-in-train-mode']", ["DRP007"]),
+        ("select = ['DRP00']", ["DRP007"]),
+        ("select = ['ALL']\nignore = ['DRP007']", []),
+    ],
+)
+def test_an_optional_check_has_to_be_asked_for(tmp_path, table, codes):
+    (tmp_path / "train.py").write_text(VALIDATES)
+    write(tmp_path, f"[tool.droplab.check]\n{table}\n")
+    found = check([tmp_path], settings=load_settings(tmp_path)).findings
+    assert [finding.code for finding in found] == codes
+
+
+def test_running_proves_optional_checks_too_unless_others_are_selected():
+    assert Settings().wants("DRP041", "net.py", "running")
+    assert not Settings().wants("DRP041", "net.py")
+    assert not Settings(ignore=frozenset({"DRP041"})).wants("DRP041", "net.py", "running")
+    assert not Settings(select=frozenset({"DRP014"})).wants("DRP041", "net.py", "running")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

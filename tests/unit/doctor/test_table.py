@@ -46,12 +46,13 @@ def test_every_check_has_a_page_that_shows_pattern_and_fix():
         assert page.startswith(f"# {code.code} {code.name}\n"), code.code
         for heading in ("## What", "## Why", "## Example", "## Fix"):
             assert heading in page, (code.code, heading)
+        assert ("Optional: " in page) == code.optional, code.code
 
 
 def test_the_index_lists_every_check():
     index = (ROOT / "docs/checks/index.md").read_text(encoding="utf-8")
     for code in CODES.values():
-        row = f"| [{code.code}]({code.code}.md) | {code.name} | {code.title} | {code.severity} |"
+        row = f"| [{code.code}]({code.code}.md) | {code.name} | {code.title} | {code.marks} |"
         row += f" {', '.join(code.found_by)} |"
         assert row in index, code.code
 

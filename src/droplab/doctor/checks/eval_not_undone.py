@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from droplab.doctor.live._loop import Loop
 
-CODE = Code("DRP006", "eval-not-undone", "the model stays in eval mode after validation", "error")
+CODE = Code(
+    "DRP006",
+    "eval-not-undone",
+    "the model stays in eval mode after validation",
+    "error",
+    optional=True,
+)
 
 _FROZEN = re.compile(
     r"teacher|target|ema|reference|ref_|frozen|pretrained|clip|vgg|lpips|vae|critic"

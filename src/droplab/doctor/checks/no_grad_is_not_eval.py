@@ -21,7 +21,13 @@ from droplab.doctor._states import Visit, awake
 if TYPE_CHECKING:
     from droplab.doctor.live._loop import Loop
 
-CODE = Code("DRP008", "no-grad-is-not-eval", "no_grad() is taken for eval()", "error")
+CODE = Code(
+    "DRP008",
+    "no-grad-is-not-eval",
+    "no_grad() is taken for eval()",
+    "error",
+    optional=True,
+)
 
 _CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
 _SAMPLES = re.compile(

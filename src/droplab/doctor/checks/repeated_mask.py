@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from droplab.doctor.live._exam import Exam, Trace
     from droplab.doctor.live._loop import Loop
 
-CODE = Code("DRP041", "repeated-mask", "one mask is used again and again", "error")
+CODE = Code(
+    "DRP041",
+    "repeated-mask",
+    "one mask is used again and again",
+    "error",
+    optional=True,
+)
 
 _SEEDS = frozenset(
     {"torch.manual_seed", "torch.random.manual_seed", "torch.cuda.manual_seed"}

@@ -15,7 +15,13 @@ from droplab.doctor.checks.no_grad_is_not_eval import validations
 if TYPE_CHECKING:
     from droplab.doctor.live._loop import Loop
 
-CODE = Code("DRP007", "validation-in-train-mode", "validation runs in train mode", "error")
+CODE = Code(
+    "DRP007",
+    "validation-in-train-mode",
+    "validation runs in train mode",
+    "error",
+    optional=True,
+)
 
 
 def reading(module: Module) -> Iterator[Finding]:
