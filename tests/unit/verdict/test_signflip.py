@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from droplab.errors import ArgumentError
 from droplab.verdict import compare, compare_skewed
-from droplab.verdict._signflip import smallest_p
+from droplab.verdict._signflip import sign_vectors, smallest_p
 
 
 def slow_p(table: np.ndarray, arm: int, effect: float) -> float:
@@ -188,3 +189,28 @@ def test_nine_arms_of_sixteen_seeds_take_less_than_two_seconds():
     began = time.process_time()
     compare(table)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("n", [17, 64, 77])
+def test_sums_under_random_signs_are_those_of_the_words_that_were_drawn(n):
+    words = np.random.PCG64(0x64726F706C6162).random_raw(100_000 * -(-n // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8)).reshape(100_000, -1)[:, :n]
+    row = np.random.default_rng(n).normal(size=n)
+    found = sign_vectors(n) @ row
+    assert len(found) == 100_001
+    assert found[0] == pytest.approx(row.sum())
+    np.testing.assert_allclose(found[1:], (1 - 2.0 * bits) @ row, rtol=0, atol=1e-12)
+    counted = sign_vectors(n) @ np.ones(n)
+    assert (counted == np.rint(counted)).all()
+
+
+def test_thousands_of_pairs_take_little_memory():
+    differences = np.random.default_rng(0).normal(size=(1, 2000))
+    tracemalloc.start()
+    try:
+        compare(differences)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        sign_vectors.cache_clear()
+    assert most < 150e6  # a float for each sign of 2000 pairs would be 1.6 GB
