@@ -16,6 +16,7 @@ RANDOM_FLIPS = 100_000
 LEVEL = 0.95
 _STREAM = 0x64726F706C6162  # the same flips in every process, so that a verdict repeats
 _CLOSE = 1e-9
+_AT_ONCE = 1 << 20  # sums of a block of pairs: 8 MB
 
 Floats = NDArray[np.float64]
 
@@ -244,29 +245,28 @@ def p_against(values: Floats, best: int, level: float = LEVEL) -> list[float]:
 
     Pairs with too few seeds for the level are no part of the family, and their p is 1.
     """
-    there = np.isfinite(values)
-    pairs = [
-        (i, j)
-        for i in range(len(values))
-        for j in range(i + 1, len(values))
-        if enough(int((there[i] & there[j]).sum()), level)
-    ]
-    kept = there.any(axis=0)
-    values = values[:, kept]
+    values = values[:, np.isfinite(values).any(axis=0)]
     signs = sign_vectors(values.shape[1])
+    at_once = max(1, _AT_ONCE // len(signs))
     largest = np.zeros(len(signs))
-    observed = [0.0] * len(values)
-    for i, j in pairs:
-        differences = values[i] - values[j]
-        there = ~np.isnan(differences)
-        row = np.where(there, differences, 0.0)
-        norm = math.sqrt(np.count_nonzero(there) * float(row @ row))
-        if norm == 0:
+    observed = np.zeros(len(values))
+    blocks = [
+        (i, begin) for i in range(len(values)) for begin in range(i + 1, len(values), at_once)
+    ]
+    for i, begin in blocks:
+        differences = values[i] - values[begin : begin + at_once]
+        there = np.isfinite(differences)
+        rows, counts = np.where(there, differences, 0.0), there.sum(axis=1)
+        norms = np.sqrt(counts * (rows * rows).sum(axis=1))
+        (kept,) = np.nonzero((norms > 0) & (counts >= fewest(level)))
+        if not len(kept):
             continue
-        r = np.abs(signs @ row) / norm
-        np.maximum(largest, r, out=largest)
-        if best in (i, j):
-            observed[j if i == best else i] = float(r[0])
+        r = np.abs(signs @ rows[kept].T) / norms[kept]
+        np.maximum(largest, r.max(axis=1), out=largest)
+        if best == i:
+            observed[begin + kept] = r[0]
+        elif best - begin in kept:
+            observed[i] = r[0, kept == best - begin].item()
     return [float(np.mean(largest >= r - _CLOSE)) for r in observed]
 
 
@@ -299,7 +299,9 @@ class _Packed:
         return RANDOM_FLIPS + 1
 
     def __matmul__(self, row: Floats) -> Floats:
-        """Return the sum of a row, (n,), under each sign vector."""
+        """Return the sum of a row, (n,), under each sign vector; of several, (n, rows), alike."""
+        if row.ndim > 1:
+            return np.stack([self @ each for each in row.T], axis=1)
         eights = np.pad(row, (0, -self._n % 8)).reshape(-1, 8)
         sums = np.zeros(len(self))
         for table, codes in zip(eights @ _SIGNS_OF_A_BYTE, self._bytes, strict=True):
