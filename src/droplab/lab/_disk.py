@@ -44,15 +44,13 @@ class RunsOnDisk:
 
     def ids(self) -> list[str]:
         """Return the ids of the newest runs, the newest first."""
-        found: list[tuple[float, str]] = []
         try:
             with os.scandir(self.root) as entries:
-                for entry in entries:
-                    if not ID.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
-                        continue
-                    database = Path(entry.path, DATABASE)
-                    if database.is_file() and not database.is_symlink():
-                        found.append((database.stat().st_mtime, entry.name))
+                found = [
+                    (Path(entry.path, DATABASE).stat().st_mtime, entry.name)
+                    for entry in entries
+                    if ID.fullmatch(entry.name) and _is_run(entry)
+                ]
         except OSError:
             return []
         return [name for _, name in sorted(found, reverse=True)[:LISTED]]
@@ -63,8 +61,10 @@ class RunsOnDisk:
         Raises:
             Refusal: There is none of that name.
         """
-        if ID.fullmatch(id) and id in self.ids():
-            return self.root / id
+        if ID.fullmatch(id):  # it is compared with names: a request never becomes a path
+            with contextlib.suppress(OSError), os.scandir(self.root) as entries:
+                if any(entry.name == id and _is_run(entry) for entry in entries):
+                    return self.root / id
         raise Refusal(404, "there is no such run; it may have been deleted or renamed")
 
     def result(self, id: str) -> RunResult:
@@ -86,7 +86,7 @@ class RunsOnDisk:
             Refusal: There is no such run, or it cannot be read.
         """
         with self._lock:
-            signature = self.signature(id)
+            signature = self._signature(self.folder(id))
             known, run = self._runs.get(id, ((), None))
             if run is not None and known == signature:
                 return run
@@ -128,7 +128,7 @@ class RunsOnDisk:
             Whether it is on disk; one that failed early may not be.
         """
         try:
-            signature, result = self.signature(run.id), self.result(run.id)
+            signature, result = self._signature(self.folder(run.id)), self.result(run.id)
         except Refusal:
             run.set_state(state, message)
             return False
@@ -145,20 +145,16 @@ class RunsOnDisk:
             self._runs.popitem(last=False)
 
     def summary(self, id: str) -> dict[str, Any]:
-        """Return a run as a list shows it; `run` tells of errors."""
+        """Return one of `ids()` as a list shows it; `run` tells of errors."""
         with self._lock:
             known = self._summaries.get(id)
-        if known is not None and known[0] == self.signature(id):
+        if known is not None and known[0] == self._signature(self.root / id):
             return known[1]
         return self.run(id).summary()
 
-    def signature(self, id: str) -> Signature:
-        """Return what changes when a run's file does, and in the end whether it is being written.
-
-        Raises:
-            Refusal: There is no such run.
-        """
-        return (*self._files(self.folder(id)), (int(self._driven(id)), 0))
+    def _signature(self, folder: Path) -> Signature:
+        """Return what changes when a run's file does, and whether it is being written."""
+        return (*self._files(folder), (int(self._driven(folder)), 0))
 
     @staticmethod
     def _files(folder: Path) -> Signature:
@@ -171,12 +167,12 @@ class RunsOnDisk:
                 found.append((0, 0))
         return tuple(found)
 
-    def _driven(self, id: str) -> bool:
+    @staticmethod
+    def _driven(folder: Path) -> bool:
         """Whether some process is writing the run.
 
         Only a run that was not closed is asked, as the question takes the lock for a moment.
         """
-        folder = self.folder(id)
         if not (folder / f"{DATABASE}-wal").exists():
             return False
         try:
@@ -191,6 +187,14 @@ class RunsOnDisk:
         except OSError:
             return False
         return False
+
+
+def _is_run(folder: Path | os.DirEntry[str]) -> bool:
+    """Whether a folder holds the file of a run; what a link leads to is none."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    database = Path(folder, DATABASE)
+    return database.is_file() and not database.is_symlink()
 
 
 def state_on_disk(result: RunResult) -> State:

@@ -16,6 +16,7 @@ RANDOM_FLIPS = 100_000
 LEVEL = 0.95
 _STREAM = 0x64726F706C6162  # the same flips in every process, so that a verdict repeats
 _CLOSE = 1e-9
+_AT_ONCE = 1 << 20  # sums of a block of pairs: 8 MB
 
 Floats = NDArray[np.float64]
 
@@ -176,7 +177,7 @@ class _Arm:
 class _Maximum:
     """The maximum of r over all arms but one, for every sign vector."""
 
-    def __init__(self, signs: Floats, rows: list[tuple[Floats, int]]) -> None:
+    def __init__(self, signs: Floats | _Packed, rows: list[tuple[Floats, int]]) -> None:
         self._first = np.zeros(len(signs))
         self._second = np.zeros(len(signs))
         self._owner = np.full(len(signs), -1)
@@ -194,7 +195,9 @@ class _Maximum:
         return np.where(self._owner == arm, self._second, self._first)
 
 
-def _one_arm(arm: _Arm, signs: Floats, others: tuple[Floats, Floats], alpha: float) -> Comparison:
+def _one_arm(
+    arm: _Arm, signs: Floats | _Packed, others: tuple[Floats, Floats], alpha: float
+) -> Comparison:
     """Invert the test in closed form: every sign vector supports effects up to some distance.
 
     With the effect x above the mean, sign vector e counts against x when its own sum is as large
@@ -242,45 +245,68 @@ def p_against(values: Floats, best: int, level: float = LEVEL) -> list[float]:
 
     Pairs with too few seeds for the level are no part of the family, and their p is 1.
     """
-    there = np.isfinite(values)
-    pairs = [
-        (i, j)
-        for i in range(len(values))
-        for j in range(i + 1, len(values))
-        if enough(int((there[i] & there[j]).sum()), level)
-    ]
-    kept = there.any(axis=0)
-    values = values[:, kept]
+    values = values[:, np.isfinite(values).any(axis=0)]
     signs = sign_vectors(values.shape[1])
+    at_once = max(1, _AT_ONCE // len(signs))
     largest = np.zeros(len(signs))
-    observed = [0.0] * len(values)
-    for i, j in pairs:
-        differences = values[i] - values[j]
-        there = ~np.isnan(differences)
-        row = np.where(there, differences, 0.0)
-        norm = math.sqrt(np.count_nonzero(there) * float(row @ row))
-        if norm == 0:
+    observed = np.zeros(len(values))
+    blocks = [
+        (i, begin) for i in range(len(values)) for begin in range(i + 1, len(values), at_once)
+    ]
+    for i, begin in blocks:
+        differences = values[i] - values[begin : begin + at_once]
+        there = np.isfinite(differences)
+        rows, counts = np.where(there, differences, 0.0), there.sum(axis=1)
+        norms = np.sqrt(counts * (rows * rows).sum(axis=1))
+        (kept,) = np.nonzero((norms > 0) & (counts >= fewest(level)))
+        if not len(kept):
             continue
-        r = np.abs(signs @ row) / norm
-        np.maximum(largest, r, out=largest)
-        if best in (i, j):
-            observed[j if i == best else i] = float(r[0])
+        r = np.abs(signs @ rows[kept].T) / norms[kept]
+        np.maximum(largest, r.max(axis=1), out=largest)
+        if best == i:
+            observed[begin + kept] = r[0]
+        elif best - begin in kept:
+            observed[i] = r[0, kept == best - begin].item()
     return [float(np.mean(largest >= r - _CLOSE)) for r in observed]
 
 
 @lru_cache(maxsize=8)
-def sign_vectors(n: int) -> Floats:
+def sign_vectors(n: int) -> Floats | _Packed:
     """Return the sign vectors, one a row, the identity first; e and -e count the same."""
-    if n <= EXACT_UP_TO:
-        free = max(n - 1, 0)
-        flipped = np.zeros((2**free, n))
-        flipped[:, n - free :] = np.arange(2**free)[:, None] >> np.arange(free) & 1
-    else:
-        # Raw words, as numpy may change what its distributions make of them.
-        words = np.random.PCG64(_STREAM).random_raw(RANDOM_FLIPS * -(-n // 64))
-        bits = np.unpackbits(words.astype("<u8").view(np.uint8)).reshape(RANDOM_FLIPS, -1)
-        flipped = np.zeros((RANDOM_FLIPS + 1, n))
-        flipped[1:] = bits[:, :n]
-    signs: Floats = np.subtract(1.0, 2.0 * flipped)
+    if n > EXACT_UP_TO:
+        return _Packed(n)
+    free = max(n - 1, 0)
+    signs = np.ones((2**free, n))
+    signs[:, n - free :] -= 2.0 * (np.arange(2**free)[:, None] >> np.arange(free) & 1)
     signs.setflags(write=False)
     return signs
+
+
+class _Packed:
+    """Random sign vectors after the identity, eight signs a byte, of which a sum is looked up.
+
+    As a table of numbers those of 5 000 pairs would take 4 GB.
+    """
+
+    def __init__(self, n: int) -> None:
+        # Raw words, as numpy may change what its distributions make of them.
+        words = np.random.PCG64(_STREAM).random_raw(RANDOM_FLIPS * -(-n // 64))
+        drawn = words.astype("<u8").view(np.uint8).reshape(RANDOM_FLIPS, -1)
+        self._n, self._bytes = n, np.zeros((-(-n // 8), RANDOM_FLIPS + 1), np.uint8)
+        self._bytes[:, 1:] = drawn[:, : len(self._bytes)].T
+
+    def __len__(self) -> int:
+        return RANDOM_FLIPS + 1
+
+    def __matmul__(self, row: Floats) -> Floats:
+        """Return the sum of a row, (n,), under each sign vector; of several, (n, rows), alike."""
+        if row.ndim > 1:
+            return np.stack([self @ each for each in row.T], axis=1)
+        eights = np.pad(row, (0, -self._n % 8)).reshape(-1, 8)
+        sums = np.zeros(len(self))
+        for table, codes in zip(eights @ _SIGNS_OF_A_BYTE, self._bytes, strict=True):
+            sums += table.take(codes)
+        return sums
+
+
+_SIGNS_OF_A_BYTE = 1 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[None], axis=0)

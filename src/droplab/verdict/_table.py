@@ -68,23 +68,19 @@ class Table:
             ended = {(m.arm, m.seed) for m in members if m.state in ("done", "nan")}
             rows = [row for row in rows if (row.arm, row.seed) in ended]
         arms = tuple(arm.name for arm in recipe.arms)
+        expected = {(arm, seed) for arm in arms for seed in recipe.seeds}
         known: dict[tuple[str, int, int], EpochRow] = {}
         for row in rows:
             place = (row.arm, row.seed, row.epoch)
-            where = f"verdict: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}"
-            if (
-                row.arm not in arms
-                or row.seed not in recipe.seeds
-                or not 1 <= row.epoch <= recipe.epochs
-            ):
+            if (row.arm, row.seed) not in expected or not 1 <= row.epoch <= recipe.epochs:
                 raise ArgumentError(
-                    f"{where}: is not part of recipe '{recipe.name}' (arms {', '.join(arms)}; "
-                    f"seeds {', '.join(map(str, recipe.seeds))}; {recipe.epochs} epochs); "
-                    "do not mix the results of two recipes"
+                    f"{_where(row)}: is not part of recipe '{recipe.name}' "
+                    f"(arms {', '.join(arms)}; seeds {', '.join(map(str, recipe.seeds))}; "
+                    f"{recipe.epochs} epochs); do not mix the results of two recipes"
                 )
             if place in known:
                 raise ArgumentError(
-                    f"{where}: is there twice; do not mix the results of two runs, pool them"
+                    f"{_where(row)}: is there twice; do not mix the results of two runs, pool them"
                 )
             known[place] = row
         diverged = {(m.arm, m.seed) for m in members if m.state == "nan"}
@@ -111,9 +107,12 @@ class Table:
 
     def values(self, metric: str) -> Floats:
         """Return a metric at the judged epoch, shape (arms, seeds); NaN where there is no row."""
-        if not self.epoch:
-            return np.full((len(self.arms), len(self.seeds)), math.nan)
-        return self.curves(metric)[:, :, self.epoch - 1]
+        found = np.full((len(self.arms), len(self.seeds)), math.nan)
+        for i, arm in enumerate(self.arms):
+            for j, seed in enumerate(self.seeds):
+                row = self._rows.get((arm, seed, self.epoch))
+                found[i, j] = math.nan if row is None else _value(row, metric)
+        return found
 
     def curves(self, metric: str) -> Floats:
         """Return a metric over time, shape (arms, seeds, epochs); NaN where no number is."""
@@ -121,10 +120,7 @@ class Table:
         at = {name: i for i, name in enumerate(self.arms)}
         seed_at = {seed: i for i, seed in enumerate(self.seeds)}
         for (arm, seed, epoch), row in self._rows.items():
-            found[at[arm], seed_at[seed], epoch - 1] = (
-                row.seconds if metric == "seconds" else row.values.get(metric, math.nan)
-            )
-        found[np.isinf(found)] = math.nan
+            found[at[arm], seed_at[seed], epoch - 1] = _value(row, metric)
         return found
 
     def judged(self, metric: str) -> Floats:
@@ -156,6 +152,15 @@ class Table:
             for j, seed in enumerate(self.seeds):
                 there[i, j] &= (arm, seed) not in self.diverged
         return there
+
+
+def _where(row: EpochRow) -> str:
+    return f"verdict: arm '{row.arm}', seed {row.seed}, epoch {row.epoch}"
+
+
+def _value(row: EpochRow, metric: str) -> float:
+    value = row.seconds if metric == "seconds" else row.values.get(metric, math.nan)
+    return math.nan if math.isinf(value) else value
 
 
 def _judged_epoch(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 
 import pytest
 
@@ -133,7 +135,7 @@ def test_a_result_that_cannot_be_judged_fails_the_run_alone(queue, workers, monk
         raise ZeroDivisionError("by zero")
 
     run = queue.add(SMALL)
-    monkeypatch.setattr(queue.disk, "signature", lambda id: ())
+    monkeypatch.setattr(queue.disk, "folder", lambda id: queue.disk.root / id)
     monkeypatch.setattr(queue.disk, "result", judged)
     workers[0].end("done")
     ended(queue)
@@ -244,3 +246,14 @@ def test_what_is_read_is_what_is_on_disk_whoever_reads_it(queue, workers, runs):
         for part in ("curves", "bands", "counts", "members"):
             assert again[part] == shown[part]
     assert shown["curves"]["none"]["val_loss"] == [0.25]
+
+
+def test_a_list_of_many_runs_goes_through_their_folder_once(queue, real_run, runs, monkeypatch):
+    for number in range(6):
+        shutil.copytree(runs / real_run, runs / f"digits-copy-{number}")
+    assert len(queue.summaries()["runs"]) == 7
+    scanned = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: scanned.append(path) or scan(path))
+    assert len(queue.summaries()["runs"]) == 7
+    assert scanned == [runs]

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shlex
 
+import libcst
 import pytest
 import torch
 from click.testing import CliRunner
@@ -326,3 +327,23 @@ def test_a_suggested_command_works(tmp_path, monkeypatch, init, body, site):
     result = CliRunner().invoke(cli.group, command[1:])
     assert result.exit_code == 0, result.output
     assert "+        self.fc_dropout = nn.Dropout(p=0.25)" in result.output
+
+
+def walks(tmp_path, monkeypatch, layers):
+    """How often a whole file is gone through to patch a class with so many layers."""
+    names = [f"fc{number}" for number in range(layers)]
+    made = "\n".join(f"self.{name} = nn.Linear(4, 4)" for name in names)
+    called = "\n".join(f"x = self.{name}(torch.relu(x))" for name in names)
+    path = tmp_path / f"with_{layers}.py"
+    path.write_text(net(made, f"{called}\nreturn x"))
+    counted = []
+    visit = libcst.Module.visit
+    monkeypatch.setattr(libcst.Module, "visit", lambda *args: counted.append(1) or visit(*args))
+    assert len(patch_file(path, "Net", {"fc*": 0.5}).edits) == layers - 1
+    monkeypatch.undo()
+    return len(counted)
+
+
+def test_a_file_is_gone_through_as_often_however_many_layers_a_class_has(tmp_path, monkeypatch):
+    few, many = (walks(tmp_path, monkeypatch, layers) for layers in (3, 40))
+    assert few == many <= 8

@@ -9,6 +9,7 @@ import pytest
 from droplab.errors import ArgumentError, RunError
 from droplab.results import Member, TestRow
 from droplab.verdict import choose, judge
+from droplab.verdict._table import Table
 
 BASE = [0.80, 0.82, 0.81, 0.79, 0.83, 0.80, 0.78, 0.82]
 BETTER = [x - 0.30 + 0.01 * i for i, x in enumerate(BASE)]
@@ -311,3 +312,34 @@ def test_a_verdict_is_a_pure_function_of_the_rows(make_result):
 def test_an_arm_that_does_not_exist(make_result):
     with pytest.raises(ArgumentError, match="no arm 'x'"):
         judge(make_result({"none": BASE})).arm("x")
+
+
+class Asked(tuple):
+    """Seeds that count in how many rows they were looked through for one."""
+
+    times = 0
+
+    def __contains__(self, seed):
+        Asked.times += 1
+        return super().__contains__(seed)
+
+
+class Walked(dict):
+    """Rows that count how often all of them are gone through."""
+
+    times = 0
+
+    def items(self):
+        Walked.times += 1
+        return super().items()
+
+
+def test_many_rows_are_neither_looked_through_for_a_seed_nor_for_one_epoch(make_result):
+    result = make_result({"none": [0.5] * 8, "a": [0.4] * 8})
+    object.__setattr__(result.recipe, "seeds", Asked(result.recipe.seeds))
+    table = Table.of_result(result)
+    object.__setattr__(table, "_rows", Walked(table._rows))
+    assert table.judged("val_loss").tolist() == [[0.5] * 8, [0.4] * 8]
+    assert (Asked.times, Walked.times) == (0, 0)
+    assert table.curves("val_loss")[:, :, table.epoch - 1].tolist() == [[0.5] * 8, [0.4] * 8]
+    assert Walked.times == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from droplab.errors import ArgumentError
-from droplab.verdict import compare, compare_skewed
-from droplab.verdict._signflip import smallest_p
+from droplab.verdict import _signflip, compare, compare_skewed
+from droplab.verdict._signflip import p_against, sign_vectors, smallest_p
 
 
 def slow_p(table: np.ndarray, arm: int, effect: float) -> float:
@@ -188,3 +189,56 @@ def test_nine_arms_of_sixteen_seeds_take_less_than_two_seconds():
     began = time.process_time()
     compare(table)
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("n", [17, 64, 77])
+def test_sums_under_random_signs_are_those_of_the_words_that_were_drawn(n):
+    words = np.random.PCG64(0x64726F706C6162).random_raw(100_000 * -(-n // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8)).reshape(100_000, -1)[:, :n]
+    row = np.random.default_rng(n).normal(size=n)
+    found = sign_vectors(n) @ row
+    assert len(found) == 100_001
+    assert found[0] == pytest.approx(row.sum())
+    np.testing.assert_allclose(found[1:], (1 - 2.0 * bits) @ row, rtol=0, atol=1e-12)
+    counted = sign_vectors(n) @ np.ones(n)
+    assert (counted == np.rint(counted)).all()
+
+
+def test_thousands_of_pairs_take_little_memory():
+    differences = np.random.default_rng(0).normal(size=(1, 2000))
+    tracemalloc.start()
+    try:
+        compare(differences)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        sign_vectors.cache_clear()
+    assert most < 150e6  # a float for each sign of 2000 pairs would be 1.6 GB
+
+
+class Counted(np.ndarray):
+    """Sign vectors that count the products with them."""
+
+    times = 0
+
+    def __matmul__(self, other):
+        Counted.times += 1
+        return np.asarray(self) @ other
+
+
+def test_all_pairs_of_many_arms_are_compared_in_a_product_an_arm(monkeypatch):
+    values = np.random.default_rng(5).normal(size=(60, 6))
+    values[3, 2], values[7, :3], values[9] = math.nan, math.nan, values[10]
+    signs, best = sign_vectors(6), 4
+    rs = {}
+    for i, j in itertools.combinations(range(60), 2):
+        row = values[i] - values[j]
+        if not np.isnan(row).any() and row.any():
+            rs[i, j] = np.abs(signs @ row) / math.sqrt(6 * (row @ row))
+    largest = np.max([*rs.values()], axis=0)
+    wanted = [rs.get((min(i, best), max(i, best)), np.zeros(1))[0] for i in range(60)]
+    monkeypatch.setattr(_signflip, "sign_vectors", lambda n: signs.view(Counted))
+    found = p_against(values, best)
+    assert found == [float(np.mean(largest >= r - 1e-9)) for r in wanted]
+    assert found[3] == found[7] == 1
+    assert Counted.times < 60

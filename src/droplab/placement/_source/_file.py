@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import libcst as cst
@@ -33,21 +34,18 @@ class SourceFile:
             ) from None
         _check_depth(path, self.data)
         try:
-            wrapper, self.text = _parsed(self.data)
+            self._tree = _parsed(self.data)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeDecodeError, LookupError) as error:
             raise _not_python(path, self.data, error) from None
-        self.module = wrapper.module
-        self._positions = wrapper.resolve(meta.PositionProvider)
-        self._parents = wrapper.resolve(meta.ParentNodeProvider)
-        self._names = wrapper.resolve(meta.QualifiedNameProvider)
+        self.module, self.text = self._tree.module, self._tree.text
 
     def line(self, node: cst.CSTNode) -> int:
         """Return the line a node begins on."""
-        return self._positions[node].start.line
+        return self._tree.positions[node].start.line
 
     def parent(self, node: cst.CSTNode) -> cst.CSTNode | None:
         """Return the node around a node."""
-        return self._parents.get(node)
+        return self._tree.parents.get(node)
 
     def code(self, node: cst.CSTNode) -> str:
         """Return a node as text."""
@@ -55,9 +53,9 @@ class SourceFile:
 
     def full_name(self, node: cst.CSTNode) -> str:
         """Return the dotted name that an expression means by this file's imports, or ""."""
-        found = self._names.get(node, ())
-        names = [item.name for item in (found() if callable(found) else found)]
-        return names[0] if names else ""
+        scope = self._tree.scopes.get(node)
+        names = () if scope is None else scope.get_qualified_names_for(node)
+        return next((item.name for item in names), "")
 
     def refuse(self, node: cst.CSTNode | int, reason: str) -> PlacementError:
         """Return an error that names file and line."""
@@ -66,9 +64,7 @@ class SourceFile:
 
     def classes(self) -> dict[str, list[cst.ClassDef]]:
         """Return the classes of the file by name, nested ones as "Outer.Inner"."""
-        reader = _Classes()
-        self.module.visit(reader)
-        return reader.found
+        return self._tree.classes
 
     def functions(self) -> dict[str, cst.FunctionDef]:
         """Return the functions that stand at the top of the file."""
@@ -110,10 +106,53 @@ class SourceFile:
 
 
 @lru_cache(maxsize=1)
-def _parsed(data: bytes) -> tuple[meta.MetadataWrapper, str]:
-    """Return a module and its text; run after run has models of one file, a second's reading."""
-    wrapper = meta.MetadataWrapper(cst.parse_module(data), unsafe_skip_copy=True)
-    return wrapper, wrapper.module.code
+def _parsed(data: bytes) -> _Tree:
+    """Return a parsed file; run after run has models of one file, a second's reading."""
+    return _Tree(data)
+
+
+class _Tree:
+    """A parsed file, and what is read off all of it: once, and only if it is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._wrapper = meta.MetadataWrapper(cst.parse_module(data), unsafe_skip_copy=True)
+        self.module = self._wrapper.module
+        self.text = self.module.code
+
+    @cached_property
+    def positions(self) -> Mapping[cst.CSTNode, meta.CodeRange]:
+        """Where each node stands."""
+        return self._wrapper.resolve(meta.PositionProvider)
+
+    @cached_property
+    def scopes(self) -> Mapping[cst.CSTNode, meta.Scope | None]:
+        """The scope in which each name is looked up."""
+        return self._wrapper.resolve(meta.ScopeProvider)
+
+    @cached_property
+    def parents(self) -> dict[cst.CSTNode, cst.CSTNode]:
+        """The node around each node."""
+        reader = _Parents()
+        self.module.visit(reader)
+        return reader.found
+
+    @cached_property
+    def classes(self) -> dict[str, list[cst.ClassDef]]:
+        """The classes by name; one inside a function cannot be named from outside."""
+        found: dict[str, list[cst.ClassDef]] = {}
+        for node in self.parents:
+            if isinstance(node, cst.ClassDef):
+                around = [*self._around(node)]
+                if not any(isinstance(each, cst.FunctionDef) for each in around):
+                    names = [each.name.value for each in around if isinstance(each, cst.ClassDef)]
+                    found.setdefault(".".join([*reversed(names), node.name.value]), []).append(node)
+        return found
+
+    def _around(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+        above = self.parents.get(node)
+        while above is not None:
+            yield above
+            above = self.parents.get(above)
 
 
 def _check_depth(path: Path, data: bytes) -> None:
@@ -142,17 +181,18 @@ def _not_python(path: Path, data: bytes, error: Exception) -> PlacementError:
     return PlacementError(f"{path}: expected Python that LibCST can read, got: {error}")
 
 
-class _Classes(cst.CSTVisitor):
+class _Parents(cst.CSTVisitor):
+    """Notes the parent of every node, in a third of the time of LibCST's own provider."""
+
     def __init__(self) -> None:
-        self.path: list[str] = []
-        self.found: dict[str, list[cst.ClassDef]] = {}
+        self.found: dict[cst.CSTNode, cst.CSTNode] = {}
+        self._path: list[cst.CSTNode] = []
 
-    def visit_ClassDef(self, node: cst.ClassDef) -> None:
-        self.path.append(node.name.value)
-        self.found.setdefault(".".join(self.path), []).append(node)
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if self._path:
+            self.found[node] = self._path[-1]
+        self._path.append(node)
+        return True
 
-    def leave_ClassDef(self, original_node: cst.ClassDef) -> None:
-        self.path.pop()
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        return False  # a class inside a function cannot be named from outside
+    def on_leave(self, original_node: cst.CSTNode) -> None:
+        self._path.pop()
