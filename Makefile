@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 DEMO_STAMP := $(VENV)/.installed
 
+# Tests start hundreds of processes: without bytecode, each would compile droplab anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check style types suite bench clean
 
 demo: $(DEMO_STAMP)

@@ -42,7 +42,7 @@ class AlphaDropout(TorchTwin, torch.nn.AlphaDropout):  # pyright: ignore[reportI
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return input
-        return ops.alpha_dropout(input, self.rate, key=self.next_key(), where=self.label)
+        return ops.alpha_dropout(input, self.rate, key=self.next_key())
 
 
 class FeatureAlphaDropout(ChannelTwin, torch.nn.FeatureAlphaDropout):  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -76,6 +76,4 @@ class FeatureAlphaDropout(ChannelTwin, torch.nn.FeatureAlphaDropout):  # pyright
         if not self.training:
             return input
         key = self.next_key()
-        return ops.feature_alpha_dropout(
-            input, self.rate, batched=self.batched, key=key, where=self.label
-        )
+        return ops.feature_alpha_dropout(input, self.rate, batched=self.batched, key=key)

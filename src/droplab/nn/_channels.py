@@ -60,7 +60,7 @@ class Dropout1d(ChannelTwin, torch.nn.Dropout1d):  # pyright: ignore[reportIncom
         if not self.training:
             return input
         key = self.next_key()
-        return ops.dropout1d(input, self.rate, batched=self.batched, key=key, where=self.label)
+        return ops.dropout1d(input, self.rate, batched=self.batched, key=key)
 
 
 class Dropout2d(ChannelTwin, torch.nn.Dropout2d):  # pyright: ignore[reportIncompatibleVariableOverride] # p is a property here
@@ -78,7 +78,7 @@ class Dropout2d(ChannelTwin, torch.nn.Dropout2d):  # pyright: ignore[reportIncom
         if not self.training:
             return input
         key = self.next_key()
-        return ops.dropout2d(input, self.rate, batched=self.batched, key=key, where=self.label)
+        return ops.dropout2d(input, self.rate, batched=self.batched, key=key)
 
 
 class Dropout3d(ChannelTwin, torch.nn.Dropout3d):  # pyright: ignore[reportIncompatibleVariableOverride] # p is a property here
@@ -95,4 +95,4 @@ class Dropout3d(ChannelTwin, torch.nn.Dropout3d):  # pyright: ignore[reportIncom
         if not self.training:
             return input
         key = self.next_key()
-        return ops.dropout3d(input, self.rate, batched=self.batched, key=key, where=self.label)
+        return ops.dropout3d(input, self.rate, batched=self.batched, key=key)

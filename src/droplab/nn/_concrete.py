@@ -84,7 +84,6 @@ class ConcreteDropout(SeededLayer):
             self.p_logit,
             temperature=self.temperature,
             key=self.next_key(),
-            where=self.label,
         )
 
     def weight_regularizer(self, weight: Tensor) -> Tensor:

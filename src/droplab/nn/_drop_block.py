@@ -43,7 +43,7 @@ class DropBlock1d(_DropBlock):
         if not self.training:
             return input
         key = self.next_key()
-        return ops.drop_block1d(input, self.rate, self.block_size, key=key, where=self.label)
+        return ops.drop_block1d(input, self.rate, self.block_size, key=key)
 
 
 class DropBlock2d(_DropBlock):
@@ -85,4 +85,4 @@ class DropBlock2d(_DropBlock):
         if not self.training:
             return input
         key = self.next_key()
-        return ops.drop_block2d(input, self.rate, self.block_size, key=key, where=self.label)
+        return ops.drop_block2d(input, self.rate, self.block_size, key=key)

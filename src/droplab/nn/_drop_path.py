@@ -65,9 +65,7 @@ class DropPath(StochasticLayer):
         if not self.training:
             return x
         key = self.next_key()
-        return ops.drop_path(
-            x, self.rate, True, self.scale_by_keep, mode=self.mode, key=key, where=self.label
-        )
+        return ops.drop_path(x, self.rate, True, self.scale_by_keep, mode=self.mode, key=key)
 
     def _describe(self) -> list[str]:
         _, *rest = super()._describe()

@@ -59,9 +59,7 @@ class EmbeddingDropout(StochasticLayer):
         if not self.training:
             return embedded
         key = self.next_key()
-        return ops.embedding_dropout(
-            embedded, words, self.num_embeddings, self.rate, key=key, where=self.label
-        )
+        return ops.embedding_dropout(embedded, words, self.num_embeddings, self.rate, key=key)
 
     def _describe(self) -> list[str]:
         return [str(self.num_embeddings), *super()._describe()]

@@ -46,7 +46,7 @@ class GaussianDropout(StochasticLayer):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return input
-        return ops.gaussian_dropout(input, self.rate, key=self.next_key(), where=self.label)
+        return ops.gaussian_dropout(input, self.rate, key=self.next_key())
 
     def _check_p(self, p: float) -> float:
         value = super()._check_p(p)
@@ -109,7 +109,7 @@ class GaussianNoise(SeededLayer):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return input
-        return ops.gaussian_noise(input, self.amount, key=self.next_key(), where=self.label)
+        return ops.gaussian_noise(input, self.amount, key=self.next_key())
 
     def _describe(self) -> list[str]:
         return [f"std={self.std}", *super()._describe()]

@@ -43,7 +43,7 @@ def _named(forward: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return forward(self, *args, **kwargs)
         except DroplabError as error:
-            _put_in(self.label, error)
+            _put_in(self, error)
             raise
         except RuntimeError as error:
             if not torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage] # no public name
@@ -56,10 +56,12 @@ def _named(forward: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _put_in(label: str, error: DroplabError) -> None:
+def _put_in(layer: Labelled, error: DroplabError) -> None:
+    label = layer.label
     head, colon, rest = str(error).partition(": ")
     if head == label or head.startswith(f"{label} "):
         return
-    # The functional form calls itself by its own name: "drop_path: ..." is "DropPath: ...".
-    same = head.replace("_", "") == label.lower()
+    # The functional form calls itself by its own name: "drop_path: ..." of a DropPath.
+    kinds = {kind.__name__.lower() for kind in type(layer).__mro__}
+    same = head.replace("_", "") in kinds
     error.args = (f"{label}{colon}{rest}" if same else f"{label}: {error}",)

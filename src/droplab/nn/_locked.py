@@ -48,9 +48,7 @@ class LockedDropout(StochasticLayer):
         if not self.training:
             return input
         key = self.next_key()
-        return ops.locked_dropout(
-            input, self.rate, batch_first=self.batch_first, key=key, where=self.label
-        )
+        return ops.locked_dropout(input, self.rate, batch_first=self.batch_first, key=key)
 
     def _describe(self) -> list[str]:
         first, *rest = super()._describe()

@@ -48,9 +48,7 @@ class MultiSampleDropout(StochasticLayer):
 
     def forward(self, input: Tensor) -> Tensor:
         key = self.next_key() if self.training else None
-        return ops.multi_sample_dropout(
-            input, self.rate, self.samples, self.training, key=key, where=self.label
-        )
+        return ops.multi_sample_dropout(input, self.rate, self.samples, self.training, key=key)
 
     def _describe(self) -> list[str]:
         first, *rest = super()._describe()

@@ -89,7 +89,7 @@ class SteppedRNN(Labelled, nn.RNNBase, ABC):
         if not isinstance(input, Tensor) or input.dim() not in (2, 3):
             shape = tuple(getattr(input, "shape", ()))
             raise ArgumentError(
-                f"{self.label}: expected (T, B, C), (B, T, C) with batch_first, (T, C) or "
+                "expected (T, B, C), (B, T, C) with batch_first, (T, C) or "
                 f"a packed sequence, got shape {shape}; use unsqueeze for missing axes"
             )
         check_input(input, self.label)
@@ -121,8 +121,7 @@ class SteppedRNN(Labelled, nn.RNNBase, ABC):
         parts = 2 if self.mode == "LSTM" else 1
         if x.shape[-1] != self.input_size:
             raise ArgumentError(
-                f"{self.label}: expected {self.input_size} input features, got shape "
-                f"{tuple(x.shape)}"
+                f"expected {self.input_size} input features, got shape {tuple(x.shape)}"
             )
         shape = (self.num_layers * self._directions(), x.shape[1], self.hidden_size)
         if hx is None:
@@ -131,7 +130,7 @@ class SteppedRNN(Labelled, nn.RNNBase, ABC):
         state = [part.unsqueeze(1) if single else part for part in given]
         if len(state) != parts or any(part.shape != shape for part in state):
             raise ArgumentError(
-                f"{self.label}: expected {parts} initial state(s) of shape {shape}, got "
+                f"expected {parts} initial state(s) of shape {shape}, got "
                 f"{[tuple(part.shape) for part in given]}; leave them out to start from zeros"
             )
         return state

@@ -44,4 +44,4 @@ class Zoneout(StochasticLayer):
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
         key = self.next_key() if self.training else None
-        return ops.zoneout(previous, current, self.rate, self.training, key=key, where=self.label)
+        return ops.zoneout(previous, current, self.rate, self.training, key=key)

@@ -20,7 +20,6 @@ def alpha_dropout(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "alpha_dropout",
 ) -> Tensor:
     r"""Return `x` with elements set to SELU's saturation value, keeping mean and variance.
 
@@ -35,7 +34,6 @@ def alpha_dropout(
         training: If false, x comes back as it is.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         Any; the output has that of x.
@@ -57,6 +55,7 @@ def alpha_dropout(
         >>> torch.equal(alpha_dropout(torch.ones(3), 0.0), torch.ones(3))
         True
     """
+    where = "alpha_dropout"
     if prologue.is_off(p, training, x, where):
         return x
     key = prologue.resolve_key(seed, key, where)
@@ -71,7 +70,6 @@ def feature_alpha_dropout(
     batched: bool = True,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "feature_alpha_dropout",
 ) -> Tensor:
     """Return `x` with whole channels set to SELU's saturation value; else as `alpha_dropout`.
 
@@ -82,7 +80,6 @@ def feature_alpha_dropout(
         batched: Whether the first axis counts samples.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         (N, C, ...), or (C, ...) if not batched.
@@ -101,6 +98,7 @@ def feature_alpha_dropout(
         >>> bool((y == y[:, :, :1]).all())
         True
     """
+    where = "feature_alpha_dropout"
     leading = 2 if batched else 1
     if x.dim() < leading:
         raise ArgumentError(

@@ -18,7 +18,6 @@ def dropout1d(
     batched: bool = True,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "dropout1d",
 ) -> Tensor:
     """Return `x` with whole channels dropped at random, one decision per sample and channel.
 
@@ -31,7 +30,6 @@ def dropout1d(
         batched: Whether the first axis counts samples; torch guesses this from the number of axes.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         (N, C, L), or (C, L) if not batched.
@@ -55,7 +53,7 @@ def dropout1d(
         >>> bool((y == y[:, :, :1]).all())
         True
     """
-    shape = check_channels(x, 1, batched, where)
+    shape = check_channels(x, 1, batched, "dropout1d")
     return dropout(x, p, training, seed=seed, key=key, noise_shape=shape)
 
 
@@ -67,7 +65,6 @@ def dropout2d(
     batched: bool = True,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "dropout2d",
 ) -> Tensor:
     """Return `x` with whole feature maps dropped at random, one decision per sample and channel.
 
@@ -79,7 +76,7 @@ def dropout2d(
         Traceback (most recent call last):
         droplab.errors.ArgumentError: dropout2d: expected (N, C, H, W), got shape (3, 4, 4); ...
     """
-    shape = check_channels(x, 2, batched, where)
+    shape = check_channels(x, 2, batched, "dropout2d")
     return dropout(x, p, training, seed=seed, key=key, noise_shape=shape)
 
 
@@ -91,7 +88,6 @@ def dropout3d(
     batched: bool = True,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "dropout3d",
 ) -> Tensor:
     """Return `x` with whole volumes dropped at random, one decision per sample and channel.
 
@@ -102,7 +98,7 @@ def dropout3d(
         >>> dropout3d(torch.ones(2, 3, 4, 4, 4), 1.0).sum()
         tensor(0.)
     """
-    shape = check_channels(x, 3, batched, where)
+    shape = check_channels(x, 3, batched, "dropout3d")
     return dropout(x, p, training, seed=seed, key=key, noise_shape=shape)
 
 

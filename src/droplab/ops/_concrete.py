@@ -19,7 +19,6 @@ def concrete_dropout(
     temperature: float = 0.1,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "concrete_dropout",
 ) -> Tensor:
     r"""Return `x` dropped by a soft mask through which the rate gets a gradient.
 
@@ -33,7 +32,6 @@ def concrete_dropout(
         temperature: t > 0; towards 0 the mask becomes that of `dropout`.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         Any; the output has that of x.
@@ -57,6 +55,7 @@ def concrete_dropout(
         >>> logit.grad is not None
         True
     """
+    where = "concrete_dropout"
     check.check_input(x, where)
     check.check_temperature(temperature, where)
     if not isinstance(logit, Tensor) or not logit.is_floating_point() or logit.dim():

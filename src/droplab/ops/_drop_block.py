@@ -23,7 +23,6 @@ def drop_block1d(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "drop_block1d",
 ) -> Tensor:
     """Return `x` with runs of `block_size` positions dropped at random, in every channel by itself.
 
@@ -33,7 +32,7 @@ def drop_block1d(
         >>> drop_block1d(torch.ones(1, 1, 8), 1.0, 3).sum()
         tensor(0.)
     """
-    return _drop_block(x, p, block_size, training, 1, seed, key, where)
+    return _drop_block(x, p, block_size, training, 1, seed, key, "drop_block1d")
 
 
 def drop_block2d(
@@ -44,7 +43,6 @@ def drop_block2d(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "drop_block2d",
 ) -> Tensor:
     r"""Return `x` with squares of `block_size` positions dropped at random, in every channel.
 
@@ -62,7 +60,6 @@ def drop_block2d(
         training: If false, x comes back as it is.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         (N, C, H, W); the output has that of x.
@@ -89,7 +86,7 @@ def drop_block2d(
         >>> sorted(drop_block2d(x, 0.25, 3, seed=1).unique().tolist())
         [0.0, 1.3333333730697632]
     """
-    return _drop_block(x, p, block_size, training, 2, seed, key, where)
+    return _drop_block(x, p, block_size, training, 2, seed, key, "drop_block2d")
 
 
 def _drop_block(

@@ -20,7 +20,6 @@ def drop_path(
     mode: check.Mode = "row",
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "drop_path",
 ) -> Tensor:
     """Return `x` with whole samples dropped at random, for the residual branch of a block.
 
@@ -34,7 +33,6 @@ def drop_path(
         mode: "row" decides for every sample by itself, "batch" once for the whole batch.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         (N, ...); the output has that of x.
@@ -59,6 +57,7 @@ def drop_path(
         >>> bool((y[:, 0] == y[:, 1]).all())
         True
     """
+    where = "drop_path"
     check.check_mode(mode, where)
     if x.dim() == 0:
         raise ArgumentError(

@@ -19,7 +19,6 @@ def embedding_dropout(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "embedding_dropout",
 ) -> Tensor:
     """Return `embedded` with words dropped from the vocabulary, wherever in the batch they stand.
 
@@ -36,7 +35,6 @@ def embedding_dropout(
         training: If false, `embedded` comes back as it is.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         words: any; embedded: (*words.shape, D). The output has that of `embedded`.
@@ -62,6 +60,7 @@ def embedding_dropout(
         >>> torch.equal(y[0], y[2])
         True
     """
+    where = "embedding_dropout"
     if words.dtype.is_floating_point or words.dtype.is_complex or words.element_size() < 4:
         raise ArgumentError(
             f"{where}: expected word numbers, int64 or int32, got {words.dtype}; pass what the "

@@ -17,7 +17,6 @@ def gaussian_dropout(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "gaussian_dropout",
 ) -> Tensor:
     r"""Return `x` times Gaussian noise with the first two moments of Bernoulli dropout.
 
@@ -29,7 +28,6 @@ def gaussian_dropout(
         training: If false, x comes back as it is.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         Any; the output has that of x.
@@ -51,6 +49,7 @@ def gaussian_dropout(
         >>> gaussian_dropout(torch.zeros(3), 0.5).abs()
         tensor([0., 0., 0.])
     """
+    where = "gaussian_dropout"
     if prologue.is_off(p, training, x, where):
         return x
     check.check_below_one(p, where)
@@ -67,7 +66,6 @@ def gaussian_noise(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "gaussian_noise",
 ) -> Tensor:
     r"""Return `x` plus Gaussian noise.
 
@@ -79,7 +77,6 @@ def gaussian_noise(
         training: If false, x comes back as it is.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         Any; the output has that of x.
@@ -101,6 +98,7 @@ def gaussian_noise(
         >>> torch.equal(gaussian_noise(torch.ones(3), 0.0), torch.ones(3))
         True
     """
+    where = "gaussian_noise"
     check.check_input(x, where)
     if not isinstance(std, Tensor):
         check.check_std(std, where)

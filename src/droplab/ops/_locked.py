@@ -17,7 +17,6 @@ def locked_dropout(
     batch_first: bool = False,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "locked_dropout",
 ) -> Tensor:
     """Return `x` with units dropped at random, the same ones at every time step of a sequence.
 
@@ -30,7 +29,6 @@ def locked_dropout(
         batch_first: Whether the axes are (B, T, C), as in `torch.nn.LSTM`.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         (T, B, C), or (B, T, C) with `batch_first`.
@@ -55,6 +53,7 @@ def locked_dropout(
         >>> bool((y == y[:1]).all())
         True
     """
+    where = "locked_dropout"
     check.check_input(x, where)
     if x.dim() != 3:
         layout = "(B, T, C)" if batch_first else "(T, B, C)"

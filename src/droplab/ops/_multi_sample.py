@@ -17,7 +17,6 @@ def multi_sample_dropout(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "multi_sample_dropout",
 ) -> Tensor:
     """Return `samples` copies of `x` stacked on a new first axis, each with its own mask.
 
@@ -31,7 +30,6 @@ def multi_sample_dropout(
         training: If false, one copy without a mask is returned, (1, *x.shape).
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         (...) to (S, ...).
@@ -54,6 +52,7 @@ def multi_sample_dropout(
         >>> multi_sample_dropout(torch.ones(4, 3), samples=5).shape
         torch.Size([5, 4, 3])
     """
+    where = "multi_sample_dropout"
     samples = check.check_samples(samples, where)
     if prologue.is_off(p, training, x, where):
         return x.unsqueeze(0) if not training else x.expand(samples, *x.shape).clone()

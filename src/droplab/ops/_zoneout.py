@@ -20,7 +20,6 @@ def zoneout(
     *,
     seed: int | None = None,
     key: Tensor | None = None,
-    where: str = "zoneout",
 ) -> Tensor:
     r"""Return the new state, with units at random left at their previous value.
 
@@ -35,7 +34,6 @@ def zoneout(
         training: If false, the expectation is returned, which is not the identity.
         seed: As in `dropout`.
         key: As in `dropout`.
-        where: What error messages call this.
 
     Shape:
         Any; the output has that of `current`.
@@ -57,6 +55,7 @@ def zoneout(
         >>> zoneout(torch.zeros(4), torch.ones(4), 0.25, training=False)
         tensor([0.7500, 0.7500, 0.7500, 0.7500])
     """
+    where = "zoneout"
     check.check_input(current, where)
     if previous.shape != current.shape or previous.dtype != current.dtype:
         raise ArgumentError(

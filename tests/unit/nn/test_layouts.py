@@ -42,14 +42,21 @@ def test_a_wrong_layout_is_refused_with_what_was_meant(layer, shape, words) -> N
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-def test_the_label_says_where() -> None:
-    layer = DropBlock2d(0.1, 8)
-    layer.label = "encoder.3"
+class OwnBlock(DropBlock2d):
+    pass
+
+
+@pytest.mark.parametrize("kind", [DropBlock2d, OwnBlock])
+@pytest.mark.parametrize("label", [None, "encoder.3"])
+def test_the_label_takes_the_place_of_the_functions_name(kind, label) -> None:
+    layer = kind(0.1, 8)
+    if label is not None:
+        layer.label = label
     with pytest.raises(ArgumentError) as error:
         layer(torch.ones(1, 1, 7, 9))
     assert str(error.value) == (
-        "encoder.3: block_size must be at most min(H, W) = 7, got 8; use 7, or DropPath to drop "
-        "whole samples"
+        f"{label or kind.__name__}: block_size must be at most min(H, W) = 7, got 8; use 7, or "
+        "DropPath to drop whole samples"
     )
 
 
