@@ -222,7 +222,7 @@ def test_a_run_is_watched_with_its_own_metrics(tmp_path, monkeypatch):
 
 def test_a_run_is_watched_with_what_decides():
     recipe = replace(load("digits"), primary="val_ece", epochs=1)
-    values = {name: 0.25 for name in recipe.metrics} | {"val_ece": 0.125}
+    values = dict.fromkeys(recipe.metrics, 0.25) | {"val_ece": 0.125}
     console = Console(file=io.StringIO(), width=200)
     with Watch(console, recipe, ["none"]) as watch:
         watch.epoch_done(EpochRow(values, "none", 0, 1, 1.0))
