@@ -71,6 +71,8 @@ def test_a_run_is_started_by_keyboard_alone(open_page):
     title = page.get_by_role("heading", level=1)
     expect(title).to_be_focused()
     expect(title).to_have_text("No verdict yet")
+    expect(page.get_by_text("After epoch 1 of 1, mean over the seeds")).to_be_visible()
+    expect(page.get_by_label("Look at epoch")).to_be_hidden()  # there is no other
 
 
 def _tab_to(page, label):

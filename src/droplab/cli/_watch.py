@@ -168,8 +168,7 @@ class Watch(Observer):
         if self._live is not None:
             self._live.update(self._view())
         elif last and not self._quiet:
-            known = self._metrics
-            shown = dict.fromkeys([*known.score_on_training[:1], known.score, known.loss])
+            shown = self._shown(self._metrics.score_on_training[:1])
             texts = [f"{each.label} {self._text(each, row)}" for each in shown]
             self._console.print(
                 f"arm {row.arm}, seed {row.seed}: {', '.join(texts)}", highlight=False
@@ -192,6 +191,12 @@ class Watch(Observer):
             self._bars.stop()
             self._fetching = False
 
+    def _shown(self, before: Sequence[WrittenMetric]) -> list[WrittenMetric]:
+        """Return what is shown of a replica: score, loss, and what decides, if it is neither."""
+        known = self._metrics
+        after = (known.score, known.loss, known.named(self._recipe.primary))
+        return list(dict.fromkeys([*before, *after]))
+
     def _text(self, metric: WrittenMetric, row: EpochRow) -> str:
         return metric.text(row.values.get(metric.name, math.nan))
 
@@ -199,7 +204,7 @@ class Watch(Observer):
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("arm")
         known = self._metrics
-        shown = list(dict.fromkeys([*reversed(known.score_on_training), known.score, known.loss]))
+        shown = self._shown([*reversed(known.score_on_training)])
         for name in ("seeds done", "seed", "epoch"):
             table.add_column(name, justify="right")
         for metric in shown:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from droplab.data._units import read_times
 from droplab.errors import DataError, nearest, quote
 from droplab.tables import read_frame
 
@@ -23,7 +24,13 @@ _MISSING = "?"
 _MOSTLY = 0.5
 """A column of text of which so many cells are numbers is a column of numbers with a fault."""
 
+_SEVERAL = (np.ndarray, list, tuple, set, Mapping, bytes, bytearray)
+"""What a cell may not be."""
+
 _COMMA = re.compile(r"-?\d+,\d+")
+
+_DRESSED = re.compile(r"-?[$€£]? ?-?\d+(,\d{3})*(\.\d+)? ?[%$€£]?")
+"""A number with a sign of money or per cent, or with commas between its thousands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +59,17 @@ class Column:
         """Return the column with its numbers as names of categories."""
         if not self.numeric:
             return self
-        names = np.array([f"{value:g}" for value in self.values], dtype=str)
-        return Column(self.name, np.where(self.missing, "", names))
+        return Column(self.name, np.where(self.missing, "", number_names(self.values)))
+
+
+def number_names(values: np.ndarray) -> np.ndarray:
+    """Return numbers as names, each number its own: 7 and 7.0 are "7".
+
+    Example:
+        >>> number_names(np.array([1000001.0, 1000002.0, 0.5])).tolist()
+        ['1000001', '1000002', '0.5']
+    """
+    return np.array([repr(value).removesuffix(".0") for value in values.tolist()], dtype=str)
 
 
 def read_columns(
@@ -111,20 +127,46 @@ def _column(path: Path, name: str, series: Any, categorical: bool) -> Column:
     where = f"{path}: column '{name}'"
     if kind == "b" and not categorical:
         return Column(name, series.to_numpy().astype(np.int64))
-    if kind == "M":  # days
-        days = (series - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
-        return Column(name, days.to_numpy(dtype=np.float64))
+    if getattr(series.dtype, "tz", None) is not None:
+        series, kind = series.dt.tz_convert(None), "M"
+    if kind == "M":
+        return _finished(Column(name, _days(series.to_numpy())), where, categorical)
     if kind in "iuf":
         values = series.to_numpy()
         values = values.astype(np.float64 if kind == "f" else np.int64)
         return _finished(Column(name, values), where, categorical)
     gaps = series.isna().to_numpy(dtype=bool)
-    cells = np.where(gaps, "", series.to_numpy(dtype=object, na_value="").astype(str))
+    objects = series.to_numpy(dtype=object, na_value="")
+    odd = next((each for each in objects if isinstance(each, _SEVERAL)), None)
+    if odd is not None:
+        raise DataError(
+            f"{where}: expected one number or one text in a cell, got {type(odd).__name__}; make "
+            "columns of its parts, or name it in ignore"
+        )
+    cells = np.where(gaps, "", np.char.strip(objects.astype(str)))
+    gaps = cells == ""
     if not categorical and not gaps.all():
         numbers = _numbers(cells, gaps, where)
+        numbers = _dates(cells, gaps) if numbers is None else numbers
         if numbers is not None:
             return _finished(Column(name, numbers), where, categorical)
     return _finished(Column(name, cells), where, categorical)
+
+
+def _days(times: np.ndarray) -> np.ndarray:
+    """Return times as days since the beginning of 1970, NaN where there is none."""
+    return (times - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+
+
+def _dates(cells: np.ndarray, gaps: np.ndarray) -> np.ndarray | None:
+    """Return texts as days where every one is a date; None otherwise."""
+    try:
+        found = read_times(cells[~gaps], "", dates=True)
+    except DataError:
+        return None
+    days = np.full(len(cells), np.nan)
+    days[~gaps] = _days(found)
+    return days
 
 
 def _finished(column: Column, where: str, categorical: bool) -> Column:
@@ -153,6 +195,11 @@ def _numbers(cells: np.ndarray, gaps: np.ndarray, where: str) -> np.ndarray | No
         raise DataError(
             f"{where}: expected numbers with a decimal point, got {quote(str(cells[i]))} in row "
             f"{i + 1}; save it with points, or name it in categorical"
+        )
+    if all(_DRESSED.fullmatch(cell) for cell in cells[~gaps].tolist()):
+        raise DataError(
+            f"{where}: expected plain numbers, got {quote(str(cells[i]))} in row {i + 1}; save it "
+            "without signs and without commas, or name it in categorical"
         )
     if int(faults.sum()) > (1 - _MOSTLY) * present:
         return None

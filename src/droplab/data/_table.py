@@ -15,7 +15,7 @@ from droplab.data._blocks import Units
 from droplab.data._draw import Rows, draw
 from droplab.data._encode import Encoder
 from droplab.data._folds import Folds, Resampled, resampled_told, told_of
-from droplab.data._frame import Column, check_there, read_columns
+from droplab.data._frame import Column, check_there, number_names, read_columns
 from droplab.data._labels import class_numbers
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
 from droplab.data._units import read_times
@@ -233,8 +233,8 @@ def _encoded(
         return [read_targets(part, task, where=where) for part in parts], ()
     if matrix.ndim == 1 and matrix.dtype.kind in "if" and bool((matrix == np.rint(matrix)).all()):
         # numbers name classes, whichever they begin at
-        parts = [np.array([f"{value:g}" for value in part], dtype=str) for part in parts]
-        known = tuple(f"{value:g}" for value in np.unique(matrix))
+        parts = [number_names(part) for part in parts]
+        known = tuple(map(str, number_names(np.unique(matrix))))
     else:
         known = tuple(map(str, np.unique(matrix))) if matrix.dtype.kind == "U" else ()
     used = [part for part in parts if len(part)]

@@ -72,10 +72,11 @@ def read_units(role: Role, name: str, given: Any, count: int, where: str) -> Uni
     return Units(role, values, name)
 
 
+_ZONE = re.compile(r"(.*[0-9]{2}:[0-9]{2}.*?) ?([+-])([0-9]{2}):?([0-9]{2})")
 _DATE = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})(?:[T ]+([0-9].*?))?Z?")
 
 
-def read_times(values: np.ndarray, where: str) -> np.ndarray:
+def read_times(values: np.ndarray, where: str, *, dates: bool = False) -> np.ndarray:
     """Return texts as times: the year first, the clock perhaps after the day.
 
     Day or month first could be either, so that is refused.
@@ -83,6 +84,7 @@ def read_times(values: np.ndarray, where: str) -> np.ndarray:
     Args:
         values: (N,), texts.
         where: What messages begin with.
+        dates: Whether each has to name its day: "2026" and "2026-03" are years and months alone.
 
     Raises:
         DataError: If one cannot be read.
@@ -99,12 +101,25 @@ def read_times(values: np.ndarray, where: str) -> np.ndarray:
             if match is not None:
                 year, month, day, clock = match.groups()
                 text = f"{year}-{int(month):02d}-{int(day):02d}" + (f"T{clock}" if clock else "")
-            found.append(np.datetime64(text, "s"))
+            elif dates:
+                raise ValueError
+            found.append(_utc(text))
         except ValueError:
             raise DataError(
                 f"{where}: expected numbers or dates such as 2026-03-31, got {quote(value)}"
             ) from None
     return np.array(found, dtype="datetime64[s]")
+
+
+def _utc(text: str) -> np.datetime64:
+    """Return a time as that of UTC, where it says how far it is from there."""
+    zone = _ZONE.fullmatch(text)
+    if zone is None:
+        return np.datetime64(text, "s")
+    local, sign, hours, minutes = zone.groups()
+    ahead = np.timedelta64(60 * int(hours) + int(minutes), "m")
+    time = np.datetime64(local, "s")
+    return time - ahead if sign == "+" else time + ahead
 
 
 def _plain(role: Role, values: np.ndarray, where: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 from droplab.errors import ArgumentError, PlacementError, nearest, quote
 from droplab.placement._sites import Site
+from droplab.placement._walk import BRANCH
 from droplab.probability import check_p
 
 Pattern = "str | re.Pattern[str] | type"
@@ -196,6 +197,11 @@ def _rates(pattern: Any, rate: Any, count: int) -> list[float]:
         raise PlacementError(str(error)) from None
 
 
+def _is_said_twice(name: str, names: Sequence[str]) -> bool:
+    """Return whether a branch's name is also there without what tells it from an input."""
+    return name.startswith(BRANCH) and name.removeprefix(BRANCH) in names
+
+
 def _no_match(found: Sequence[Site], pattern: Any) -> str:
     names = [name for site in found for name in (site.name, *site.aliases)]
     text = spell(pattern)
@@ -213,5 +219,7 @@ def _no_match(found: Sequence[Site], pattern: Any) -> str:
         return f"rates: '{text}' matches no site; did you mean '{ends[0]}'" + (
             f", or '*.{text}' for all {len(ends)} of them?" if len(ends) > 1 else "?"
         )
+    if not text.startswith(BRANCH):  # of branches that are asked for by kind, "b" says enough
+        names = [name for name in names if not _is_said_twice(name, names)]
     hint = nearest(text, names if len(names) <= 40 else names[:40])
     return f"rates: '{text}' matches no site{hint}"

@@ -259,3 +259,8 @@ class RunResult:
     examples: tuple[ExampleRow, ...] = ()
     stopped_tests: tuple[StoppedTestRow, ...] = ()
     answers: tuple[AnswersRow, ...] = ()
+
+    def __repr__(self) -> str:
+        """Name the run; its rows are too many to be read in a line."""
+        arms, seeds = len(self.recipe.arms), len(self.recipe.seeds)
+        return f"RunResult({str(self.path)!r}, {arms} arms x {seeds} seeds, {len(self.rows)} rows)"

@@ -61,6 +61,15 @@ class SearchResult:
     plan: Mapping[str, float]
     existing: Mapping[str, float]
 
+    def __repr__(self) -> str:
+        """Name the plan that was found, where it drops, and the search."""
+        drops = {**self.plan, **self.existing}
+        return f"SearchResult({str(self.path)!r}, arm={self.arm!r}, drops={drops})"
+
+    def __str__(self) -> str:
+        """Write the verdict and what limits it; what was found, where there is no verdict."""
+        return repr(self) if self.verdict is None else str(self.verdict)
+
 
 def search(
     recipe: Recipe | Experiment | Study,

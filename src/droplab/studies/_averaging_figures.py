@@ -76,7 +76,8 @@ class Pages:
 
         Raises:
             DataError: If they cannot be read.
-            ArgumentError: If they are streamed, or of another shape than the model's own.
+            ArgumentError: If they are streamed, or of another shape than the model's own;
+                an axis of one, as that of grey images, may be missing.
         """
         own = self._own
         other = None if path in names() else load_inputs(path)
@@ -86,12 +87,17 @@ class Pages:
         if not isinstance(other, Split) or not isinstance(own, Split):
             raise ArgumentError(f"other data: expected examples in memory, got {quote(path)}")
         shapes = [getattr(x.inputs, "shape", (None,))[1:] for x in (own, other)]
-        if shapes[0] != shapes[1]:
+        alike = [[size for size in shape if size != 1] for shape in shapes]
+        if alike[0] != alike[1]:
             raise ArgumentError(
                 f"other data: expected examples of shape {tuple(shapes[0])}, as the model's own, "
                 f"got {tuple(shapes[1])} in {quote(path)}"
             )
-        return other.subset(0, min(len(other), len(own)))
+        found = other.subset(0, min(len(other), len(own)))
+        if shapes[0] == shapes[1] or not isinstance(found.inputs, Tensor):
+            return found
+        # grey images without an axis for their one channel, beside some that have it
+        return Split(found.inputs.reshape(-1, *shapes[0]), found.targets)
 
     def tell_apart(
         self, model: nn.Module, seed: int, outside: Split, both: Mapping[str, Prediction]

@@ -136,6 +136,12 @@ def _checked(experiment: Experiment) -> Experiment:
                 f"data: expected a weight for each example of every split, or of none; {name} and "
                 "train differ in this"
             )
+        if isinstance(split, Split) and split.weights is not None and not split.weights.any():
+            raise DataError(
+                f"data.weights: expected examples that weigh more than 0 in every split, got "
+                f"{len(split)} that weigh 0 in {name}; leave out those that count for nothing, or "
+                "draw the splits otherwise"
+            )
     experiment, said = _with_part(experiment, classes, task)
     model = experiment.new_model(recipe.seeds[0])
     outputs = check_model(model, train, classes=classes, task=task)

@@ -56,6 +56,15 @@ class SweepResult:
     model: nn.Module
     existing: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
 
+    def __repr__(self) -> str:
+        """Name the arm that was found, where it drops, and the run."""
+        drops = {**self.plan, **self.existing}
+        return f"SweepResult(arm={self.arm!r}, drops={drops}, run={self.run!r})"
+
+    def __str__(self) -> str:
+        """Write the verdict and what limits it, a line each."""
+        return str(self.verdict)
+
 
 def sweep(
     model_factory: Callable[[], nn.Module],

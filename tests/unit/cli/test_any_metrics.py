@@ -218,3 +218,15 @@ def test_a_run_is_watched_with_its_own_metrics(tmp_path, monkeypatch):
     assert f"validation RMSE {rmse.text(last['val_rmse'])}, validation loss" in text
     assert "accurac" not in text
     assert "running training" in text
+
+
+def test_a_run_is_watched_with_what_decides():
+    recipe = replace(load("digits"), primary="val_ece", epochs=1)
+    values = dict.fromkeys(recipe.metrics, 0.25) | {"val_ece": 0.125}
+    console = Console(file=io.StringIO(), width=200)
+    with Watch(console, recipe, ["none"]) as watch:
+        watch.epoch_done(EpochRow(values, "none", 0, 1, 1.0))
+        console.print(watch._view())
+    line, *table = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line.endswith(", validation loss 0.250, calibration error 12.5 %")
+    assert "12.5 %" in "".join(table)

@@ -253,6 +253,12 @@ DIRT: list[tuple[str, dict[str, Any], str]] = [
     ("a,g,y\n1,,0\n2,1,1\n", {"target": "y", "groups": "g"}, r"no value in row 1"),
     ("a,d,y\n1,x,0\n2,w,1\n", {"target": "y", "time": "d"}, r"numbers or dates such as"),
     ("a,y\n1,0\n2,1\n", {"target": "y", "columns": ("y",)}, r"expected columns to learn from"),
+    ("a,y,y\n1,0,0\n2,1,1\n", {"target": "y"}, r"column 'y' is there more than once"),
+    ("a,y\n5,1,0\n5,2,1\n", {"target": "y"}, r"as names in the first line, 2, got 3"),
+    ("a,y\n5,4,1,0\n6,3,2,1\n", {"target": "y"}, r"as names in the first line, 2, got 4"),
+    ('a,y\n"1,200",0\n"2,000.5",1\n', {"target": "y"}, r"plain numbers, got '1,200' in row 1"),
+    ("a,y\n12%,0\n-7 %,1\n", {"target": "y"}, r"plain numbers, got '12%' in row 1"),
+    ("a,y\n$5.20,0\n€7,1\n", {"target": "y"}, r"plain numbers, got '\$5.20' in row 1"),
 ]
 
 
@@ -261,6 +267,59 @@ def test_dirt_gets_one_clear_error(load: Load, content: str, arguments: Any, tex
     with pytest.raises(DataError, match=text) as caught:
         load(content, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda lines: [line + "," for line in lines],
+        lambda lines: [lines[0], *(line + "," for line in lines[1:])],
+        lambda lines: [lines[0], *(f"r{at},{line}" for at, line in enumerate(lines[1:]))],
+        lambda lines: [line.replace(",", "\t") for line in lines],
+        lambda lines: [line.replace(",", "|") for line in lines],
+        lambda lines: ["\ufeff" + lines[0], *(line.replace("Oslo", "Oslo ") for line in lines[1:])],
+    ],
+    ids=["comma at the end", "in rows alone", "names of rows", "tabs", "bars", "spaces"],
+)
+def test_what_programs_write_beside_the_values_changes_nothing(
+    load: Load, odd: Callable[[list[str]], list[str]]
+) -> None:
+    frame = table()[["age", "income", "city", "price"]]
+    text = "\n".join(odd(frame.to_csv(index=False).splitlines()))
+    assert load(text, target="price").checksum == load(frame, target="price").checksum
+
+
+def test_dates_are_days(load: Load) -> None:
+    days = pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(ROWS) % 90, "D")
+    frame = table()[["age", "price"]].assign(day=days)
+    found = load(frame, target="price")
+    assert found.columns is not None
+    assert found.columns.numeric == ("age", "day")
+    for other in (
+        load(frame, target="price", name="t.parquet"),
+        load(frame.assign(day=days.tz_localize("UTC")), target="price", name="t.parquet"),
+        load(frame.assign(day=days.strftime("%Y-%m-%d 02:00:00+02:00")), target="price"),
+    ):
+        assert other.checksum == found.checksum
+    gap = frame.assign(day=[None, *days[1:]])
+    marked = load(gap, target="price", validation=1).columns
+    assert marked is not None
+    assert marked.numeric == ("age", "day", "day is missing")
+
+
+def test_long_numbers_stay_apart_as_names(load: Load) -> None:
+    frame = table()[["age", "price"]].assign(code=1_000_000 + np.arange(ROWS) % 4)
+    found = load(frame, target="price", categorical=("code",))
+    assert found.columns is not None
+    assert dict(found.columns.categories) == {"code": 4}
+    classes = load(frame, target="code", task="classification").classes
+    assert classes == ("1000000", "1000001", "1000002", "1000003")
+
+
+def test_cells_of_several_values_are_refused(load: Load) -> None:
+    frame = table()[["age", "price"]].assign(pair=[[1, at] for at in range(ROWS)])
+    with pytest.raises(DataError, match="column 'pair': expected one number or one text"):
+        load(frame, target="price", name="t.parquet")
 
 
 def test_another_encoding_is_named(load: Load) -> None:

@@ -133,6 +133,13 @@ def test_a_layer_whose_output_goes_elsewhere_says_why():
         plan(model, {"f": 0.5}, "path", ROWS)
 
 
+def test_a_wrong_name_is_answered_with_each_branch_once():
+    with pytest.raises(PlacementError, match=r"'g' matches no site; valid names are fs\.0, fs\.1$"):
+        plan(Blocks(2), {"g": 0.5}, "path", ROWS)
+    with pytest.raises(PlacementError, match=r"did you mean 'path/fs\.1'"):
+        plan(Blocks(2), {"path/fs.11": 0.5}, "path", ROWS)
+
+
 class Blocks(nn.Module):
     def __init__(self, depth=4):
         super().__init__()

@@ -78,6 +78,8 @@ def test_a_search_ends_on_fresh_seeds_and_fresh_examples(tmp_path):
     best = min(record.plans, key=lambda plan: plan.values["val_loss"])
     assert record.winners == (best.name,)
     assert found.arm == best.name
+    assert repr(found).startswith(f"SearchResult({str(found.path)!r}, arm={best.name!r}, drops=")
+    assert str(found) == str(found.verdict)
     assert found.run.recipe.seeds == record.fresh_seeds
     assert json.loads(found.run.notes["data"])["validation"] == 500
     (step,) = record.shrinkage

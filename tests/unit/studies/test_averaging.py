@@ -318,11 +318,12 @@ def test_other_data_needs_no_targets(result, tmp_path):
     dim = data.load("digits").test.inputs[:100] // 4
     np.save(tmp_path / "dim.npy", dim.numpy())
     np.savez(tmp_path / "dim.npz", x_train=dim.numpy(), y_train=np.arange(100) % 2)
+    np.save(tmp_path / "grey.npy", dim[:, 0].numpy())  # (8, 8) beside (1, 8, 8)
     found = [
         compare_averaging(result.path, arm="0.5", passes=4, other=str(tmp_path / name)).other
-        for name in ("dim.npy", "dim.npz")
+        for name in ("dim.npy", "dim.npz", "grey.npy")
     ]
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 class Doubled(torch.nn.Module):

@@ -106,6 +106,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     bare = Split(validation.inputs, validation.targets)
     with pytest.raises(DataError, match="a weight for each example of every split, or of none"):
         droplab.sweep(net("regression"), train, bare, batch_size=16, out=tmp_path / "run")
+    idle = Split(validation.inputs, validation.targets, torch.zeros(30))
+    with pytest.raises(DataError, match=r"data.weights: .*, got 30 that weigh 0 in validation"):
+        droplab.sweep(net("regression"), train, idle, batch_size=16, out=tmp_path / "run")
     with pytest.raises(ArgumentError, match=r"weights: expected float32 of shape \(30,\)"):
         Split(validation.inputs, validation.targets, torch.ones(29))
 

@@ -52,6 +52,9 @@ def test_rows_verdict_plan_and_trained_model():
     assert found.plan == (
         {} if found.arm == "none" else {"2": float(found.arm), "4": float(found.arm)}
     )
+    assert str(found) == str(found.verdict)
+    assert repr(found.run) == f"RunResult({str(found.run.path)!r}, 3 arms x 2 seeds, 12 rows)"
+    assert repr(found) == f"SweepResult(arm={found.arm!r}, drops={found.plan}, run={found.run!r})"
     row = next(r for r in found.run.rows if (r.arm, r.seed, r.epoch) == (found.arm, 0, 2))
     assert not found.model.training
     assert not any(module._forward_pre_hooks for module in found.model.modules())

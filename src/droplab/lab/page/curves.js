@@ -69,6 +69,7 @@ export function curvesPanel(kind) {
     dropoutOn.hidden = !train;
     range.max = Math.max(1, last);
     range.disabled = last < 2;
+    epochs.hidden = data.epochs < 2;  // with one epoch there is none to choose
     if (document.activeElement !== range || chosen === null) range.value = chosen ?? last;
     setText(shown, last ? `${chosen ?? last} of ${data.epochs}` : "none yet");
     range.setAttribute("aria-valuetext", `epoch ${chosen ?? last}`);
