@@ -34,7 +34,12 @@ _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
     show_default=True,
     help="How to print the findings.",
 )
-@click.option("--select", multiple=True, metavar="CODES", help="Only these checks.")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="CODES",
+    help="Only these checks; ALL for every one, with those that --list calls optional.",
+)
 @click.option("--ignore", multiple=True, metavar="CODES", help="Not these checks.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Files and folders to leave out.")
 @click.option(
