@@ -23,7 +23,7 @@ from _harness import Benchmark, peak_of
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from droplab.uncertainty import ROWS, sample
+from droplab.uncertainty import sample
 
 PASSES, BATCH = 50, 256
 MANY, FEW = 10_000, 250
@@ -123,31 +123,50 @@ def droplab(model: nn.Module, inputs: Tensor) -> Tensor:
     return sample(model, inputs, PASSES, seed=0)
 
 
-def placed(model: nn.Module, inputs: Tensor, chunk: int | Literal["auto"] = "auto") -> Tensor:
-    """This package, which places the dropout as well."""
-    return sample(model, inputs, PASSES, seed=0, rates=0.3, chunk=chunk)
+def measure_together(
+    bench: Benchmark, title: str, model: nn.Module, inputs: Tensor, rates: float | None = None
+) -> None:
+    """Add a row for what no rival does: passes as they are chosen against passes one by one."""
 
+    def work(batch_passes: bool | Literal["auto"]) -> Tensor:
+        return sample(model, inputs, PASSES, seed=0, rates=rates, batch_passes=batch_passes)
 
-def measure_placed(bench: Benchmark, inputs: Tensor) -> None:
-    """Add a row for a model without dropout: passes together against one by one."""
-    torch.manual_seed(0)
-    layers = [each for each in perceptron() if not isinstance(each, nn.Dropout)]  # pyright: ignore
-    model = nn.Sequential(*layers).eval()
-    if not torch.allclose(placed(model, inputs), placed(model, inputs, ROWS), atol=1e-5):
+    if not torch.allclose(work("auto"), work(False), atol=1e-5):
         raise SystemExit("the passes together are not those one by one")
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(3 if bench.quick else 7):
-        for own, chunk in zip(times, ("auto", ROWS), strict=True):
+        for own, batch_passes in zip(times, ("auto", False), strict=True):
             began = perf_counter()
-            placed(model, inputs, chunk)
+            work(batch_passes)
             own.append(perf_counter() - began)
     bench.add(
-        f"{PASSES} passes, a perceptron with placed dropout",
+        f"{PASSES} passes, {title}",
         "one pass at a time",
         *times,
         examples=len(inputs),
         threads=torch.get_num_threads(),
     )
+
+
+def without_dropout() -> nn.Module:
+    """The perceptron, for dropout to be placed in it."""
+    torch.manual_seed(0)
+    layers = [each for each in perceptron() if not isinstance(each, nn.Dropout)]  # pyright: ignore
+    return nn.Sequential(*layers).eval()
+
+
+class Recurrent(nn.Module):
+    """A classifier of sequences; the dropout is within the LSTM, which vmap cannot batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lstm = nn.LSTM(16, 64, num_layers=2, dropout=0.3, batch_first=True)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, 4) of sequences (B, T, 16)."""
+        return self.head(self.lstm(x)[0][:, -1])
 
 
 def check(ours: Tensor, theirs: Tensor) -> None:
@@ -228,7 +247,11 @@ def main() -> None:
     tokens = torch.randint(0, 500, (MANY // share, 20))
     some, turns = (MANY, 1) if arguments.whole else (FEW // share, 7)
     measure(bench, "a perceptron", perceptron, images, 7)
-    measure_placed(bench, images)
+    measure_together(
+        bench, "a perceptron with placed dropout", without_dropout(), images, rates=0.3
+    )
+    sequences = torch.randn(MANY // 10 // share, 20, 16)
+    measure_together(bench, "an LSTM of two layers", Recurrent().eval(), sequences)
     measure(bench, "a small BERT", Bert, tokens[: 2 * some], turns)
     measure(bench, "timm's ResNet-18 at 28 x 28", resnet, images[:some], turns)
     bench.finish()
