@@ -63,7 +63,7 @@ class Together:
         found: list[Any] = []
         done = 0
         while done < count:
-            way, tried = self._next(count - done, left - done)
+            way, tried = self._next(number, count - done, left - done)
             size = 1 if way == "alone" else min(self.size, _FEW if tried else self.size)
             keys = self.forward.keys(number, done, min(count - done, size))
             out = self._tried(way, keys, block) if tried else self._plain(way, keys, block)
@@ -72,19 +72,24 @@ class Together:
                 done += len(keys)
         return tree_map(lambda *parts: torch.cat(parts), *found)
 
-    def _next(self, here: int, left: int) -> tuple[Way, bool]:
+    def _next(self, number: int, here: int, left: int) -> tuple[Way, bool]:
         """Return the way for the next passes, and whether it is on trial."""
         if here > 1:
             for way, trials in self.trials.items():
-                if trials and (way == "vmap" or self._is_worth_a_trial(left)):
+                if trials and (way == "vmap" or self._is_due(number, left)):
                     return way, True
         known: list[Way] = [way for way in self.seconds if way != "alone" or self.timed]
         best: Way = min(known, key=lambda way: self.seconds[way]) if known else "alone"
         return best, False
 
-    def _is_worth_a_trial(self, left: int) -> bool:
-        """Return whether to repeat the batch on trial costs little beside the work that is left."""
+    def _is_due(self, number: int, left: int) -> bool:
+        """Return whether to repeat the batch on trial, at little cost beside the work that is left.
+
+        What vmap takes is known from the second block on: in the first one it is slow.
+        """
         alone, vmap = self.seconds.get("alone"), self.seconds.get("vmap")
+        if vmap is not None and number < 2:
+            return False
         if alone is None or vmap is None or alone < vmap:  # the passes on trial are no loss
             return not self.timed or _SHARE * left >= 3
         return (_FEW + 3) * alone <= _SHARE * left * vmap
@@ -101,9 +106,8 @@ class Together:
             alone = [self._alone(many, at, keys, block) for at in places]
         except _CANNOT:
             return self._leave(way)
-        found: dict[Way, float] = {way: seconds / len(keys), "alone": min(alone)}
-        for name, took in found.items():
-            self.seconds[name] = min(took, self.seconds.get(name, took))
+        self._learn(way, seconds / len(keys))
+        self._learn("alone", min(alone))
         if not self.timed or self.seconds[way] < self.seconds["alone"]:
             self.trials[way] = 0
         return many
@@ -114,14 +118,20 @@ class Together:
         In a batch that is repeated inputs may still depend on each other where they did not before.
         """
         try:
-            many = self.ways[way](keys, block)
+            seconds, many = _timed(lambda: self.ways[way](keys, block))
             if way == "repeated":
                 self._alone(many, -1, keys, block)
         except _CANNOT:
             if way == "alone":
                 raise
             return self._leave(way)
+        if len(keys) > 1:
+            self._learn(way, seconds / len(keys))
         return many
+
+    def _learn(self, way: Way, seconds: float) -> None:
+        """Note what a pass took; the quickest one counts."""
+        self.seconds[way] = min(seconds, self.seconds.get(way, seconds))
 
     def _alone(self, many: Any, at: int, keys: Tensor, block: Any) -> float:
         """Make sure that one of several passes is what it is alone; return the seconds it takes."""

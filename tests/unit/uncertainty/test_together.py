@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import droplab
+from droplab.placement import Applied
 from droplab.uncertainty import ROWS, sample
 from droplab.uncertainty._passes import Passes
 from droplab.uncertainty._together import Together
@@ -112,12 +113,24 @@ def impossible(self, keys, block):
 
 
 def test_a_trial_costs_little_beside_the_work():
-    """The batch is repeated on trial once there is work enough that could be done faster."""
-    slow = {"alone": 1.0, "vmap": 0.1}
-    for left, due in [(1000, False), (1200, True)]:
+    """The batch is repeated on trial once there is work enough that could be done faster.
+
+    Not before vmap has had a block after its first, in which it is slow.
+    """
+    for number, left, due in [(2, 1000, False), (2, 1200, True), (1, 9000, False)]:
         together = Together(Passes(nn.Identity(), None, 0, shared=False), 50, timed=True)
-        together.seconds, together.trials["vmap"] = dict(slow), 0
-        assert together._next(50, left) == (("repeated", True) if due else ("vmap", False))
+        together.seconds, together.trials["vmap"] = {"alone": 1.0, "vmap": 0.1}, 0
+        assert together._next(number, 50, left) == (("repeated", True) if due else ("vmap", False))
     together.seconds.clear()
-    assert together._next(50, 29) == ("alone", False)
-    assert together._next(50, 30) == ("repeated", True)
+    assert together._next(0, 50, 29) == ("alone", False)
+    assert together._next(0, 50, 30) == ("repeated", True)
+
+
+def test_a_way_that_was_slow_at_first_is_timed_again():
+    model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5)).eval()
+    woken = Applied(model, (), ["1"])
+    woken.seed(dict.fromkeys(woken.streams, 0))
+    together = Together(Passes(model, woken, 0, shared=False), 5, timed=False)
+    together.seconds, together.trials["vmap"] = {"vmap": 100.0}, 0
+    together.passes(X[:ROWS], 1, 5, 5)
+    assert together.seconds["vmap"] < 100
