@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from droplab.ops._library import dropout_op, keep_mask_op, words_op
 
-CANNOT = "droplab: stacked batches: "
+_CANNOT = "droplab: stacked batches: "
 """How the words of the RuntimeError begin."""
 
 
@@ -60,7 +60,7 @@ class StackedDraws(TorchFunctionMode):
     def check(self) -> None:
         """Make sure that all was drawn that one batch draws."""
         if self.count != len(self.shapes):
-            raise RuntimeError(f"{CANNOT}{self.count} draws where one has {len(self.shapes)}")
+            raise RuntimeError(f"{_CANNOT}{self.count} draws where one has {len(self.shapes)}")
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -80,19 +80,18 @@ class StackedDraws(TorchFunctionMode):
     def _axis(self, shape: tuple[int, ...]) -> int:
         assert self.calls is not None
         number, units = self.count, len(self.calls)
-        if number >= len(self.shapes):
-            self.check()
-            raise RuntimeError(f"{CANNOT}more draws than one has")
+        if number == len(self.shapes):
+            raise RuntimeError(f"{_CANNOT}more draws than one has")
         self.count += 1
         if number == len(self.axes):
             single = self.shapes[number]
             apart = [i for i, size in enumerate(shape) if (size,) != single[i : i + 1]]
             if len(shape) != len(single) or len(apart) != 1:
-                raise RuntimeError(f"{CANNOT}a draw of {shape} where one has {single}")
+                raise RuntimeError(f"{_CANNOT}a draw of {shape} where one has {single}")
             self.axes.append(apart[0])
         axis = self.axes[number]
         if axis >= len(shape) or shape[axis] % units:
-            raise RuntimeError(f"{CANNOT}a draw of {shape} for {units}")
+            raise RuntimeError(f"{_CANNOT}a draw of {shape} for {units}")
         return axis
 
 
@@ -124,7 +123,7 @@ def _with(shape: Sequence[int], axis: int, size: int) -> list[int]:
 
 def _refuse_rows(rows: Any) -> None:
     if rows:
-        raise RuntimeError(f"{CANNOT}a draw that has several keys already")
+        raise RuntimeError(f"{_CANNOT}a draw that has several keys already")
 
 
 _SPLIT: Mapping[Any, Callable[..., Tensor]] = {
