@@ -43,6 +43,8 @@ def test_a_clean_folder_exits_with_0(run, folder):
     (folder / "net.py").write_text(GOOD)
     done = run()
     assert (done.returncode, done.stdout.strip()) == (0, "Nothing found in 1 file.")
+    assert done.stderr.startswith("Not looked for: DRP006, DRP007")
+    assert run("--select", "ALL").stderr == ""
 
 
 def test_fix_then_clean(run, folder):

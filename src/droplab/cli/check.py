@@ -162,7 +162,7 @@ def command(
         found = _new(found, baseline, update=update_baseline)
         _print(found, form, what=stdin_filename, files=1, fixed=[])
     else:
-        from droplab.doctor import Cache, check
+        from droplab.doctor import Cache, Settings, check
 
         home = (settings.root or Path()) / ".droplab_cache"
         report = check(
@@ -178,8 +178,20 @@ def command(
         _print(
             found, form, what=f"{report.files} {noun}", files=report.files, fixed=[*report.fixed]
         )
+        if form == "text" and not found and settings.select == Settings().select:
+            _say_what_is_optional()
     grave = _SEVERITIES[: _SEVERITIES.index(fail_on) + 1]
     ctx.exit(FINDINGS if any(finding.severity in grave for finding in found) else CLEAN)
+
+
+def _say_what_is_optional() -> None:
+    """Say on stderr that finding nothing says nothing about the optional checks."""
+    from droplab.doctor import CODES
+
+    optional = ", ".join(code for code, row in CODES.items() if row.optional)
+    click.echo(
+        f"Not looked for: {optional}, which reading often gets wrong; --select ALL does.", err=True
+    )
 
 
 def _new(found: Sequence[Finding], baseline: Path | None, *, update: bool) -> list[Finding]:
