@@ -20,8 +20,8 @@ _GAIN = 0.95
 _BESIDE = 0.9
 """How fast processes are beside each other, compared with each alone: they share the memory."""
 
-_RECORD_SECONDS = 1.5
-"""What a replica in a process of its own takes to begin, recording its steps included."""
+_TASK_SECONDS = 0.1
+"""What each group takes in a worker beside its own setup: a process is forked for it."""
 
 _START_SECONDS = 5.0
 """What worker processes must save at least: they have to start, and each loads the data. (2.2 to
@@ -89,8 +89,7 @@ class Costs:
         if not workers:
             return begun * found.setup + self.replicas * each
         largest = max((len(group.members) for group in groups), default=1)
-        setup = _RECORD_SECONDS if alone else found.setup
-        return -(-begun // workers) * (setup + largest * each / _BESIDE)
+        return -(-begun // workers) * (_TASK_SECONDS + found.setup + largest * each / _BESIDE)
 
     def can_share(self, found: Measured) -> bool:
         """Whether workers may each train a part of the replicas under a plan."""

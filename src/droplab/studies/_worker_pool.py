@@ -21,6 +21,8 @@ import torch.multiprocessing as multiprocessing  # teaches pickle to send tensor
 
 _LOG = logging.getLogger("droplab.studies")
 
+PRELOADED = "droplab.studies._preloaded"
+
 ATTEMPTS = 2
 """How often a task is begun whose process dies: a second time in case it was killed."""
 
@@ -104,8 +106,7 @@ class WorkerPool(Generic[T]):
         method = "forkserver" if "forkserver" in methods else "spawn"
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            # The first step of an optimizer imports torch._dynamo, for a second and a half.
-            self._context.set_forkserver_preload([target.__module__, "torch._dynamo"])
+            self._context.set_forkserver_preload([target.__module__, PRELOADED])
         self.running: list[Running[T]] = []
 
     def run(

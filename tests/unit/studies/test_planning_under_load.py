@@ -126,10 +126,8 @@ def true_total(machine, plan, experiment):
     each = experiment.recipe.epochs * an_epoch
     if not plan.workers:
         return REPLICAS * each
-    rounds, setup = REPLICAS // plan.group // plan.workers, 0.0
-    if plan.group == 1:
-        setup = costs._RECORD_SECONDS
-    took = rounds * (setup + plan.group * each / costs._BESIDE)
+    rounds = REPLICAS // plan.group // plan.workers
+    took = rounds * (costs._TASK_SECONDS + plan.group * each / costs._BESIDE)
     return took + costs._START_SECONDS
 
 

@@ -132,7 +132,7 @@ def two_cores(monkeypatch, thorough):
     """Two cores, on which workers begin in no time."""
     monkeypatch.setattr(_costs, "usable_threads", lambda: 2)
     monkeypatch.setattr(_costs, "_START_SECONDS", 0.0)
-    monkeypatch.setattr(_costs, "_RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(_costs, "_TASK_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("two_cores")

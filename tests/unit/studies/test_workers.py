@@ -19,6 +19,7 @@ from droplab.studies import Observer, resolve, run
 from droplab.studies._planning import why_alone
 from droplab.studies._session import Session
 from droplab.studies._worker import can_send
+from droplab.studies._worker_pool import WorkerPool
 from droplab.train import ExecutionPlan
 from tests.unit.studies.people import Stop
 
@@ -153,6 +154,25 @@ def test_what_another_process_cannot_get_stays_with_the_driver(recipe):
     streamed = StreamedSplit([], None)
     splits = dataclasses.replace(experiment.splits, train=streamed)
     assert not can_send(dataclasses.replace(experiment, splits=splits))
+
+
+def what_is_loaded(connection, folder):
+    """Tell what this process has loaded before its task."""
+    kernels = sys.modules["droplab.ops._cpu"]._dropout_address.cache_info().currsize
+    connection.send(("torch._dynamo" in sys.modules, kernels))
+    connection.close()
+
+
+def test_a_worker_finds_loaded_what_its_first_step_would_wait_for(tmp_path):
+    told = []
+
+    def take(task, event):
+        told.append(event)
+        return True
+
+    nothing = dict.fromkeys(("arguments", "needs", "lost"), lambda *_: ())
+    WorkerPool(what_is_loaded, tmp_path, 2).run([1, 2, 3], take=take, **nothing)
+    assert told == [(True, 1)] * 3
 
 
 def test_workers_end_when_their_driver_is_killed(recipe):
