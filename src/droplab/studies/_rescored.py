@@ -46,7 +46,7 @@ def _one(
     replica = experiment.replica(recipe.arm(arm), seed, channels_last=plan.channels_last)
     load_weights(replica.model, weights_path_in(result.path, recipe, arm, seed, "last"))
     split = experiment.splits.validation
-    with plan.active():
+    with plan.active(), plan.scoring():
         score = evaluate(replica.model, split, batch_size=plan.score_batch, task=experiment.task)
     return {
         name: score[name.removeprefix("val_")]

@@ -15,7 +15,7 @@ from droplab.studies._experiment import Experiment
 from droplab.studies._timed import TimedReplicas
 from droplab.train import ExecutionPlan
 from droplab.train.scoring import EVAL_BATCH
-from droplab.train.timing import Stopwatch
+from droplab.train.timing import Stopwatch, usable_threads
 
 _SIZES = (128, 256, 512, EVAL_BATCH)
 """Batches to compare: what a convolution makes of the small ones stays in the caches, and the large
@@ -58,7 +58,7 @@ def scored_an_epoch(experiment: Experiment) -> int:
 def choose_scoring(
     experiment: Experiment, arms: Sequence[Arm], plan: ExecutionPlan
 ) -> ExecutionPlan:
-    """Return the plan with the batch size that scores fastest on this machine.
+    """Return the plan with the batch size and the threads that score fastest on this machine.
 
     Args:
         experiment: The experiment.
@@ -76,26 +76,34 @@ def choose_scoring(
     if scored * _SHARE < 2 * sum(_SIZES) * plan.group:
         return dataclasses.replace(plan, score_batch=usual)
     trial = TimedReplicas(experiment, arms, plan)
-    cost: dict[int, float] = {}
+    cost: dict[tuple[int, int], float] = {}
 
-    def measure(size: int) -> float:
+    def measure(size: int, threads: int = plan.threads) -> float:
         order = torch.arange(min(size, len(splits.train)))
-        watch = Stopwatch(plan)
+        watch = Stopwatch(dataclasses.replace(plan, threads=threads))
         trial.score_some(splits.train, order, size)
         seconds = watch.own / len(order)
-        cost[size] = min(cost.get(size, seconds), seconds)
-        return cost[size]
+        cost[size, threads] = min(cost.get((size, threads), seconds), seconds)
+        return cost[size, threads]
 
+    more = 0 if plan.workers else usable_threads()
+    counts = [plan.threads, more] if more > plan.threads else [plan.threads]
     with plan.active():
         probe = min(measure(_PROBE) for _ in range(3))
         sizes = [size for size in _SIZES if size * probe < _LONGEST] or [_SIZES[0]]
         seconds = min(_SECONDS, _SHARE * probe * scored / trial.members)
         until, rounds = perf_counter() + seconds, 0
         while len(sizes) > 1 and (rounds < 2 or perf_counter() < until):
-            for size in sizes:
-                measure(size)
+            for threads in counts:
+                with dataclasses.replace(plan, score_threads=threads).scoring():
+                    for size in sizes:
+                        measure(size, threads)
             rounds += 1
-    best = min(sizes, key=lambda size: cost.get(size, 0.0))
-    if usual in cost and cost[best] > _GAIN * cost[usual]:
-        best = usual
-    return dataclasses.replace(plan, score_batch=best)
+    ways = [(size, threads) for threads in counts for size in sizes]
+    best = min(ways, key=lambda way: cost.get(way, 0.0)) if len(sizes) > 1 else ways[0]
+    plain = (usual if usual in sizes else best[0]), plan.threads
+    if plain in cost and cost[best] > _GAIN * cost[plain]:
+        best = plain
+    size, threads = best
+    own = 0 if threads == plan.threads else threads
+    return dataclasses.replace(plan, score_batch=size, score_threads=own)

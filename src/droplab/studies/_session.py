@@ -277,7 +277,7 @@ class Session:
         load_weights(replica.model, weights_path(self.store, recipe, arm, seed, which))
         test, size = mine.splits.test, self.plan.score_batch
         assert test is not None  # no seed has one, or all have
-        with self.plan.active():
+        with self.plan.active(), self.plan.scoring():
             score = evaluate(replica.model, test, batch_size=size, task=mine.task)
         return tested_values(recipe, score, row)
 

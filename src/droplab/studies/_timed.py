@@ -66,8 +66,9 @@ class TimedReplicas:
     def score(self, plan: ExecutionPlan) -> None:
         """Score what is scored after an epoch."""
         splits = self._experiment.splits
-        for split, count in ((splits.train, plan.score_train), (splits.validation, 0)):
-            self.score_some(split, scored_examples(len(split), count), plan.score_batch)
+        with plan.scoring():
+            for split, count in ((splits.train, plan.score_train), (splits.validation, 0)):
+                self.score_some(split, scored_examples(len(split), count), plan.score_batch)
 
     def score_some(self, split: AnySplit, order: Tensor, batch_size: int) -> None:
         """Score some examples of a split."""

@@ -82,6 +82,7 @@ class ExecutionPlan:
             in memory channel by channel for each pixel; for replicas trained by themselves.
         score_batch: Examples that go through a model together when it is scored; members of a group
             share them. The grouping of a product can change its last bits.
+        score_threads: Threads that torch uses meanwhile; 0: as many as for steps.
         score_train: How many training examples are scored after each epoch but the last, always
             the same ones; after the last, all of them. 0: all, always.
         tried: The plans that were looked at when it was chosen, itself among them; empty where that
@@ -104,6 +105,7 @@ class ExecutionPlan:
     compiled: bool = False
     channels_last: bool = False
     score_batch: int = EVAL_BATCH
+    score_threads: int = 0
     score_train: int = 0
     eager_reason: str = ""
     tried: tuple[Tried, ...] = dataclasses.field(default=(), compare=False, repr=False)
@@ -117,10 +119,11 @@ class ExecutionPlan:
                 "ExecutionPlan: expected a group of at least 1 and at least 0 workers, got "
                 f"{self.group} and {self.workers}"
             )
-        if self.score_batch < 1 or self.score_train < 0:
+        if self.score_batch < 1 or min(self.score_train, self.score_threads) < 0:
             raise ArgumentError(
-                "ExecutionPlan: expected a score_batch of at least 1 and a score_train of at least "
-                f"0, got {self.score_batch} and {self.score_train}"
+                "ExecutionPlan: expected a score_batch of at least 1, and score_train and "
+                f"score_threads of at least 0, got {self.score_batch}, {self.score_train} and "
+                f"{self.score_threads}"
             )
         if self.device != "cpu" and self.device.partition(":")[0] != "cuda":
             raise ArgumentError(
@@ -167,11 +170,20 @@ class ExecutionPlan:
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
         try:
-            with flushed_denormals(self.threads), freed_memory_kept():
+            with flushed_denormals(max(self.threads, self.score_threads)), freed_memory_kept():
                 yield
         finally:
             torch.set_num_threads(threads)
             torch.set_float32_matmul_precision(matmul)
+
+    @contextlib.contextmanager
+    def scoring(self) -> Iterator[None]:
+        """While the plan is active, use the threads of scoring instead of those of steps."""
+        torch.set_num_threads(self.score_threads or self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.threads)
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:

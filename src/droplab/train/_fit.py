@@ -204,17 +204,18 @@ def fit(
                 if window.add(outputs, targets):
                     _tell(on_steps, window.flush())
             _tell(on_steps, window.flush())
-            part, size = scored if epoch < epochs else None, plan.score_batch
-            of_train = executor.score(train, part, batch_size=size)
-            metric = None if deciding is None else deciding.metric
-            last = epoch == epochs
-            meter = executor.measure(
-                validation, batch_size=size, fully=True, in_parts=metric, answers=last
-            )
+            with plan.scoring():
+                part, size = scored if epoch < epochs else None, plan.score_batch
+                of_train = executor.score(train, part, batch_size=size)
+                metric = None if deciding is None else deciding.metric
+                last = epoch == epochs
+                meter = executor.measure(
+                    validation, batch_size=size, fully=True, in_parts=metric, answers=last
+                )
+                apart: list[Score | None] = [None] * executor.members
+                if held is not None:
+                    apart = [*executor.measure(held, batch_size=size, fully=True).scores()]
             counted = meter.answers.of_members() if meter.answers else [None] * meter.members
-            apart: list[Score | None] = [None] * executor.members
-            if held is not None:
-                apart = [*executor.measure(held, batch_size=size, fully=True).scores()]
             parts = parts_of(meter, deciding, last=last)
             scores = [*zip(of_train, meter.scores(), parts, counted, apart, strict=True)]
         seconds = (perf_counter() - began) / executor.members

@@ -145,23 +145,28 @@ def test_how_many_are_scored(wanted, count, scored):
 
 
 class Machine:
-    """A clock that scoring moves on, with a known cost an example for each batch size."""
+    """A clock that scoring moves on, with a known cost an example for each batch size.
+
+    A second thread saves the part `gain` of it.
+    """
 
     members = 1
 
-    def __init__(self, cost):
-        self.now, self.cost, self.asked = 0.0, cost, []
+    def __init__(self, cost, gain=0.0):
+        self.now, self.cost, self.gain, self.asked = 0.0, cost, gain, []
 
     def perf_counter(self):
         return self.now
 
     def score_some(self, split, order, batch_size):
         self.asked.append(batch_size)
-        self.now += len(order) * self.cost(batch_size)
+        saved = self.gain if torch.get_num_threads() > 1 else 0.0
+        self.now += len(order) * self.cost(batch_size) * (1 - saved)
 
 
-def chosen(monkeypatch, cost, **changes):
-    machine = Machine(cost)
+def plan_of(monkeypatch, cost, gain=0.0, plan=ALONE, **changes):
+    machine = Machine(cost, gain)
+    monkeypatch.setattr(_scoring, "usable_threads", lambda: 2)
     monkeypatch.setattr(_scoring, "perf_counter", machine.perf_counter)
     for name in ("perf_counter", "process_time", "thread_time"):
         monkeypatch.setattr(timing, name, machine.perf_counter)
@@ -171,8 +176,29 @@ def chosen(monkeypatch, cost, **changes):
     train = type(experiment.splits.train)(*whole)
     splits = dataclasses.replace(experiment.splits, train=train)
     experiment = dataclasses.replace(experiment, splits=splits)
-    plan = choose_scoring(experiment, experiment.recipe.arms, ALONE)
+    return choose_scoring(experiment, experiment.recipe.arms, plan), machine
+
+
+def chosen(monkeypatch, cost, **changes):
+    plan, machine = plan_of(monkeypatch, cost, **changes)
+    assert not plan.score_threads
     return plan.score_batch, machine
+
+
+@pytest.mark.parametrize(
+    ("gain", "workers", "threads"), [(0.3, 0, 2), (0.3, 2, 0), (0.03, 0, 0), (-0.3, 0, 0)]
+)
+def test_more_threads_score_where_they_save_enough_and_are_free(
+    monkeypatch, gain, workers, threads
+):
+    plan = dataclasses.replace(ALONE, workers=workers)
+    found, _ = plan_of(monkeypatch, lambda b: 1e-5, gain, plan)
+    assert (found.score_threads, found.threads) == (threads, 1)
+    with found.active():
+        assert torch.get_num_threads() == 1
+        with found.scoring():
+            assert torch.get_num_threads() == (threads or 1)
+        assert torch.get_num_threads() == 1
 
 
 def test_the_batch_that_scores_fastest_is_taken(monkeypatch):

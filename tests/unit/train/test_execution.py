@@ -154,9 +154,10 @@ def test_denormal_numbers_are_zero_while_a_plan_is_active():
 def test_the_plan_of_an_old_run_scores_as_it_did():
     plan = ExecutionPlan.from_dict({"threads": 1, "matmul": "highest", "captured": True})
     assert (plan.score_batch, plan.score_train, plan.channels_last) == (2000, 0, False)
+    assert not plan.score_threads
 
 
-@pytest.mark.parametrize("wrong", [{"score_batch": 0}, {"score_train": -1}])
+@pytest.mark.parametrize("wrong", [{"score_batch": 0}, {"score_train": -1}, {"score_threads": -1}])
 def test_impossible_scoring_is_refused(wrong):
     with pytest.raises(ArgumentError, match="score_batch of at least 1"):
         ExecutionPlan(1, **wrong)
@@ -182,3 +183,11 @@ def test_denormals_are_zero_in_every_thread_of_torch(threads):
         assert flushes_denormals(threads)
         assert (numbers * 0.5 == 0).all()
     assert (numbers * 0.5 == halves).all()
+
+
+@pytest.mark.usefixtures("own_threads")
+def test_denormals_are_zero_in_the_threads_that_score_alone():
+    plan = ExecutionPlan(1, score_threads=2)
+    with plan.active(), plan.scoring():
+        assert torch.get_num_threads() == 2
+        assert flushes_denormals(2)
