@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What is imported is compiled then; all files of all packages take as long as the rest.
+PIP := $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
 STAMP := $(VENV)/.installed-dev
 DEMO_STAMP := $(VENV)/.installed
 
@@ -35,12 +37,12 @@ bench: $(STAMP)
 
 $(DEMO_STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[png,lab]'
+	$(PIP) -e '.[png,lab]'
 	touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,models]'
+	$(PIP) -e '.[dev,models]'
 	touch $@ $(DEMO_STAMP)
 
 clean:
