@@ -54,7 +54,9 @@ class Bert(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from transformers import BertConfig, BertForSequenceClassification
+        # from where they are: the types of all that transformers has take twenty seconds to read
+        from transformers.models.bert.configuration_bert import BertConfig
+        from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
         config = BertConfig(
             vocab_size=500,
