@@ -106,8 +106,11 @@ class Watched:
 
 @pytest.fixture
 def open_page(browser, lab):
-    """Open an address of the lab in a page of its own; return the page, watched."""
-    contexts = []
+    """Open an address of the lab in a page of its own; return the page, watched.
+
+    Whatever a test does, no request of its pages leaves the machine.
+    """
+    contexts, watched = [], []
 
     def open_one(path="/", *, width=1280, height=860):
         context = browser.new_context(
@@ -120,6 +123,7 @@ def open_page(browser, lab):
         context.set_default_timeout(WAIT)
         page = context.new_page()
         page.watched = Watched()
+        watched.append(page.watched)
         page.on("request", lambda request: page.watched.requests.append(request.url))
         page.on("pageerror", lambda error: page.watched.complaints.append(str(error)))
         page.on(
@@ -134,6 +138,10 @@ def open_page(browser, lab):
     yield open_one
     for context in contexts:
         context.close()
+    home = (lab.address + "/", "data:", "blob:")
+    for each in watched:
+        assert each.requests
+        assert not [url for url in each.requests if not url.startswith(home)]
 
 
 @pytest.fixture

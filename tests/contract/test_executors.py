@@ -1,8 +1,8 @@
 """Every executor gives the numbers of the eager step, or is refused with a reason.
 
 Networks and optimizers are made at random (`executor_cases`), in float64, where rounding stays far
-below every other difference over ten steps. `DROPLAB_EXECUTOR_CASES` says how many are tried, and
-`DROPLAB_EXECUTOR_FIRST` the number of the first.
+below every other difference over ten steps. Tried are cases in which pairs of choices meet, or as
+many as `DROPLAB_EXECUTOR_CASES` says, from the number `DROPLAB_EXECUTOR_FIRST` on.
 """
 
 from __future__ import annotations
@@ -32,9 +32,15 @@ from droplab.train.agreement._compare import disagreement
 from droplab.train.capture import CapturedStep
 from droplab.train.compiled import compiler
 from tests.contract.executor_cases import (
+    ACTIVATIONS,
     CLASSES,
+    COVERING,
+    FRONTS,
     FUNCTIONS,
+    LAYERS,
     NAMES,
+    NORMS,
+    RARE,
     SIGN_LIKE,
     TOKENS,
     WIDTH,
@@ -46,11 +52,13 @@ from tests.contract.executor_cases import (
     PythonCount,
     frozen,
     make_case,
+    pairs_of,
 )
 
-CASES = int(os.environ.get("DROPLAB_EXECUTOR_CASES", "300"))
+CASES = int(os.environ.get("DROPLAB_EXECUTOR_CASES", "0"))
 FIRST = int(os.environ.get("DROPLAB_EXECUTOR_FIRST", "0"))
-PARTS = 10
+NUMBERS = range(FIRST, FIRST + CASES) if CASES else COVERING
+PARTS = max(1, len(NUMBERS) // 30)
 COUNT = 30
 SEEDS = (0, 3)
 RATES = (0.0, 0.3)
@@ -198,7 +206,7 @@ def check_case(case, counted):
 @pytest.mark.filterwarnings("ignore:torch.nn.utils.weight_norm", "ignore:dropout option adds")
 def test_every_executor_agrees_with_the_eager_step_or_is_refused(part):
     counted: Counter[tuple[str, str]] = Counter()
-    numbers = range(FIRST + part, FIRST + CASES, PARTS)
+    numbers = NUMBERS[part::PARTS]
     for number in numbers:
         check_case(make_case(number), counted)
     for (way, reason), count in sorted(counted.items()):
@@ -215,6 +223,24 @@ def test_every_executor_agrees_with_the_eager_step_or_is_refused(part):
         share, size = EXPECTED[known], len(numbers)
         most = share * size + 3 * math.sqrt(share * (1 - share) * size)
         assert count <= most, f"{count} of {size}: {known}"
+
+
+def test_the_cases_have_every_choice_and_most_pairs():
+    cases = [make_case(number) for number in COVERING]
+    found = frozenset[tuple[str, object]]().union(*[case.choices for case in cases])
+    single = Counter(table for table, _ in found)
+    fronts = sum(len(builds) for builds in FRONTS.values())
+    assert single == {
+        "front": fronts,
+        "layer": len(LAYERS),
+        "norm": len(NORMS),
+        "activation": len(ACTIVATIONS),
+        "rare": len(RARE),
+        "optimizer": len(NAMES) + len(FUNCTIONS),
+    }
+    sizes = [count for table, count in single.items() if table != "rare"]
+    pairs = (sum(sizes) ** 2 - sum(size**2 for size in sizes)) / 2
+    assert len(set().union(*[pairs_of(case) for case in cases])) > 0.8 * pairs
 
 
 def net(*layers, front=nn.Identity):

@@ -282,8 +282,15 @@ def test_kill_9_of_the_server_ends_its_worker(lab, start_lab):
     assert before <= rows_on_disk(lab.runs, id)
 
 
-def test_kill_9_of_the_worker_is_a_failed_run_that_goes_on(lab):
+def test_a_run_goes_on_to_its_end_after_a_stop_and_kill_9_of_its_worker(lab):
     id = lab.run_until_rows(SHORT)
+    assert lab.ask("POST", f"/api/runs/{id}/stop", {})["state"] == "stopping"
+    assert last_state(list(lab.events(id)))["state"] == "stopped"
+    stopped = rows_on_disk(lab.runs, id)
+    assert 0 < len(stopped) < 4 * 4 * 20
+
+    lab.ask("POST", f"/api/runs/{id}/resume", {})
+    lab.wait_for_points(id)
     before = rows_on_disk(lab.runs, id)
     (worker,) = [
         child
@@ -291,32 +298,26 @@ def test_kill_9_of_the_worker_is_a_failed_run_that_goes_on(lab):
         if "droplab.lab._worker" in " ".join(child.cmdline())
     ]
     worker.kill()
-    found = list(lab.events(id))
-    (state,) = [data for event, data in found if event == "state"][-1:] or [found[0][1]["run"]]
+    state = last_state(list(lab.events(id)))
     assert state["state"] == "failed"
     assert "SIGKILL" in state["message"]
     assert "\n" not in state["message"]
+    assert stopped < before
     assert before <= rows_on_disk(lab.runs, id)
+
     lab.ask("POST", f"/api/runs/{id}/resume", {})
     found = list(lab.events(id))
     assert [data["state"] for event, data in found if event == "state"][-1] == "done"
-    assert len(results.load(lab.runs / id).rows) == 4 * 4 * 20
-    assert before <= rows_on_disk(lab.runs, id)
-
-
-def test_stop_and_resume_to_the_end(lab):
-    id = lab.run_until_rows(SHORT)
-    assert lab.ask("POST", f"/api/runs/{id}/stop", {})["state"] == "stopping"
-    found = list(lab.events(id))
-    final = [data["state"] for event, data in found if event == "state"]
-    assert (final[-1:] or [found[0][1]["run"]["state"]]) == ["stopped"]
-    before = rows_on_disk(lab.runs, id)
-    assert 0 < len(before) < 4 * 4 * 20
-    lab.ask("POST", f"/api/runs/{id}/resume", {})
-    assert list(lab.events(id))[-1][0] == "end"
+    assert found[-1][0] == "end"
     after = rows_on_disk(lab.runs, id)
     assert before <= after
     assert len(after) == 4 * 4 * 20
+
+
+def last_state(found):
+    """Return what the last of a run's events says of its state."""
+    states = [data for event, data in found if event == "state"]
+    return states[-1] if states else found[0][1]["run"]
 
 
 def test_it_listens_on_this_machine_only(lab):

@@ -1,6 +1,6 @@
 """A function over tensors recorded once, and written out as straight-line code.
 
-The function is traced with `make_fx` on a throw-away copy of what it works on, and replayed on the
+The function is traced on a throw-away copy of what it works on, and replayed on the
 real thing: the same operations in the same order, without modules, autograd or transforms.
 """
 
@@ -11,17 +11,15 @@ import logging
 import operator
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._guards import TracingContext, tracing
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.overrides import TorchFunctionMode
 
 from droplab.data import Inputs
 from droplab.data.tree import leaves, rebuilt
 from droplab.train._record_writer import VIEWS, Writer
+from droplab.train._trace import Trace, trace_operations
 
 _LOG = logging.getLogger("droplab.train")
 
@@ -45,13 +43,13 @@ def record(
         A function of inputs of the same shapes, to be called in `torch.inference_mode`.
     """
     began = perf_counter()
-    graph, originals = trace(function, subject, *inputs)
-    graph.graph.eliminate_dead_code(_is_wanted)
-    written = _write(graph, originals, writer(_kept_nodes(graph)))
+    found, originals = trace(function, subject, *inputs)
+    found.graph.eliminate_dead_code(_is_wanted)
+    written = _write(found, originals, writer(_kept_nodes(found.graph)))
     _LOG.debug(
         "step recorded for a batch of %s: %d operations, in %.2f s",
         ", ".join(" x ".join(map(str, tensor.shape)) for tensor in leaves(inputs[0])),
-        sum(node.op == "call_function" for node in graph.graph.nodes),
+        sum(node.op == "call_function" for node in found.graph.nodes),
         perf_counter() - began,
     )
     if all(isinstance(each, Tensor) for each in inputs):
@@ -61,8 +59,8 @@ def record(
 
 def trace(
     function: Callable[..., Any], subject: Any, *inputs: Inputs
-) -> tuple[fx.GraphModule, dict[int, Tensor]]:
-    """Return the graph of `function(subject, *inputs)`, and the originals of its constants.
+) -> tuple[Trace, dict[int, Tensor]]:
+    """Return the trace of `function(subject, *inputs)`, and the originals of its constants.
 
     Args:
         function: See `record`.
@@ -70,39 +68,19 @@ def trace(
         *inputs: See `record`.
 
     Returns:
-        The graph, whose constants are tensors of a copy of `subject`, and the tensors of `subject`
+        The trace, whose constants are tensors of a copy of `subject`, and the tensors of `subject`
         by the storage of their copies.
     """
     memo: dict[int, Any] = {}
     twin = copy.deepcopy(subject, memo)
-    describing = tracing(TracingContext(cast("Any", _Describing())))
-    # a model's own random layers draw while they are traced
-    with describing, torch.random.fork_rng():
-        graph = make_fx(lambda *values: function(twin, *rebuilt(inputs, values)))(
-            *[x.contiguous().clone() for x in leaves(inputs)]
+    with torch.random.fork_rng():  # a model's own random layers draw while they are traced
+        found = trace_operations(
+            lambda *values: function(twin, *rebuilt(inputs, values)),
+            [x.contiguous().clone() for x in leaves(inputs)],
         )
     # deepcopy keeps every original that it copied alive in memo[id(memo)]
     kept = [item for item in memo.get(id(memo), []) if isinstance(item, Tensor)]
-    return graph, {storage_of(memo[id(t)]): t for t in kept if id(t) in memo}
-
-
-class _Describing(TorchFunctionMode):
-    """Describes a value of the trace by a tensor without memory.
-
-    make_fx enters the mode of the context to make what describes each value. In a mode of fake
-    tensors that alone is nearly half of a trace, and of a value shape, strides and type are asked.
-    """
-
-    shape_env = None
-    """Sizes are plain numbers: torch asks its mode for symbols that stand for them."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.empty_strided:
-            kwargs = {**kwargs, "device": "meta"}
-        return func(*args, **kwargs)
+    return found, {storage_of(memo[id(t)]): t for t in kept if id(t) in memo}
 
 
 def storage_of(tensor: Tensor) -> int:
@@ -118,14 +96,14 @@ def _original(twin: Tensor, originals: dict[int, Tensor]) -> Tensor:
     return original.detach().as_strided(twin.size(), twin.stride(), twin.storage_offset())
 
 
-def _write(graph: fx.GraphModule, originals: dict[int, Tensor], writer: Any) -> Callable[..., Any]:
+def _write(found: Trace, originals: dict[int, Tensor], writer: Any) -> Callable[..., Any]:
     """Write the graph as one function whose constants are the original tensors."""
     with torch.inference_mode():
-        for node in graph.graph.nodes:
+        for node in found.graph.nodes:
             if node.op == "placeholder":
                 writer.argument(node)
             elif node.op == "get_attr":
-                writer.constant(node, _original(getattr(graph, node.target), originals))
+                writer.constant(node, _original(found.constants[node], originals))
             elif node.op == "output":
                 writer.give_back(node)
             else:
@@ -133,10 +111,10 @@ def _write(graph: fx.GraphModule, originals: dict[int, Tensor], writer: Any) -> 
     return writer.function()
 
 
-def _kept_nodes(graph: fx.GraphModule) -> set[fx.Node]:
+def _kept_nodes(graph: fx.Graph) -> set[fx.Node]:
     """The nodes whose memory the output is, or may be, through views and changes in place."""
     kept: set[fx.Node] = set()
-    for node in reversed(list(graph.graph.nodes)):
+    for node in reversed(list(graph.nodes)):
         if node.op == "output" or (node in kept and _may_alias(node.target)):
             kept.update(node.all_input_nodes)
     return kept
@@ -154,8 +132,6 @@ def _is_wanted(node: fx.Node) -> bool:
     target: Any = node.target
     if node.op != "call_function" or target is operator.getitem:
         return node.op in ("placeholder", "output")
-    if getattr(target, "namespace", "") == "profiler":
-        return False
     schema = getattr(target, "_schema", None)
     if schema is None:
         return True

@@ -30,6 +30,11 @@ from droplab.errors import DroplabError
 from droplab.train.calling import call
 from droplab.train.tasks import CLASSIFICATION, Task
 
+NUMBER_TAKEN = (
+    "it takes a number out of a tensor (.item(), if, or BatchNorm with momentum=None), "
+    "which is another one in each replica and step"
+)
+
 
 class UnsupportedError(DroplabError):
     """An executor cannot take the steps of this model: the direct step can."""
@@ -145,9 +150,6 @@ def check_assigned(name: str, value: Tensor | None, held: Tensor) -> Tensor:
 def first_sentence(error: BaseException) -> str:
     """Return what an error says, in one line and not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if ".item()" in text or "tracing tensor" in text:
-        return (
-            "it takes a number out of a tensor (.item(), if, or BatchNorm with momentum=None), "
-            "which is another one in each replica and step"
-        )
+    if ".item()" in text:
+        return NUMBER_TAKEN
     return text.split(". ")[0].rstrip(".")[:200]

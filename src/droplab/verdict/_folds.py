@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -115,6 +116,7 @@ def _of_family(p: float, family: int) -> float:
     return 1.0 if p >= 1 else -math.expm1(family * math.log1p(-p))
 
 
+@cache
 def critical(freedom: int, family: int, level: float) -> float:
     """Return the largest |t| that the level does not refuse, over so many comparisons at once."""
     low, high = 0.0, 1.0

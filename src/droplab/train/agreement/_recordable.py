@@ -24,6 +24,7 @@ from droplab.train._population import Population
 from droplab.train._population_step import traced_population_step
 from droplab.train._record import storage_of, trace
 from droplab.train._step import EagerStep, UnsupportedError, first_sentence
+from droplab.train._trace import Trace
 from droplab.train.agreement._compare import disagreement
 from droplab.train.agreement._members import Batch, Member, OneByOne, Stacked
 from droplab.train.agreement._python_state import changed, python_state
@@ -155,12 +156,12 @@ def _why_not_the_same(
             twin = copy.deepcopy(subject, memo)
             _alter([memo.get(id(tensor)) for tensor in tensors], number)
             seed_torch(number)
-            graph, originals = trace(function, twin, *batches[number % len(batches)])
+            found, originals = trace(function, twin, *batches[number % len(batches)])
         except UnsupportedError as error:
             return str(error)
         except Exception as error:  # whatever somebody's forward does when it is traced
             return f"its step cannot be traced: {first_sentence(error)}"
-        signatures.append(_signature(graph, originals))
+        signatures.append(_signature(found, originals))
         if signatures[-1] != signatures[0]:
             return "its forward does other operations in another state"
     return ""
@@ -184,17 +185,11 @@ def _alter(tensors: Sequence[Any], number: int) -> None:
                 tensor.add_(1 if number == 1 else _STEPS[-1] % 100)
 
 
-def _signature(graph: torch.fx.GraphModule, originals: dict[int, Tensor]) -> Any:
+def _signature(found: Trace, originals: dict[int, Tensor]) -> Any:
     """Return what two traces have in common if they do the same to the same tensors."""
     places = {storage: place for place, storage in enumerate(originals)}
     constants: list[Any] = []
-    for node in graph.graph.nodes:
-        if node.op != "get_attr":
-            continue
-        value = getattr(graph, node.target)
-        if not isinstance(value, Tensor):
-            constants.append(str(value))
-            continue
+    for value in found.constants.values():
         about = tuple(value.shape), value.stride(), str(value.dtype)
         place = places.get(storage_of(value)) if value.numel() else None
         if place is None:
@@ -202,4 +197,4 @@ def _signature(graph: torch.fx.GraphModule, originals: dict[int, Tensor]) -> Any
             constants.append((about, hashlib.sha256(plain.numpy().tobytes()).hexdigest()))
         else:
             constants.append((about, place, value.storage_offset()))
-    return graph.code, constants
+    return str(found.graph), constants
