@@ -74,12 +74,12 @@ def own_bytes(process):
 
 
 @pytest.mark.parametrize(
-    ("members", "width", "batch"), [(8, 512, 20), (64, 512, 20), (64, 64, 200)]
+    ("members", "width", "batch"), [(8, 512, 20), (32, 512, 20), (64, 64, 200)]
 )
 def test_the_estimate_is_enough_and_not_far_from_the_peak(members, width, batch):
     """With weights that dominate, and with activations that do; a whole run, as it is stored.
 
-    What a process takes depends on what its allocator had kept: 0.37 to 0.76 of the estimate seen.
+    What a process takes depends on what its allocator had kept: 0.37 to 0.82 of the estimate seen.
     """
     command = [sys.executable, "-c", SCRIPT, str(members), str(width), str(batch)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -91,7 +91,7 @@ def test_the_estimate_is_enough_and_not_far_from_the_peak(members, width, batch)
         child.stdin.flush()
         while child.poll() is None:
             peak = max(peak, own_bytes(process))
-            time.sleep(0.002)  # each look stops the child for a moment
+            time.sleep(0.05)  # each look takes time, and stops the child
         estimated, kept = map(int, child.stdout.read().split())
         seen = max(peak - before, kept)
     assert estimated / 4 <= seen <= 1.1 * estimated, (seen, estimated)
