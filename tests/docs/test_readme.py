@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from droplab.cli import main
+from droplab.recipe import load, override
+from droplab.train import ExecutionPlan
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,8 +41,12 @@ def run(arguments, cwd, **kwargs):
     return done.stdout
 
 
-def test_the_droplab_commands_run_in_this_order(tmp_path, monkeypatch, capsys):
+def test_the_droplab_commands_run_in_this_order(tmp_path, monkeypatch, capsys, keep_plan):
     """In this process, which has torch; tests/e2e starts processes of its own."""
+    digits, seeds = load("digits"), list(range(6))
+    plan = ExecutionPlan(1, captured=True, group=6 * len(digits.arms))
+    for changes in ({}, {"seeds": seeds}, {"seeds": seeds, "epochs": 40}):
+        keep_plan(override(digits, changes), plan)
     lines = [line for line in shell_lines() if line.startswith("droplab ")]
     lines.remove("droplab lab")  # serves until Ctrl-C: see tests/e2e/test_lab_process.py
     commands = [shlex.split(line) for line in lines]

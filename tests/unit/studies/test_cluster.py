@@ -28,7 +28,6 @@ RECIPE = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import sys
-import torch
 import droplab
 sys.path.append(sys.argv[2])
 from tests.unit.studies import loops
@@ -38,7 +37,7 @@ if rate > 1:
     sys.stdout.flush()
     sys.exit(3)
 model = mine.place(loops.network())
-optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+optimizer = loops.Descent(model.parameters(), rate)
 mine.checkpoint(model, optimizer, every=0)
 loops.fit(mine, model, optimizer=optimizer)
 """

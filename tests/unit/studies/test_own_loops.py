@@ -261,7 +261,7 @@ from tests.unit.studies.loops import begin, message
 def train(trial):
     with open({log!r}, "a") as file:
         file.write(f"begin {{trial.arm}} {{trial.seed}}\\n")
-    loops.plain(trial)
+    loops.by_hand(trial)
     with open({log!r}, "a") as file:
         file.write(f"end {{trial.arm}} {{trial.seed}}\\n")
 
