@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _depends, _validation
+from droplab.doctor import _depends, _evidence, _validation
 from droplab.doctor._classes import ClassInfo, self_name
 from droplab.doctor._elsewhere import derives_elsewhere, lineage
 from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._gate import parameters
 from droplab.doctor._module import Module
-from droplab.doctor._order import entries
+from droplab.doctor._order import Entry, entries
 from droplab.doctor._script import Script
 from droplab.doctor._states import Visit, awake
 
@@ -27,6 +27,7 @@ CODE = Code(
     "no_grad() is taken for eval()",
     "error",
     optional=True,
+    provable=True,
 )
 
 _CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
@@ -39,7 +40,7 @@ _SAMPLES = re.compile(
 def reading(module: Module) -> Iterator[Finding]:
     """Find validation under no_grad of a model that the same code trains, still in train mode."""
     told: set[tuple[ast.AST | None, str]] = set()
-    for visit, layers in validations(module):
+    for entry, visit, layers in validations(module):
         place = (module.function(visit.node), visit.key)
         if visit.no_grad and place not in told and _validates(module, visit.node):
             # The first pass of a model in a function stands for all of them: one line mends them.
@@ -50,6 +51,8 @@ def reading(module: Module) -> Iterator[Finding]:
                 f"no_grad() saves memory, it does not stop {_active(layers)}: nothing puts "
                 f"{visit.text} into eval mode",
                 f"call {visit.text}.eval() before validation, and train() after it",
+                complete=_evidence.validates(module, visit.node)
+                and bool(_evidence.learns(module, entry, visit)),
             )
 
 
@@ -57,10 +60,11 @@ def _active(layers: _depends.Layers) -> str:
     return "dropout" if _depends.DROPOUT in layers else "BatchNorm from learning"
 
 
-def validations(module: Module) -> Iterator[tuple[Visit, _depends.Layers]]:
+def validations(module: Module) -> Iterator[tuple[Entry, Visit, _depends.Layers]]:
     """Yield passes in train mode of models that the same code trains, but not in these passes.
 
-    With each come the layers that the model has which do something else in eval mode.
+    With each come the way that led to it, and the layers that the model has which do something
+    else in eval mode.
 
     Where a function is not called in the file, who calls it is unknown: then nothing in the file
     may speak of the model's mode.
@@ -94,7 +98,7 @@ def validations(module: Module) -> Iterator[tuple[Visit, _depends.Layers]]:
             layers = _depends.layers_of(module, first.text, first.made)
             if layers and not _sampled(module, node):
                 done.add(node)
-                yield first, layers
+                yield entry, first, layers
 
 
 def _belongs_to_a_module(module: Module, visit: Visit) -> bool:
