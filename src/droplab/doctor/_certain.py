@@ -72,7 +72,7 @@ def _of_call(scope: _Scope, call: ast.Call, seen: frozenset[ast.AST]) -> Layers:
 def _of_reference(
     scope: _Scope, node: ast.expr, call: ast.Call | None, seen: frozenset[ast.AST]
 ) -> Layers | None:
-    """Return what an object of a class has, by a name that stands for the class; None for others."""
+    """Return what an object of a class has, by a name of the class; None for other names."""
     module = scope.module
     own = module.class_at(node.id, node) if isinstance(node, ast.Name) else None
     if own is not None:
@@ -131,8 +131,26 @@ def _of_class(
         scope = _Scope(file, given, item)
         for method in _building(item):
             for inner in _calls(method):
-                found |= _of_call(scope, inner, seen)
+                if _is_used(file, family, inner):
+                    found |= _of_call(scope, inner, seen)
     return found
+
+
+def _is_used(module: Module, family: list[tuple[Module, ClassInfo]], call: ast.Call) -> bool:
+    """Whether a class reads the attribute that it keeps what a call builds in, if it does so."""
+    at: ast.AST | None = call
+    while at is not None and not isinstance(at, ast.stmt):
+        at = module.parents.get(at)
+    if not isinstance(at, ast.Assign | ast.AnnAssign):
+        return True
+    targets = at.targets if isinstance(at, ast.Assign) else [at.target]
+    kept = {
+        item.attr
+        for target in targets
+        for item in ast.walk(target)
+        if isinstance(item, ast.Attribute)
+    }
+    return not kept or any(kept & item.reads for _, item in family)
 
 
 def _sets_modes(info: ClassInfo) -> bool:

@@ -12,16 +12,18 @@ import re
 
 from droplab.doctor._certain import certain
 from droplab.doctor._depends import Layers
-from droplab.doctor._events import Events
+from droplab.doctor._events import Events, text_of
 from droplab.doctor._module import Module
+from droplab.doctor._names import argument
 from droplab.doctor._order import Entry
 from droplab.doctor._states import Mode, Visit
 from droplab.doctor._validation import names_in
 
 _MEANT = re.compile(
     r"(?:^|_)(?:adv|adversar\w*|attack\w*|pgd|fgsm|maml|meta|meta_?learn\w*|inner_?loop|tta|tent|"
-    r"test_?time\w*|disc|discriminator\w*|critic|net_?[gd]|gan|\w+gan|replay\w*|rollout\w*|policy|"
-    r"actor|agent|teacher\w*|distill\w*|ema|mc|mc_?dropout\w*|monte\w*|bayes\w*|uncertain\w*|"
+    r"test_?time\w*|disc|discriminator\w*|critic|net_?[gd]|gan|\w+gan|replay\w*|rollout\w*|"
+    r"policy_?net|actor|agent|teacher(?!_?forc)\w*|distill\w*|ema|mc_?drop\w*|monte\w*|bayes\w*|"
+    r"uncertain\w*|"
     r"freez\w*|frozen|linear_?prob\w*)(?:_|$)",
     re.IGNORECASE,
 )
@@ -35,6 +37,7 @@ _VALIDATION = re.compile(
     r"^(?:val|valid|test|dev)(?:loader|iter|set|data)",
     re.IGNORECASE,
 )
+_MEASURES = re.compile(r"estimate|accuracy", re.IGNORECASE)
 
 
 def learns(module: Module, entry: Entry, visit: Visit) -> Layers:
@@ -71,11 +74,25 @@ def validates(module: Module, call: ast.Call) -> bool:
         if isinstance(above, ast.For | ast.AsyncFor | ast.comprehension):
             if _trains(above):
                 return False
-            if _named(above.iter):
+            if _named(above.iter) or _passed(module, above.iter):
                 return True
         elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
-            return _VALIDATION.search(above.name) is not None and not _trains(above)
+            said = _VALIDATION.search(above.name) or _MEASURES.search(above.name)
+            return said is not None and not _trains(above)
     return False
+
+
+def _passed(module: Module, data: ast.expr) -> bool:
+    """Whether a loop's data is an argument of its function that is passed validation data."""
+    around = module.function(data)
+    if around is None or not isinstance(data, ast.Name):
+        return False
+    spec = [item.arg for item in [*around.args.posonlyargs, *around.args.args]]
+    if data.id not in spec or _trains(around):
+        return False
+    calls = [item for item in module.calls if text_of(item.func) == around.name]
+    given = [argument(item, data.id, spec.index(data.id)) for item in calls]
+    return any(item is not None and _named(item) for item in given)
 
 
 def _named(node: ast.AST) -> bool:

@@ -305,7 +305,7 @@ class Module:
         unsafe: bool = False,
         complete: bool = False,
     ) -> Finding:
-        """Return a finding at a node of this file; `unsafe` and `complete` as `Finding` has them."""
+        """Return a finding at a node; `unsafe` and `complete` are those of `Finding`."""
         at: Any = node
         line, column = self.source.position(at.lineno, at.col_offset)
         end_line, end_column = self.source.position(
