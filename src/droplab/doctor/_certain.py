@@ -131,12 +131,12 @@ def _of_class(
         scope = _Scope(file, given, item)
         for method in _building(item):
             for inner in _calls(method):
-                if _is_used(file, family, inner):
+                if _is_used(file, [each for _, each in family], inner):
                     found |= _of_call(scope, inner, seen)
     return found
 
 
-def _is_used(module: Module, family: list[tuple[Module, ClassInfo]], call: ast.Call) -> bool:
+def _is_used(module: Module, family: list[ClassInfo], call: ast.Call) -> bool:
     """Whether a class reads the attribute that it keeps what a call builds in, if it does so."""
     at: ast.AST | None = call
     while at is not None and not isinstance(at, ast.stmt):
@@ -144,13 +144,18 @@ def _is_used(module: Module, family: list[tuple[Module, ClassInfo]], call: ast.C
     if not isinstance(at, ast.Assign | ast.AnnAssign):
         return True
     targets = at.targets if isinstance(at, ast.Assign) else [at.target]
-    kept = {
-        item.attr
-        for target in targets
-        for item in ast.walk(target)
-        if isinstance(item, ast.Attribute)
-    }
-    return not kept or any(kept & item.reads for _, item in family)
+    for target in targets:
+        if isinstance(target, ast.Tuple) and isinstance(at.value, ast.Tuple):
+            # self.fc, self.drop = nn.Linear(8, 8), nn.Dropout(0.5)
+            pairs = zip(target.elts, at.value.elts, strict=False)
+            places = [name for name, value in pairs if call in ast.walk(value)]
+        else:
+            places = [target]
+        inside = [item for place in places for item in ast.walk(place)]
+        kept = {item.attr for item in inside if isinstance(item, ast.Attribute)}
+        if kept and not any(kept & item.reads for item in family):
+            return False
+    return True
 
 
 def _sets_modes(info: ClassInfo) -> bool:
