@@ -61,7 +61,7 @@ class Follower:
         self.learnt: set[str] = set()
         self.modes: dict[ast.Call, ast.Call | None] = {}
         self._origins: dict[str, ast.Call | None] = {}
-        self._made_by: dict[str, ast.Call | None] = {}
+        self._made_by: dict[str, tuple[ast.Call | None, str]] = {}
 
     def block(self, body: list[ast.stmt], state: State | None, frame: Frame) -> State | None:
         """Return the state after a block of statements; None if none gets there."""
@@ -144,9 +144,12 @@ class Follower:
         """Note which call made the object that a name stands for; of two, it is not known."""
         call = value if isinstance(value, ast.Call) and not found else None
         origin = self._origins.get(found) if found else call
-        if self._made_by.setdefault(raw, origin) is not origin:
-            origin = None
-        self._origins[found or raw] = origin
+        key = found or raw
+        first = self._made_by.setdefault(raw, (origin, key))
+        if first[0] is not origin:
+            # Where the ways meet, it is either.
+            origin = self._origins[first[1]] = None
+        self._origins[key] = origin
 
     def _unpack(self, target: ast.Tuple | ast.List, value: ast.expr, state: State, frame: Frame):
         given: list[ast.expr] = []
