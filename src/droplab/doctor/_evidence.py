@@ -40,6 +40,15 @@ _VALIDATION = re.compile(
 _MEASURES = re.compile(r"estimate|accuracy", re.IGNORECASE)
 
 
+def may_prove(module: Module) -> bool:
+    """Return whether evidence may be complete in a file, before anything of it is followed."""
+    return (
+        {"backward", "step"} <= module.attributes
+        and bool({"parameters", "named_parameters"} & module.attributes)
+        and not _meant(module)
+    )
+
+
 def learns(module: Module, entry: Entry, visit: Visit) -> Layers:
     """Return the layers that a model surely has, if it surely learns on the way to a visit."""
     trained = [item for item in entry.visits if item.key == visit.key and item.stepped]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from droplab.doctor import _edit
 from droplab.doctor._codes import READING
 from droplab.doctor._elsewhere import Facts, consulted
+from droplab.doctor._evidence import may_prove
 from droplab.doctor._finding import Finding
 from droplab.doctor._module import Module
 from droplab.doctor._relevance import is_relevant, may_read
@@ -113,7 +114,7 @@ def check_source(source: Source, settings: Settings) -> Checked:
     silenced = Suppressions(source)
     found: dict[tuple[str, int, int, int], Finding] = {}
     for code, run in READING.items():
-        if code not in wanted.codes:
+        if code not in wanted.codes or (code in wanted.proven and not may_prove(module)):
             continue
         try:
             hits = list(run(module))
