@@ -45,6 +45,8 @@ _NO_MODEL = re.compile(
     r"loss|criterion|(?:^|_)ema|attack|metric|augment|transform|dataset|hook|wrapper|head|embed",
     re.IGNORECASE,
 )
+_CHAIN = re.compile(r"(?:^|_)(?:transforms?|tfms?|augment\w*)(?:_|$)", re.IGNORECASE)
+"""Names of what changes the data before a model gets them."""
 _HOLDS = re.compile(r"Sequential|Module|parallel|Parallel")
 _FILES = 40
 
@@ -63,7 +65,9 @@ def layers_of(module: Module, text: str, made: ClassInfo | None = None) -> Layer
     known = module.cache.setdefault("layers_of", {})
     if text not in known:
         built = _built(module, text, set())
-        known[text] = in_file(module) if built is None else built
+        if built is None:
+            built = NOTHING if _CHAIN.search(text) else in_file(module)
+        known[text] = built
     return known[text]
 
 

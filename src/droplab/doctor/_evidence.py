@@ -17,7 +17,7 @@ from droplab.doctor._module import Module
 from droplab.doctor._names import argument
 from droplab.doctor._order import Entry
 from droplab.doctor._states import Mode, Visit
-from droplab.doctor._validation import names_in
+from droplab.doctor._validation import SURELY, names_in, says_so
 
 _MEANT = re.compile(
     r"(?:^|_)(?:adv|adversar\w*|attack\w*|pgd|fgsm|maml|meta|meta_?learn\w*|inner_?loop|tta|tent|"
@@ -29,12 +29,6 @@ _MEANT = re.compile(
 )
 _REMARK = re.compile(
     r"#.*(?:freez|frozen|\bfix|keep|on purpose|deliberat|intention|\.eval\(\)|\.train\(\))",
-    re.IGNORECASE,
-)
-_VALIDATION = re.compile(
-    r"(?:^|_)(?:val|valid|validation|validate|test|testing|eval|evaluate|evaluation|dev|holdout)"
-    r"(?:_?(?:set|data|dl|iter|gen|x|y))?(?:_|\d|$)|"
-    r"^(?:val|valid|test|dev)(?:loader|iter|set|data)",
     re.IGNORECASE,
 )
 _MEASURES = re.compile(r"estimate|accuracy", re.IGNORECASE)
@@ -77,16 +71,16 @@ def validates(module: Module, call: ast.Call) -> bool:
     if _remarked(module, call):
         return False
     given = [*call.args, *(item.value for item in call.keywords)]
-    if any(_named(item) for item in given):
+    if any(says_so(item) for item in given):
         return True
     for above in module.ancestors(call):
         if isinstance(above, ast.For | ast.AsyncFor | ast.comprehension):
             if _trains(above):
                 return False
-            if _named(above.iter) or _passed(module, above.iter):
+            if says_so(above.iter) or _passed(module, above.iter):
                 return True
         elif isinstance(above, ast.FunctionDef | ast.AsyncFunctionDef):
-            said = _VALIDATION.search(above.name) or _MEASURES.search(above.name)
+            said = SURELY.search(above.name) or _MEASURES.search(above.name)
             return said is not None and not _trains(above)
     return False
 
@@ -101,11 +95,7 @@ def _passed(module: Module, data: ast.expr) -> bool:
         return False
     calls = [item for item in module.calls if text_of(item.func) == around.name]
     given = [argument(item, data.id, spec.index(data.id)) for item in calls]
-    return any(item is not None and _named(item) for item in given)
-
-
-def _named(node: ast.AST) -> bool:
-    return any(_VALIDATION.search(name) for name in names_in(node))
+    return any(item is not None and says_so(item) for item in given)
 
 
 def _trains(node: ast.AST) -> bool:

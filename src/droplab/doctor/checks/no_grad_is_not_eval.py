@@ -176,8 +176,11 @@ def _validates(module: Module, call: ast.Call) -> bool:
     script = Script.of(module)
     for above in module.ancestors(call):
         if isinstance(above, ast.With | ast.AsyncWith):
-            if _validation.speaks(above):
+            if _validation.says_so(above):
                 return True
+            if _validation.speaks(above):
+                # A figure alone, in the midst of a training step, is of that step.
+                return not _steps(module, above)
         elif isinstance(above, ast.For | ast.AsyncFor | ast.While):
             if any(event.kind == "backward" for event in script.events(above)):
                 # A pass within the training step: pseudo labels, a momentum encoder, a cache.
@@ -189,6 +192,20 @@ def _validates(module: Module, call: ast.Call) -> bool:
                 return False
             named = _validation.WORDS.search(above.name) is not None
             return named or _validation.speaks(above) or _validation.measures(above)
+    return False
+
+
+def _steps(module: Module, block: ast.AST) -> bool:
+    """Whether the loop or function around a block runs backward() itself, in no loop within it."""
+    scopes = (ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef)
+    around = next((item for item in module.ancestors(block) if isinstance(item, scopes)), None)
+    todo: list[ast.AST] = list(ast.iter_child_nodes(around)) if around is not None else []
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Attribute) and node.attr == "backward":
+            return True
+        if not isinstance(node, (*scopes, ast.Lambda)):
+            todo.extend(ast.iter_child_nodes(node))
     return False
 
 
