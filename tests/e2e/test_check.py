@@ -43,7 +43,8 @@ def test_a_clean_folder_exits_with_0(run, folder):
     (folder / "net.py").write_text(GOOD)
     done = run()
     assert (done.returncode, done.stdout.strip()) == (0, "Nothing found in 1 file.")
-    assert done.stderr.startswith("Not looked for: DRP006, DRP007")
+    assert done.stderr.startswith("Not looked for: DRP007, DRP041, ")
+    assert "of DRP006, DRP008 all that is not proven" in done.stderr
     assert run("--select", "ALL").stderr == ""
 
 

@@ -188,9 +188,13 @@ def _say_what_is_optional() -> None:
     """Say on stderr that finding nothing says nothing about the optional checks."""
     from droplab.doctor import CODES
 
-    optional = ", ".join(code for code, row in CODES.items() if row.optional)
+    rows = [row for row in CODES.values() if row.optional]
+    proven = ", ".join(row.code for row in rows if row.provable)
+    others = ", ".join(row.code for row in rows if not row.provable)
     click.echo(
-        f"Not looked for: {optional}, which reading often gets wrong; --select ALL does.", err=True
+        f"Not looked for: {others}, which reading often gets wrong, and of {proven} all that is "
+        "not proven; --select ALL does.",
+        err=True,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from droplab.doctor._edit import replace_file
 from droplab.doctor._elsewhere import Facts
 from droplab.doctor._finding import Edit, Finding
-from droplab.doctor._settings import Settings
+from droplab.doctor._settings import Settings, Wanted
 from droplab.doctor._source import package_of
 from droplab.doctor._text import Checked
 
@@ -28,6 +28,7 @@ _PLAIN: dict[str, type] = {
     **dict.fromkeys(("code", "message", "advice", "severity", "source"), str),
     **dict.fromkeys(("line", "column", "end_line", "end_column", "cell"), int),
     "unsafe": bool,
+    "complete": bool,
 }
 _DEFAULTS = {item.name: item.default for item in fields(Finding)}
 
@@ -39,12 +40,13 @@ class Read:
     data: bytes
     package: str
     notebook: bool
-    wanted: frozenset[str]
+    wanted: Wanted
 
     @property
     def key(self) -> str:
         """A digest of it."""
-        options = f"{self.package}|{self.notebook}|{','.join(sorted(self.wanted))}|"
+        codes, proven = (",".join(sorted(each)) for each in (self.wanted.codes, self.wanted.proven))
+        options = f"{self.package}|{self.notebook}|{codes}|{proven}|"
         return _digest(options.encode() + self.data)
 
 

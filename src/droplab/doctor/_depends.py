@@ -45,6 +45,8 @@ _NO_MODEL = re.compile(
     r"loss|criterion|(?:^|_)ema|attack|metric|augment|transform|dataset|hook|wrapper|head|embed",
     re.IGNORECASE,
 )
+_CHAIN = re.compile(r"(?:^|_)(?:transforms?|tfms?|augment\w*)(?:_|$)", re.IGNORECASE)
+"""Names of what changes the data before a model gets them."""
 _HOLDS = re.compile(r"Sequential|Module|parallel|Parallel")
 _FILES = 40
 
@@ -63,7 +65,9 @@ def layers_of(module: Module, text: str, made: ClassInfo | None = None) -> Layer
     known = module.cache.setdefault("layers_of", {})
     if text not in known:
         built = _built(module, text, set())
-        known[text] = in_file(module) if built is None else built
+        if built is None:
+            built = NOTHING if _CHAIN.search(text) else in_file(module)
+        known[text] = built
     return known[text]
 
 
@@ -107,7 +111,7 @@ def _direct(module: Module, calls: list[ast.Call]) -> Layers:
     found = NOTHING
     for call in calls:
         name = module.resolve(call.func)
-        found |= _named(name, call)
+        found |= named(name, call)
         if name.startswith("torch.") and not name.startswith("torch.nn."):
             continue
         for item in call.keywords:
@@ -117,7 +121,8 @@ def _direct(module: Module, calls: list[ast.Call]) -> Layers:
     return found
 
 
-def _named(name: str, call: ast.Call) -> Layers:
+def named(name: str, call: ast.Call) -> Layers:
+    """Return what a call builds by its full name alone, with the rate that it gives."""
     if not name:
         return NOTHING
     if name in _names.MODULES or name in _names.FUNCTIONS:
@@ -190,7 +195,7 @@ def _of_call(module: Module, call: ast.Call, at: ast.AST) -> Layers | None:
     if direct or (name.startswith("torch.nn.") and not _HOLDS.search(name)):
         # A single layer of torch is known either way.
         return direct
-    other = _elsewhere(module, name)
+    other = class_elsewhere(module, name)
     return _of_class(*other, [call]) if other is not None else None
 
 
@@ -261,13 +266,13 @@ def _in_class(module: Module, info: ClassInfo, seen: set[ast.AST]) -> Layers:
             if inner is not None and inner.node not in seen:
                 found |= _in_class(file, inner, seen)
             elif name and not name.startswith("torch."):
-                other = _elsewhere(file, name)
+                other = class_elsewhere(file, name)
                 if other is not None and other[1].node not in seen:
                     found |= _in_class(*other, seen)
     return found
 
 
-def _elsewhere(module: Module, name: str) -> tuple[Module, ClassInfo] | None:
+def class_elsewhere(module: Module, name: str) -> tuple[Module, ClassInfo] | None:
     """Return a class of another file by its full name, and that file."""
     if not name or name.startswith("torch."):
         return None

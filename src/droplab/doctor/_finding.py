@@ -23,8 +23,10 @@ class Code:
         title: What is wrong, in a few words.
         severity: How bad it is, unless a finding says otherwise.
         found_by: The ways in which it is found, filled in from what its file has.
-        optional: Whether reading looks for it only where it is selected: what reading can know
+        optional: Whether reading reports it only where it is selected: what reading can know
             of it was too often wrong in other people's code.
+        provable: Whether an optional one is reported by default as well where the evidence is
+            complete, as a finding then says.
     """
 
     code: str
@@ -33,11 +35,13 @@ class Code:
     severity: Severity
     found_by: tuple[FoundBy, ...] = ("reading",)
     optional: bool = False
+    provable: bool = False
 
     @property
     def marks(self) -> str:
-        """What the list of checks says of it: "error", or "error, optional"."""
-        return f"{self.severity}{', optional' if self.optional else ''}"
+        """What the list of checks says of it, such as "error" or "error, optional"."""
+        part = " in part" if self.provable else ""
+        return f"{self.severity}{f', optional{part}' if self.optional else ''}"
 
     @property
     def page(self) -> str:
@@ -89,6 +93,8 @@ class Finding:
         edits: The fix as edits of the whole text; empty if there is none.
         unsafe: Whether the fix changes the numbers of a training that ran before it. A safe one
             mends eval mode, what raised an error, or an argument that did nothing.
+        complete: Whether all that it rests on was read. Of an optional check only such findings are
+            reported, unless it is selected.
 
     Example:
         >>> Finding("DRP014", "p is 0", "remove it", path="net.py", line=3, column=9).place
@@ -111,6 +117,7 @@ class Finding:
     evidence: dict[str, Any] = field(default_factory=dict[str, Any])
     edits: tuple[Edit, ...] = ()
     unsafe: bool = False
+    complete: bool = False
 
     @property
     def place(self) -> str:

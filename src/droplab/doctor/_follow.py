@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
@@ -12,6 +13,7 @@ from droplab.doctor._results import leads
 from droplab.doctor._states import ASSUMED, TRAIN, UNKNOWN, Mode, Modes, State, Visit, join
 
 _DEPTH = 5
+_ONLY_LOOKS = re.compile("clip|norm|numel|count|sum$|len$|print")
 
 
 @dataclass
@@ -56,6 +58,10 @@ class Follower:
         self._given: dict[ast.AST, str] = {}
         self._instances: dict[str, ClassInfo] = {}
         self._models: set[str] = set()
+        self.learnt: set[str] = set()
+        self.modes: dict[ast.Call, ast.Call | None] = {}
+        self._origins: dict[str, ast.Call | None] = {}
+        self._made_by: dict[str, tuple[ast.Call | None, str]] = {}
 
     def block(self, body: list[ast.stmt], state: State | None, frame: Frame) -> State | None:
         """Return the state after a block of statements; None if none gets there."""
@@ -118,6 +124,7 @@ class Follower:
             # An argument's name that now stands for something else; the caller's object stays.
             del frame.names[target.id]
             raw = self.raw_key(target, frame)
+        self._originate(raw, found, self.events.bare(value))
         modes = None if found else self._made(value, state, frame)
         held: tuple[str, ...] = ()
         if not found and modes is None and isinstance(value, ast.Call):
@@ -132,6 +139,17 @@ class Follower:
             self._models.add(raw)
         if held:
             state.holders[raw] = held
+
+    def _originate(self, raw: str, found: str, value: ast.AST) -> None:
+        """Note which call made the object that a name stands for; of two, it is not known."""
+        call = value if isinstance(value, ast.Call) and not found else None
+        origin = self._origins.get(found) if found else call
+        key = found or raw
+        first = self._made_by.setdefault(raw, (origin, key))
+        if first[0] is not origin:
+            # Where the ways meet, it is either.
+            origin = self._origins[first[1]] = None
+        self._origins[key] = origin
 
     def _unpack(self, target: ast.Tuple | ast.List, value: ast.expr, state: State, frame: Frame):
         given: list[ast.expr] = []
@@ -170,7 +188,8 @@ class Follower:
 
     def _modes(self, call: ast.Call, mode: ModeSet, text: str) -> Modes:
         if mode == "eval":
-            return frozenset({Mode("eval", call, text, frozenset(self.guards))})
+            once = any("Eq()" in test and "Mod()" not in test for test in self.guards)
+            return frozenset({Mode("eval", call, text, frozenset(self.guards), once)})
         return TRAIN if mode == "train" else UNKNOWN
 
     def calls(self, region: ast.AST, state: State, frame: Frame) -> None:
@@ -183,6 +202,7 @@ class Follower:
         inner = events.function(call)
         owner = function.value if isinstance(function, ast.Attribute) else None
         name = function.attr if isinstance(function, ast.Attribute) else text_of(function)
+        self._learn(call, name, owner, state, frame)
         if inner is not None:
             self.follow(call, inner, state, frame)
             return
@@ -190,6 +210,7 @@ class Follower:
             key = self.key(owner, state, frame)
             if key:
                 self._models.add(key)
+                self.modes[call] = self._origins.get(key)
                 new = self._modes(call, mode, text_of(events.bare(owner)))
                 chosen = any(isinstance(item, ast.IfExp) for item in self._around(call))
                 state.put(key, new | state.of(key) if chosen else new)
@@ -211,11 +232,31 @@ class Follower:
         passed = self._passed(call, owner, state, frame)
         if passed is not None:
             key, text = passed
-            visit = Visit(call, key, text, state.of(key), frame.no_grad, self._instances.get(key))
+            made, built = self._instances.get(key), self._origins.get(key)
+            visit = Visit(call, key, text, state.of(key), frame.no_grad, made, built)
             self.visits.append(visit)
             if not frame.no_grad:
                 self.pending.append(visit)
         self._hand_over(call, name, state, frame)
+
+    def _learn(
+        self, call: ast.Call, name: str, owner: ast.expr | None, state: State, frame: Frame
+    ) -> None:
+        """Note models whose parameters are asked for, and those that become parts of others."""
+        if owner is not None and name in ("parameters", "named_parameters"):
+            around = self.events.module.parents.get(call)
+            asks = getattr(around, "func", None)
+            if not _ONLY_LOOKS.search(text_of(asks) if asks is not None else ""):
+                self.learnt.add(self.key(owner, state, frame))
+            return
+        if "optim" in name.lower():
+            self.learnt.update(self.key(item, state, frame) for item in _arguments(call))
+        elif self.events.builds(call) and self.events.bare(call) is call:
+            # A part of a larger model shares its mode.
+            for item in _arguments(call):
+                key = self.key(item, state, frame)
+                if key in self._origins:
+                    self._origins[key] = None
 
     def _around(self, node: ast.AST) -> list[ast.AST]:
         found: list[ast.AST] = []
@@ -235,6 +276,7 @@ class Follower:
             key = f"{self._count}:{made.name}"
             self._given[call] = key
             self._instances[key] = made
+            self._origins[key] = call
             state.put(key, TRAIN)
             if made.is_module:
                 self._models.add(key)

@@ -303,8 +303,9 @@ class Module:
         severity: Severity | None = None,
         edits: tuple[Edit, ...] = (),
         unsafe: bool = False,
+        complete: bool = False,
     ) -> Finding:
-        """Return a finding at a node of this file; `unsafe` as `Finding` has it."""
+        """Return a finding at a node; `unsafe` and `complete` are those of `Finding`."""
         at: Any = node
         line, column = self.source.position(at.lineno, at.col_offset)
         end_line, end_column = self.source.position(
@@ -327,4 +328,5 @@ class Module:
             cell=self.source.cell(line),
             edits=() if self.source.notebook else edits,
             unsafe=unsafe,
+            complete=complete,
         )

@@ -27,10 +27,14 @@ class Entry:
 
     region: The function, or the tree of the file.
     visits: Every run of a model, in order.
+    learnt: Keys of the models whose parameters an optimizer may have got.
+    modes: Every call that set a mode on the way, with the call that made its model, if known.
     """
 
     region: ast.AST
     visits: list[Visit]
+    learnt: set[str]
+    modes: dict[ast.Call, ast.Call | None]
 
 
 class _TooLongError(Exception):
@@ -51,7 +55,7 @@ def entries(module: Module) -> list[Entry]:
             except _TooLongError:
                 continue
             if follower.visits:
-                found.append(Entry(region, follower.visits))
+                found.append(Entry(region, follower.visits, follower.learnt, follower.modes))
         module.cache["order"] = found
     return module.cache["order"]
 

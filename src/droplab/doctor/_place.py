@@ -89,7 +89,8 @@ def forth(op: _Operation, through: frozenset[str]) -> list[_Operation]:
 def spatial(op: Op) -> bool:
     """Return whether an operation is a convolution that looks at a pixel and its neighbours.
 
-    A kernel above 7 usually covers the whole map: that is a fully connected layer.
+    A kernel above 7 usually covers the whole map: that is a fully connected layer. A transposed one
+    whose steps are as wide as its kernel looks at one pixel at a time.
     """
     if op.kind not in _names.CONVOLUTIONS or op.make is None:
         return False
@@ -98,4 +99,8 @@ def spatial(op: Op) -> bool:
     size = _names.argument(op.make, "kernel_size", 1 if "Lazy" in op.kind else 2)
     sizes = size.elts if isinstance(size, ast.Tuple) else [size]
     numbers = [_names.number(item) for item in sizes]
+    if "Transpose" in op.kind:
+        step = _names.argument(op.make, "stride", 2 if "Lazy" in op.kind else 3)
+        if step is not None and size is not None and ast.dump(step) == ast.dump(size):
+            return False
     return None not in numbers and 1 < max(n for n in numbers if n is not None) <= _LARGEST

@@ -146,11 +146,11 @@ def _file(file: Path, settings: Settings, fix: bool, unsafe: bool) -> _Done:
         source = decode(data, str(file), notebook=notebook, package=package)
     except UnreadableError as error:
         finding = unreadable(str(file), str(error), error.line)
-        return _Done(file, Checked([finding] if finding.code in wanted else []))
+        return _Done(file, Checked([finding] if wanted.shows(finding) else []))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         finding = unreadable(str(file), f"cannot be opened: {reason}")
-        return _Done(file, Checked([finding] if finding.code in wanted else []))
+        return _Done(file, Checked([finding] if wanted.shows(finding) else []))
     fixed: list[Finding] = []
     if fix and not notebook and os.access(file, os.W_OK):
         source, fixed = fix_source(source, settings, unsafe=unsafe)

@@ -10,13 +10,30 @@ from pathlib import Path, PurePath
 from typing import Any, cast
 
 from droplab.doctor._codes import CODES, expand
-from droplab.doctor._finding import FoundBy
+from droplab.doctor._finding import Finding, FoundBy
 from droplab.documents import DocumentError, parse_toml, read_text
 from droplab.errors import ArgumentError, nearest, quote
 
 _KEYS = ("select", "ignore", "exclude", "per-file-ignores")
 _TABLE = "[tool.droplab.check]"
-_DEFAULT = frozenset(code for code, row in CODES.items() if not row.optional)
+_DEFAULT = frozenset(code for code, row in CODES.items() if row.provable or not row.optional)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is reported for a file.
+
+    Args:
+        codes: The codes that are looked for.
+        proven: Those of them of which only findings with complete evidence are reported.
+    """
+
+    codes: frozenset[str]
+    proven: frozenset[str] = frozenset()
+
+    def shows(self, finding: Finding) -> bool:
+        """Return whether a finding is reported."""
+        return finding.code in self.codes and (finding.complete or finding.code not in self.proven)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +41,8 @@ class Settings:
     """What to check and what to leave alone.
 
     Args:
-        select: The codes that are checked; all but the optional ones by default.
+        select: The codes that are checked. By default all but the optional ones, and of these what
+            is proven.
         ignore: Codes taken out of `select`.
         exclude: Glob patterns of files and folders that are not read.
         per_file_ignores: Glob pattern to codes that are ignored in the files it matches.
@@ -45,16 +63,18 @@ class Settings:
 
     def wants(self, code: str, path: str, found_by: FoundBy = "reading") -> bool:
         """Return whether a code is reported for a file. DRP000 always is, unless ignored."""
-        return code in self.wanted(path, found_by)
+        return code in self.wanted(path, found_by).codes
 
-    def wanted(self, path: str, found_by: FoundBy = "reading") -> frozenset[str]:
-        """Return the codes that are reported for a file; only reading leaves optional ones out."""
-        every = found_by != "reading" and self.select == _DEFAULT
+    def wanted(self, path: str, found_by: FoundBy = "reading") -> Wanted:
+        """Return what is reported for a file; only reading leaves optional codes out."""
+        usual = self.select == _DEFAULT
+        every = found_by != "reading" and usual
         found = (frozenset(CODES) if every else self.select | {"DRP000"}) - self.ignore
         for pattern, codes in self.per_file_ignores.items():
             if self._matches(path, pattern):
                 found -= codes
-        return found
+        weak = usual and not every
+        return Wanted(found, frozenset(code for code in found if weak and CODES[code].provable))
 
     def excludes(self, path: str | Path) -> bool:
         """Return whether a file or folder is left out."""

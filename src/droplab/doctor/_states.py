@@ -19,12 +19,14 @@ class Mode:
     by: The call that set it, for "eval" and "pretrained".
     text: The model as that call names it.
     guards: The conditions under which it was set, in this round of the loop.
+    once: Whether it was set where something equals a certain value, as in the last epoch.
     """
 
     kind: Literal["train", "assumed", "eval", "pretrained", "unknown"]
     by: ast.Call | None = None
     text: str = ""
     guards: frozenset[str] = frozenset()
+    once: bool = False
 
 
 Modes = frozenset[Mode]
@@ -148,6 +150,7 @@ class Visit:
     """One run of a model, on the way that was followed.
 
     made: The class of the file that the model is an object of, if that is known.
+    built: The one call that made it on the way that was followed; None if that is not known.
     trained: backward() came after it; stepped: so did an optimizer's step().
     """
 
@@ -157,5 +160,6 @@ class Visit:
     modes: Modes
     no_grad: bool
     made: ClassInfo | None = None
+    built: ast.Call | None = None
     trained: bool = False
     stepped: bool = False

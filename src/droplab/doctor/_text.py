@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from droplab.doctor import _edit
 from droplab.doctor._codes import READING
 from droplab.doctor._elsewhere import Facts, consulted
+from droplab.doctor._evidence import may_prove
 from droplab.doctor._finding import Finding
 from droplab.doctor._module import Module
 from droplab.doctor._relevance import is_relevant, may_read
@@ -100,11 +101,11 @@ def check_source(source: Source, settings: Settings) -> Checked:
         finding = replace(
             finding, column=column, end_column=column, source=source.line(line).strip()
         )
-        return Checked([finding] if finding.code in wanted else [])
+        return Checked([finding] if wanted.shows(finding) else [])
     except (ValueError, RecursionError, MemoryError) as error:
         reason = str(error) or "nested too deeply"
         finding = unreadable(source.path, f"cannot be parsed: {reason}")
-        return Checked([finding] if finding.code in wanted else [])
+        return Checked([finding] if wanted.shows(finding) else [])
     if not told:
         return Checked([])
     module = Module(source, tree)
@@ -113,7 +114,7 @@ def check_source(source: Source, settings: Settings) -> Checked:
     silenced = Suppressions(source)
     found: dict[tuple[str, int, int, int], Finding] = {}
     for code, run in READING.items():
-        if code not in wanted:
+        if code not in wanted.codes or (code in wanted.proven and not may_prove(module)):
             continue
         try:
             hits = list(run(module))
@@ -127,7 +128,7 @@ def check_source(source: Source, settings: Settings) -> Checked:
                     (finding.code, finding.cell, finding.line, finding.column), finding
                 )
     ordered = sorted(found.values(), key=lambda f: (f.cell, f.line, f.column, f.code))
-    kept = [finding for finding in ordered if finding.code in wanted]
+    kept = [finding for finding in ordered if wanted.shows(finding)]
     return Checked(kept, Facts.of(module), consulted(module))
 
 

@@ -14,6 +14,13 @@ WORDS = re.compile(
     r"correct|metric|metrics|score|scores|pred|preds|prediction|predictions|predict|infer)(?:_|$|\d)",
     re.IGNORECASE,
 )
+SURELY = re.compile(
+    r"(?:^|_)(?:val|valid|validation|validate|test|testing|eval|evaluate|evaluation|dev|holdout)"
+    r"(?:_?(?:set|data|dl|iter|gen|x|y))?(?:_|\d|$)|"
+    r"^(?:val|valid|test|dev)(?:loader|iter|set|data)",
+    re.IGNORECASE,
+)
+"""Words for data, or a function, of validation alone: other words may stand for a figure."""
 _NOT = re.compile(r"teacher|target|ema|reference|frozen|momentum|disc|generator")
 
 
@@ -31,6 +38,11 @@ def names_in(node: ast.AST) -> set[str]:
 def speaks(node: ast.AST) -> bool:
     """Return whether the names in a piece of code say that it validates."""
     return any(WORDS.search(name) for name in names_in(node))
+
+
+def says_so(node: ast.AST) -> bool:
+    """Return whether the names in a piece of code say surely that it validates."""
+    return any(SURELY.search(name) for name in names_in(node))
 
 
 def measures(node: ast.AST) -> bool:

@@ -146,7 +146,7 @@ def sarif(findings: Iterable[Finding], *, version: str) -> str:
                                 "shortDescription": {"text": rule.title},
                                 "defaultConfiguration": {
                                     "level": rule.severity,
-                                    "enabled": not rule.optional,
+                                    "enabled": rule.provable or not rule.optional,
                                 },
                             }
                             for rule in rules

@@ -7,9 +7,10 @@ import random
 
 import pytest
 
-from droplab.doctor import Cache, Settings
+from droplab.doctor import CODES, Cache, Settings
 from droplab.doctor import _reading as reading
 from droplab.doctor._cache import Read
+from droplab.doctor._settings import Wanted
 
 HEAD = "from torch import nn\nimport torch.nn.functional as F\n"
 BASE = (
@@ -115,14 +116,17 @@ def test_settings_of_single_files_count(tmp_path):
     assert len(both(tmp_path).findings) == 1
 
 
+DRP6 = frozenset({"DRP006"})
+
+
 def test_the_package_and_the_kind_of_file_count():
     keys = {
         Read(b"x", package, notebook, wanted).key
         for package in ("", "a")
         for notebook in (False, True)
-        for wanted in (frozenset(), frozenset({"DRP001"}))
+        for wanted in (Wanted(frozenset()), Wanted(DRP6), Wanted(DRP6, DRP6))
     }
-    assert len(keys) == 8
+    assert len(keys) == 12
 
 
 BREAKS = [
@@ -246,3 +250,25 @@ def test_a_base_in_a_file_that_is_not_checked_may_change(tmp_path, parsed):
         check([net], tmp_path / ".droplab_cache")
         assert parsed == []
     assert set(found) == {0, 1}
+
+
+def test_what_is_not_proven_is_not_taken_from_the_cache(tmp_path):
+    """The same codes by default and by name differ in what they report of DRP006."""
+    (tmp_path / "train.py").write_text(LOSES_ITS_MODE)
+    every = Settings(select=frozenset(CODES))
+    assert [item.code for item in both(tmp_path, every).findings] == ["DRP006"]
+    assert both(tmp_path).findings == ()
+    assert [item.code for item in both(tmp_path, every).findings] == ["DRP006"]
+
+
+LOSES_ITS_MODE = """
+import torch
+from torch import nn
+model = nn.Sequential(nn.Linear(8, 2), nn.Dropout(args.rate))
+optimizer = torch.optim.Adam(model.parameters())
+for epoch in range(3):
+    model(x).sum().backward()
+    optimizer.step()
+    model.eval()
+    print(model(x_val).mean())
+"""

@@ -219,3 +219,40 @@ def test_a_base_that_may_set_the_mode_silences(tmp_path, body, codes):
         "            return self.net(x).argmax(1)\n",
     )
     assert [f.code for f in check([tmp_path / "train.py"], settings=EVERY).findings] == codes
+
+
+TRAINS = """
+import torch
+from nets import Net
+model = Net()
+optimizer = torch.optim.Adam(model.parameters())
+for epoch in range(3):
+    model(x).sum().backward()
+    optimizer.step()
+    model.eval()
+    print(model(x_val).mean())
+"""
+NET = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, rate=0.5):
+        super().__init__()
+        self.fc, self.drop = nn.Linear(8, 2), nn.Dropout(rate)
+    def forward(self, x):
+        return self.drop(self.fc(x))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        (NET, ["DRP006"]),
+        (NET.replace("rate=0.5", "rate=0.0"), []),
+        (NET + "    def train(self, mode=True):\n        return super().train(mode)\n", []),
+        (NET.replace("(nn.Module)", "(framework.Model)"), []),
+    ],
+)
+def test_a_model_of_another_file_is_proven_by_its_class(tmp_path, text, codes):
+    (tmp_path / "nets.py").write_text(text)
+    (tmp_path / "train.py").write_text(TRAINS)
+    assert [item.code for item in check([tmp_path / "train.py"]).findings] == codes

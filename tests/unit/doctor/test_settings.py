@@ -77,6 +77,41 @@ def test_an_optional_check_has_to_be_asked_for(tmp_path, table, codes):
     assert [finding.code for finding in found] == codes
 
 
+PROVEN = """
+import torch
+from torch import nn
+model = nn.Sequential(nn.Linear(8, 2), nn.Dropout(0.5))
+optimizer = torch.optim.Adam(model.parameters())
+for epoch in range(3):
+    for x, y in train_loader:
+        criterion(model(x), y).backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        for x, y in val_loader:
+            correct += (model(x).argmax(1) == y).sum()
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "weak", "proven"),
+    [
+        ("", [], ["DRP006"]),
+        ("select = ['DRP006']", ["DRP006"], ["DRP006"]),
+        ("select = ['ALL']", ["DRP006"], ["DRP006"]),
+        ("select = ['DRP014']", [], []),
+        ("ignore = ['DRP006']", [], []),
+    ],
+)
+def test_of_a_provable_check_what_is_proven_is_on(tmp_path, table, weak, proven):
+    write(tmp_path, f"[tool.droplab.check]\n{table}\n")
+    settings = load_settings(tmp_path)
+    file = tmp_path / "train.py"
+    for text, codes in ((PROVEN, proven), (PROVEN.replace("0.5", "args.rate"), weak)):
+        file.write_text(text)
+        assert [item.code for item in check([file], settings=settings).findings] == codes
+
+
 def test_running_proves_optional_checks_too_unless_others_are_selected():
     assert Settings().wants("DRP041", "net.py", "running")
     assert not Settings().wants("DRP041", "net.py")

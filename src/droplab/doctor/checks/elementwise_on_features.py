@@ -65,4 +65,5 @@ def _spatial(node: Node) -> bool:
     if node.kind not in _names.CONVOLUTIONS or node.kind.endswith("1d"):
         return False
     convolution: Any = node.module
-    return max(convolution.kernel_size) > 1
+    apart = "Transpose" in node.kind and convolution.stride == convolution.kernel_size
+    return max(convolution.kernel_size) > 1 and not apart

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _depends, _kinds, _validation
+from droplab.doctor import _depends, _evidence, _kinds, _validation
 from droplab.doctor._events import calls_of, text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._module import Module
@@ -25,6 +25,7 @@ CODE = Code(
     "the model stays in eval mode after validation",
     "error",
     optional=True,
+    provable=True,
 )
 
 _FROZEN = re.compile(
@@ -53,6 +54,8 @@ def reading(module: Module) -> Iterator[Finding]:
                 f"{mode.text} is put into eval mode, and nothing puts it back: from then on line "
                 f"{visit.node.lineno} trains it in eval mode",
                 f"call {mode.text}.train() after validation, or at the top of every epoch",
+                complete=_evidence.undone(module, entry, visit, mode)
+                and bool(_evidence.learns(module, entry, visit)),
             )
 
 

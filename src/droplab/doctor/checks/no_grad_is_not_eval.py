@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from droplab.doctor import _depends, _validation
+from droplab.doctor import _depends, _evidence, _validation
 from droplab.doctor._classes import ClassInfo, self_name
 from droplab.doctor._elsewhere import derives_elsewhere, lineage
 from droplab.doctor._events import text_of
 from droplab.doctor._finding import Code, Finding
 from droplab.doctor._gate import parameters
 from droplab.doctor._module import Module
-from droplab.doctor._order import entries
+from droplab.doctor._order import Entry, entries
 from droplab.doctor._script import Script
 from droplab.doctor._states import Visit, awake
 
@@ -27,6 +27,7 @@ CODE = Code(
     "no_grad() is taken for eval()",
     "error",
     optional=True,
+    provable=True,
 )
 
 _CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
@@ -39,7 +40,7 @@ _SAMPLES = re.compile(
 def reading(module: Module) -> Iterator[Finding]:
     """Find validation under no_grad of a model that the same code trains, still in train mode."""
     told: set[tuple[ast.AST | None, str]] = set()
-    for visit, layers in validations(module):
+    for entry, visit, layers in validations(module):
         place = (module.function(visit.node), visit.key)
         if visit.no_grad and place not in told and _validates(module, visit.node):
             # The first pass of a model in a function stands for all of them: one line mends them.
@@ -50,6 +51,8 @@ def reading(module: Module) -> Iterator[Finding]:
                 f"no_grad() saves memory, it does not stop {_active(layers)}: nothing puts "
                 f"{visit.text} into eval mode",
                 f"call {visit.text}.eval() before validation, and train() after it",
+                complete=_evidence.validates(module, visit.node)
+                and bool(_evidence.learns(module, entry, visit)),
             )
 
 
@@ -57,10 +60,11 @@ def _active(layers: _depends.Layers) -> str:
     return "dropout" if _depends.DROPOUT in layers else "BatchNorm from learning"
 
 
-def validations(module: Module) -> Iterator[tuple[Visit, _depends.Layers]]:
+def validations(module: Module) -> Iterator[tuple[Entry, Visit, _depends.Layers]]:
     """Yield passes in train mode of models that the same code trains, but not in these passes.
 
-    With each come the layers that the model has which do something else in eval mode.
+    With each come the way that led to it, and the layers that the model has which do something
+    else in eval mode.
 
     Where a function is not called in the file, who calls it is unknown: then nothing in the file
     may speak of the model's mode.
@@ -94,7 +98,7 @@ def validations(module: Module) -> Iterator[tuple[Visit, _depends.Layers]]:
             layers = _depends.layers_of(module, first.text, first.made)
             if layers and not _sampled(module, node):
                 done.add(node)
-                yield first, layers
+                yield entry, first, layers
 
 
 def _belongs_to_a_module(module: Module, visit: Visit) -> bool:
@@ -172,8 +176,11 @@ def _validates(module: Module, call: ast.Call) -> bool:
     script = Script.of(module)
     for above in module.ancestors(call):
         if isinstance(above, ast.With | ast.AsyncWith):
-            if _validation.speaks(above):
+            if _validation.says_so(above):
                 return True
+            if _validation.speaks(above):
+                # A figure alone, in the midst of a training step, is of that step.
+                return not _steps(module, above)
         elif isinstance(above, ast.For | ast.AsyncFor | ast.While):
             if any(event.kind == "backward" for event in script.events(above)):
                 # A pass within the training step: pseudo labels, a momentum encoder, a cache.
@@ -185,6 +192,20 @@ def _validates(module: Module, call: ast.Call) -> bool:
                 return False
             named = _validation.WORDS.search(above.name) is not None
             return named or _validation.speaks(above) or _validation.measures(above)
+    return False
+
+
+def _steps(module: Module, block: ast.AST) -> bool:
+    """Whether the loop or function around a block runs backward() itself, in no loop within it."""
+    scopes = (ast.For, ast.AsyncFor, ast.While, ast.FunctionDef, ast.AsyncFunctionDef)
+    around = next((item for item in module.ancestors(block) if isinstance(item, scopes)), None)
+    todo: list[ast.AST] = list(ast.iter_child_nodes(around)) if around is not None else []
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Attribute) and node.attr == "backward":
+            return True
+        if not isinstance(node, (*scopes, ast.Lambda)):
+            todo.extend(ast.iter_child_nodes(node))
     return False
 
 

@@ -26,7 +26,7 @@ CODE = Code(
 
 def reading(module: Module) -> Iterator[Finding]:
     """Find passes over validation data of a model that is still in train mode."""
-    for visit, layers in validations(module):
+    for _, visit, layers in validations(module):
         if visit.no_grad or not _validates(module, visit.node):
             continue
         yield module.finding(
