@@ -210,7 +210,8 @@ class Follower:
             key = self.key(owner, state, frame)
             if key:
                 self._models.add(key)
-                self.modes[call] = self._origins.get(key)
+                origin = self._origins.get(key)
+                self.modes[call] = origin if self.modes.get(call, origin) is not None else None
                 new = self._modes(call, mode, text_of(events.bare(owner)))
                 chosen = any(isinstance(item, ast.IfExp) for item in self._around(call))
                 state.put(key, new | state.of(key) if chosen else new)
