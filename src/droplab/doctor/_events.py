@@ -93,6 +93,8 @@ class Events:
             self.by_name.setdefault(function.name, function)
         self.known = {info.name: info for info in module.classes}
         self.models = self._models()
+        self.calls: dict[ast.AST, list[ast.Call]] = {}
+        self.locals: dict[ast.AST, frozenset[str]] = {}
 
     def _models(self) -> frozenset[str]:
         """Return texts of expressions that are surely models, by what is done to them."""
@@ -261,6 +263,8 @@ class Events:
 
 def assigned_names(function: ast.AST) -> frozenset[str]:
     """Return the names that are local to a function: its arguments, and what it assigns."""
+    if isinstance(function, ast.Module):
+        return frozenset()
     found: set[str] = set()
     outside: set[str] = set()
     stack: list[ast.AST] = [function]

@@ -70,7 +70,9 @@ class Follower:
     def frame(self, function: ast.AST, frame: Frame | None = None) -> Frame:
         """Return the frame of a call of a function."""
         self._count += 1
-        local = frozenset[str]() if isinstance(function, ast.Module) else assigned_names(function)
+        known = self.events.locals
+        if function not in known:
+            known[function] = assigned_names(function)
         around = self.events.module.function(function)
         outer = frame
         while outer is not None and outer.function is not around:
@@ -78,7 +80,7 @@ class Follower:
         quiet = frame is not None and frame.no_grad
         for item in getattr(function, "decorator_list", ()):
             quiet = quiet or self.events.is_no_grad(item)
-        return Frame(function, self._count, local, outer, quiet)
+        return Frame(function, self._count, known[function], outer, quiet)
 
     def key(self, node: ast.AST, state: State, frame: Frame) -> str:
         """Return the key of the object that an expression names, or ""."""
@@ -194,7 +196,11 @@ class Follower:
 
     def calls(self, region: ast.AST, state: State, frame: Frame) -> None:
         """Follow every call of an expression or a simple statement; the state is changed."""
-        for call in calls_of(region):
+        # A loop and a function are met more than once.
+        known = self.events.calls
+        if region not in known:
+            known[region] = calls_of(region)
+        for call in known[region]:
             self._call(call, state, frame)
 
     def _call(self, call: ast.Call, state: State, frame: Frame) -> None:
@@ -210,7 +216,8 @@ class Follower:
             key = self.key(owner, state, frame)
             if key:
                 self._models.add(key)
-                self.modes[call] = self._origins.get(key)
+                origin = self._origins.get(key)
+                self.modes[call] = origin if self.modes.get(call, origin) is not None else None
                 new = self._modes(call, mode, text_of(events.bare(owner)))
                 chosen = any(isinstance(item, ast.IfExp) for item in self._around(call))
                 state.put(key, new | state.of(key) if chosen else new)

@@ -124,9 +124,9 @@ def check_source(source: Source, settings: Settings) -> Checked:
             shift = finding.line - source.cell_line(finding.line) if source.cells else 0
             first = _text_line(source, finding.cell, finding.line)
             if not silenced(finding, first, first + finding.end_line - finding.line + shift):
-                found.setdefault(
-                    (finding.code, finding.cell, finding.line, finding.column), finding
-                )
+                place = (finding.code, finding.cell, finding.line, finding.column)
+                if place not in found or (finding.complete and not found[place].complete):
+                    found[place] = finding
     ordered = sorted(found.values(), key=lambda f: (f.cell, f.line, f.column, f.code))
     kept = [finding for finding in ordered if wanted.shows(finding)]
     return Checked(kept, Facts.of(module), consulted(module))

@@ -264,11 +264,11 @@ def test_what_is_not_proven_is_not_taken_from_the_cache(tmp_path):
 LOSES_ITS_MODE = """
 import torch
 from torch import nn
-model = nn.Sequential(nn.Linear(8, 2), nn.Dropout(args.rate))
-optimizer = torch.optim.Adam(model.parameters())
-for epoch in range(3):
-    model(x).sum().backward()
-    optimizer.step()
-    model.eval()
-    print(model(x_val).mean())
+net = nn.Sequential(nn.Dropout(args.rate), nn.Linear(8, 2))
+sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+for x in data:
+    net(x).sum().backward()
+    sgd.step()
+    net.eval()
+    print(net(v))
 """
