@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,9 +57,16 @@ def keep_plan(_own_folders):
 
 _plans = tempfile.TemporaryDirectory(prefix="droplab-plans-")
 
+_IN_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30
+"""Bytes that must be free there; a whole session leaves half a gigabyte until it ends."""
+
 
 def pytest_configure():
     gc.disable()  # until everything is collected
+    # a run waits for the disk at every row, in all a fifth of the time that its tests take
+    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free >= _ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["DROPLAB_PLANS"] = _plans.name  # of the processes that tests start
 

@@ -22,7 +22,7 @@ while True:
         part.write_bytes(epoch.to_bytes(4, "little") * 1000)
     rows = [EpochRow({"val_loss": epoch + s / 10}, "none", s, epoch, 0.5) for s in (0, 7)]
     store.commit_epochs(rows, name, [BatchRow("none", 0, epoch, 0.5)])
-    print(epoch, flush=True)
+    print(f"{epoch}\\n", end="", flush=True)  # in one piece, also where nothing is buffered
 """
 
 FORKS = f"""

@@ -21,7 +21,7 @@ from droplab.train import ExecutionPlan
 from tests.unit.studies import loops
 from tests.unit.studies.loops import begin
 
-PLAN = ExecutionPlan(1, captured=True)
+PLAN = ExecutionPlan(1)
 RECIPE = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
 
 

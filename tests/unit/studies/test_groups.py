@@ -19,7 +19,7 @@ from droplab.train import ExecutionPlan, Population
 from droplab.train.checkpoint import load_weights
 from tests.unit.studies.people import Stop
 
-ALONE = ExecutionPlan(1, captured=True)
+ALONE = ExecutionPlan(1)
 TOGETHER = ExecutionPlan(1, captured=True, group=6)
 
 
@@ -202,8 +202,8 @@ def test_groups_keep_the_arms_of_a_seed_together():
 @pytest.mark.usefixtures("thorough")
 def test_what_can_be_trained_together_may_be():
     """Whether it is depends on the machine; nothing but speed may speak against it."""
-    plan = choose_plan(resolve(tiny(seeds=list(range(8)))))
-    assert 1 <= plan.group <= 32
+    plan = choose_plan(resolve(tiny(seeds=[0, 1])))
+    assert 1 <= plan.group <= 8
     assert plan.reason in ("", "training them together was measured to be slower")
     assert why_alone(resolve(tiny()), tiny().arms) == ""
 

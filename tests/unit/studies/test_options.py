@@ -21,7 +21,7 @@ from droplab.verdict import judge
 from tests.unit.studies.people import Stop
 
 PLANS = {
-    "alone": ExecutionPlan(1, captured=True),
+    "alone": ExecutionPlan(1),
     "together": ExecutionPlan(1, captured=True, group=4),
 }
 OPTIONS = {"clip": 1.5, "scheduler.name": "StepLR", "scheduler.step_size": 1}
