@@ -35,8 +35,6 @@ def reading(module: Module) -> Iterator[Finding]:
     for info in module.classes:
         if not info.is_module or any(item.methods.keys() & _OWN_MODES for item in info.family):
             continue
-        if _registers(info):
-            continue
         for name, values in info.own_attributes.items():
             parts = [_contained(module, value, method) for value, method in values]
             if any(part is None for part in parts):
@@ -44,6 +42,8 @@ def reading(module: Module) -> Iterator[Finding]:
             made = [item for part in parts for item in part or ()]
             made += _appended(module, info, name)
             if not made or _handed_on(module, info, name) or _gate.deliberate(module, made[0]):
+                continue
+            if _registers(info):  # asked last: it goes through the whole class
                 continue
             kind = "dict" if any(_is_dict(value) for value, _ in values) else "list"
             yield module.finding(
