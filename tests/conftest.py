@@ -62,10 +62,16 @@ _ROOM = 4 << 30
 """Bytes that must be free there; a whole session leaves half a gigabyte until it ends."""
 
 
+def _has_room():
+    """Whether the tests' folders fit into memory, where compiled code must run, too."""
+    free = shutil.disk_usage(_IN_MEMORY).free
+    return free >= _ROOM and not os.statvfs(_IN_MEMORY).f_flag & os.ST_NOEXEC
+
+
 def pytest_configure():
     gc.disable()  # until everything is collected
     # a run waits for the disk at every row, in all a fifth of the time that its tests take
-    if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free >= _ROOM:
+    if _IN_MEMORY.is_dir() and _has_room():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["DROPLAB_PLANS"] = _plans.name  # of the processes that tests start
