@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def _own_folders(_folders, monkeypatch):
     monkeypatch.setenv("DROPLAB_PLANS", f"{folder}-plans")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("FORCE_COLOR", raising=False)
+    yield
+    if "mlflow" in sys.modules:  # what an example has set
+        sys.modules["mlflow"].set_tracking_uri(None)
 
 
 @pytest.fixture
