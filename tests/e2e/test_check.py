@@ -236,4 +236,6 @@ def test_a_check_is_explained(run):
 
 def test_text_from_stdin_has_the_name_that_is_given(droplab):
     done = droplab("check", "--stdin-filename", "src/net.py", check=False, input=BAD)
+    dashed = droplab("check", "--stdin-filename", "src/net.py", "-", check=False, input=BAD)
+    assert (dashed.stdout, dashed.returncode) == (done.stdout, done.returncode)
     assert (done.returncode, done.stdout.partition(" ")[0]) == (1, "src/net.py:7:16:")

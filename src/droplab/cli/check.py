@@ -124,6 +124,8 @@ def command(
         return
     if update_baseline and baseline is None:
         raise ArgumentError("--update-baseline: expected --baseline FILE to write to, got none")
+    if stdin_filename is not None and paths == ("-",):  # as other linters want it
+        paths = ()
     if stdin_filename is not None and (paths or fix):
         raise ArgumentError("--stdin-filename: expected no path and no --fix beside it")
     named = (stdin_filename,) if stdin_filename is not None else paths
