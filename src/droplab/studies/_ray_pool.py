@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from droplab.errors import ArgumentError, RunError, quote
 from droplab.results import whole_file
-from droplab.studies._ray_task import End, Inbox, Other, Place, do, versions
+from droplab.studies._ray_task import End, Other, Place, do, versions
 from droplab.studies.cluster import RayCluster
 
 _LOG = logging.getLogger("droplab.studies")
@@ -74,9 +74,12 @@ class RayPool(Generic[T]):
                 or loses its head.
         """
         with self._cluster.connected() as ray:
+            from ray.util.queue import Queue
+
             here = ray.get_runtime_context().get_node_id()
             near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
-            inbox = ray.remote(Inbox).options(num_cpus=0, scheduling_strategy=near).remote()
+            # its process loads neither torch nor droplab
+            inbox = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": near}).actor
             work = ray.remote(do).options(
                 num_cpus=self._cluster.cpus, num_gpus=self._cluster.gpus, max_retries=0
             )
@@ -84,7 +87,7 @@ class RayPool(Generic[T]):
             ended: list[Any] = []
             waiting, begun = list(reversed(tasks)), 0
             looked, room, head = -_LOOK, 0, _Head(self._cluster, ray)
-            told = inbox.take.remote()
+            told = inbox.get.remote()
             try:
                 while waiting or running:
                     if time.monotonic() - looked > _LOOK:
@@ -99,8 +102,8 @@ class RayPool(Generic[T]):
                     ends = {each.end: number for number, each in running.items() if not each.over}
                     ready, _ = ray.wait([told, *ends], timeout=_LOOK)
                     if told in ready:
-                        ended += self._take(ray.get(told), running, take)
-                        told = inbox.take.remote()
+                        ended += self._take(_all_told(ray, inbox, told), running, take)
+                        told = inbox.get.remote()
                     for number in [ends[ref] for ref in ready if ref in ends]:
                         if number not in running:
                             continue
@@ -110,8 +113,8 @@ class RayPool(Generic[T]):
                             continue
                         _LOG.debug("task %d was lost: %s", number, reason)
                         while ray.wait([told], timeout=_LATE)[0]:
-                            ended += self._take(ray.get(told), running, take)
-                            told = inbox.take.remote()
+                            ended += self._take(_all_told(ray, inbox, told), running, take)
+                            told = inbox.get.remote()
                         if number in running:
                             waiting += reversed(lost(running.pop(number).task, reason))
                 if ended:
@@ -258,6 +261,15 @@ class _Running(Generic[T]):
     over: bool = False
     told: dict[int, bytes] = dataclasses.field(default_factory=dict[int, bytes])
     taken: int = 0
+
+
+def _all_told(ray: Any, inbox: Any, first: Any) -> list[tuple[int, int, bytes]]:
+    """Return what tasks have told, (number of the task, place, what): the first, and all after it.
+
+    Nobody else takes from the inbox.
+    """
+    more = ray.get(inbox.qsize.remote())
+    return [ray.get(first), *ray.get(inbox.get_nowait_batch.remote(more))]
 
 
 def _reason(ray: Any, ref: Any) -> str | None:

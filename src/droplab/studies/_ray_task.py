@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pickle
 import platform
@@ -67,28 +66,16 @@ class Other:
         self.versions, self.node = versions(), platform.node()
 
 
-class Inbox:
-    """What tasks have told and the driver has not taken; an actor beside the driver.
+class Teller:
+    """Tells the driver what happens to a task, and sends what it has written.
 
     Calls of one task may overtake each other, so what it tells is numbered.
+
+    Args:
+        inbox: The actor of a queue of Ray, from which the driver takes.
+        number: Of the task.
+        folder: Where it writes.
     """
-
-    def __init__(self) -> None:
-        self._told: asyncio.Queue[tuple[int, int, bytes]] = asyncio.Queue()
-
-    async def tell(self, number: int, place: int, told: bytes) -> None:
-        self._told.put_nowait((number, place, told))
-
-    async def take(self) -> list[tuple[int, int, bytes]]:
-        """Wait until there is something, and return all that is there."""
-        found = [await self._told.get()]
-        while not self._told.empty():
-            found.append(self._told.get_nowait())
-        return found
-
-
-class Teller:
-    """Tells the inbox what happens to a task, and sends what it has written."""
 
     def __init__(self, inbox: Any, number: int, folder: Path) -> None:
         self._inbox, self._number, self._folder = inbox, number, folder
@@ -112,7 +99,7 @@ class Teller:
             else:
                 path.unlink()
         told = pickle.dumps((obj, files))
-        self._open.append(self._inbox.tell.remote(self._number, self._sent, told))
+        self._open.append(self._inbox.put.remote((self._number, self._sent, told)))
         self._sent += 1
         if files or len(self._open) >= _OPEN:
             self.wait()

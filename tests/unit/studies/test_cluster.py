@@ -28,14 +28,14 @@ RECIPE = override(load("digits"), {"epochs": 2, "seeds": [0, 1]})
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
 import sys
+rate = float(sys.argv[1])
+print("rate", sys.argv[1])
+if rate > 1:
+    sys.exit(3)
 import droplab
 sys.path.append(sys.argv[2])
 from tests.unit.studies import loops
-mine, rate = droplab.trial(), float(sys.argv[1])
-print("rate", sys.argv[1])
-if rate > 1:
-    sys.stdout.flush()
-    sys.exit(3)
+mine = droplab.trial()
 model = mine.place(loops.network())
 optimizer = loops.Descent(model.parameters(), rate)
 mine.checkpoint(model, optimizer, every=0)
@@ -48,6 +48,7 @@ def cluster():
     """A cluster of two processors, which only this machine can reach; left by the last test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2}')
+        patch.setenv("RAY_worker_niceness", "0")  # beside other tests it would get no turn
         found = RayCluster()
         with found.connected():
             yield found
@@ -317,7 +318,8 @@ def test_a_node_that_is_killed_loses_no_row_and_changes_no_bit(tmp_path: Path, m
         ray.shutdown()
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     recipe = override(RECIPE, {"epochs": 4})
-    nodes = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    nodes = utils.Cluster(initialize_head=True, head_node_args=head)
     try:
         second = nodes.add_node(num_cpus=1)
         killer = Killer(lambda: nodes.remove_node(second, allow_graceful=False))
