@@ -35,13 +35,16 @@ suite: $(STAMP)
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
-$(DEMO_STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+# The pip that a Python brings may be years old, and then takes three times as long.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+$(DEMO_STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[png,lab]'
 	touch $@
 
-$(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev,models]'
 	touch $@ $(DEMO_STAMP)
 
