@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import sysconfig
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from droplab.errors import ArgumentError, BackendError, nearest, quote
+
+_LIBRARIES = tuple(
+    f"{place}{os.sep}"
+    for kind in ("stdlib", "platstdlib")
+    for place in (Path(sysconfig.get_path(kind)), Path(sysconfig.get_path(kind)).resolve())
+)
+"""Where Python's own modules lie."""
+
+
+@cache
+def is_installed(file: str) -> bool:
+    """Whether a file is a part of Python or of an installed package, and nobody's own work.
+
+    Example:
+        >>> is_installed(importlib.__file__), is_installed("/home/me/nets.py")
+        (True, False)
+    """
+    packages = {"site-packages", "dist-packages"}
+    return not packages.isdisjoint(Path(file).parts) or file.startswith(_LIBRARIES)
 
 
 def import_object(path: str, *, where: str) -> Any:

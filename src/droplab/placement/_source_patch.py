@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from droplab.errors import PlacementError
+from droplab.importing import is_installed
 from droplab.placement._walk import inner
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def patch_file(
 
 
 def source_patch(
-    model: nn.Module | type[nn.Module],
+    model: nn.Module | Callable[..., nn.Module],
     rates: Mapping[Any, Any],
     kind: str | Mapping[Any, str] | None = None,
     *,
@@ -60,7 +62,7 @@ def source_patch(
     `self.fc2_dropout = nn.Dropout(p=0.3)`. Nothing is written.
 
     Args:
-        model: A model or its class, defined in a file.
+        model: A model, its class, or the function that makes it, defined in a file of yours.
         rates: Sites, or patterns, to rates, as in `plan`.
         kind: As in `plan`.
         keep_names: Whether a Sequential that gets dropout is written with names, so that
@@ -73,17 +75,26 @@ def source_patch(
         PlacementError: If the source cannot be found, or a change cannot be made there, with file,
             line and reason.
     """
-    cls = model if isinstance(model, type) else type(inner(model))
+    made_by: Any = model
+    if not isinstance(made_by, (type, FunctionType)):
+        made_by = type(inner(made_by))
     try:
-        path = inspect.getsourcefile(cls)
+        path = inspect.getsourcefile(made_by)
     except TypeError:
         path = None
-    if path is None or not Path(path).is_file() or "<locals>" in cls.__qualname__:
+    name, where = made_by.__qualname__, f"{made_by.__qualname__} of module {made_by.__module__}"
+    if path is None or not Path(path).is_file() or "<locals>" in name:
         raise PlacementError(
-            f"source_patch: expected a class that a file defines at its top, got "
-            f"{cls.__qualname__} of module {cls.__module__}"
+            "source_patch: expected a class or function that a file defines at its top, got "
+            f"{where}"
+        )
+    if is_installed(path):
+        raise PlacementError(
+            f"source_patch: expected a class or function of your own, got {where}, which is "
+            "installed here and not yours to change; give the function that makes your model, or "
+            "write the layers in where it is made"
         )
     shown = Path(path)
     if shown.is_relative_to(Path.cwd()):
         shown = shown.relative_to(Path.cwd())
-    return patch_file(shown, cls.__qualname__, rates, kind, keep_names=keep_names).diff
+    return patch_file(shown, name, rates, kind, keep_names=keep_names).diff

@@ -9,7 +9,6 @@ import importlib.util
 import inspect
 import json
 import sys
-import sysconfig
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,10 +20,10 @@ from typing import Any
 import torch
 
 from droplab.data import StreamedSplit
+from droplab.importing import is_installed
 from droplab.studies._experiment import BuildModel, Experiment
 from droplab.train import initial_model
 
-_LIBRARIES = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
 _DEPTH = 4
 """How far an object is followed into what it holds, such as a data set in a data set."""
 
@@ -211,11 +210,7 @@ class _Walk:
 
 def _is_installed(name: str, file: Path) -> bool:
     """Whether a module has a version rather than an author at work on it."""
-    if name.partition(".")[0] in ("torch", "droplab"):
-        return True
-    if {"site-packages", "dist-packages"} & set(file.parts):
-        return True
-    return any(file.is_relative_to(library) for library in _LIBRARIES)
+    return name.partition(".")[0] in ("torch", "droplab") or is_installed(str(file))
 
 
 def _file_of(name: str) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from droplab.errors import DroplabError
+from droplab.importing import is_installed
 from droplab.results import State
 
 _OWN = Path(__file__).parents[1]
@@ -39,6 +40,6 @@ def reason(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not Path(frame.filename).is_relative_to(_OWN) and "site-packages" not in frame.filename
+        if not Path(frame.filename).is_relative_to(_OWN) and not is_installed(frame.filename)
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text

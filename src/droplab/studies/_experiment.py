@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from droplab import models, placement
 from droplab.data import Split, Splits
 from droplab.errors import ArgumentError
+from droplab.importing import import_object
 from droplab.ops import mask_key
 from droplab.placement import Applied
 from droplab.recipe import Arm, ModelSpec, OptimizerSpec, Recipe
@@ -46,6 +47,11 @@ class BuildModel:
     def __call__(self) -> nn.Module:
         """Return a new model."""
         return models.build(self.spec)
+
+    @property
+    def maker(self) -> object:
+        """The class or function that the recipe names."""
+        return import_object(self.spec.path, where="model.path")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,10 +39,10 @@ Better = Literal["higher", "lower"]
 class _Build:
     """The caller's factory, with a check of what it returns."""
 
-    factory: Callable[[], nn.Module]
+    maker: Callable[[], nn.Module]
 
     def __call__(self) -> nn.Module:
-        return check_module(self.factory(), where="model_factory").train()
+        return check_module(self.maker(), where="model_factory").train()
 
 
 def own_experiment(

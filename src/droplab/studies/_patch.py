@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FunctionType
+
+from torch import nn
+
 from droplab import models, placement
 from droplab.errors import DroplabError
+from droplab.importing import is_installed
 from droplab.results import RunStore
 from droplab.studies._arms import drops_branches
 from droplab.studies._experiment import Experiment
@@ -31,8 +38,16 @@ def note_patch(experiment: Experiment, store: RunStore) -> None:
         return
     rates = {site: p for site, p in experiment.rates[name].items() if p > 0}
     try:
-        diff = placement.source_patch(experiment.build(), rates, kind=arm.kind)
+        diff = placement.source_patch(_in_source(experiment), rates, kind=arm.kind)
     except DroplabError as error:
         store.set_note("patch refused", str(error))
     else:
         store.set_note("patch", diff)
+
+
+def _in_source(experiment: Experiment) -> nn.Module | Callable[..., nn.Module]:
+    """Return the model, or the user's function that makes it of an installed class."""
+    model, maker = experiment.build(), getattr(experiment.build, "maker", None)
+    home = sys.modules[type(placement.inner(model)).__module__]
+    installed = is_installed(getattr(home, "__file__", None) or "")
+    return maker if installed and isinstance(maker, FunctionType) else model

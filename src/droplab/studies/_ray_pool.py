@@ -79,7 +79,7 @@ class RayPool(Generic[T]):
             here = ray.get_runtime_context().get_node_id()
             near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
             # its process loads neither torch nor droplab
-            inbox = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": near}).actor
+            inbox: Any = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": near}).actor
             work = ray.remote(do).options(
                 num_cpus=self._cluster.cpus, num_gpus=self._cluster.gpus, max_retries=0
             )

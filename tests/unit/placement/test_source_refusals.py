@@ -258,5 +258,12 @@ def test_a_class_without_a_file_is_refused():
     class Local(nn.Module):
         pass
 
-    with pytest.raises(PlacementError, match="expected a class that a file defines at its top"):
+    with pytest.raises(PlacementError, match="class or function that a file defines at its top"):
         source_patch(Local(), {"fc": 0.1})
+
+
+def test_a_function_that_makes_what_is_elsewhere(tmp_path):
+    path = tmp_path / "nets.py"
+    path.write_text("import other\n\n\ndef make():\n    return other.Net(8)\n")
+    with pytest.raises(PlacementError, match=r"nets\.py:4: 'make' returns no class and no Seq"):
+        patch_file(path, "make", {"fc": 0.1})

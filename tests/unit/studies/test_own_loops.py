@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from droplab.errors import ArgumentError, RunError
 from droplab.lab._disk import RunsOnDisk
 from droplab.recipe import load
 from droplab.studies import Study, Trial, run
+from droplab.studies._ended import reason
 from tests.unit.studies import loops
 from tests.unit.studies.loops import begin, message
 
@@ -141,6 +143,12 @@ def test_each_epoch_has_a_seed_of_its_own(tmp_path: Path):
     begin(tmp_path).run(train)
     assert drawn["none", 0] == drawn["half", 0] != drawn["none", 1]
     assert len(set(drawn["none", 0])) == 9
+
+
+def test_an_error_of_the_library_is_told_with_the_line_that_led_there():
+    with pytest.raises(ValueError, match="Expecting") as raised:
+        json.loads("{")
+    assert re.search(r"\(.*test_own_loops\.py:\d+\)$", reason(raised.value))
 
 
 def test_a_trial_that_raises_is_kept_and_the_others_go_on(tmp_path: Path):

@@ -34,6 +34,15 @@ class Looped(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+
+
+class Installed(nn.Sequential):
+    def __new__(cls):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
 """
 
 
@@ -62,3 +71,16 @@ def test_a_source_that_cannot_be_patched_is_told(tmp_path, monkeypatch):
     notes = result_of(tmp_path, monkeypatch, "Looped", "layers.1").notes
     assert "patch" not in notes
     assert "nets_looped.py" in notes["patch refused"]
+
+
+def test_a_network_that_a_function_makes_is_patched_there(tmp_path, monkeypatch):
+    notes = result_of(tmp_path, monkeypatch, "make", "3").notes
+    (added,) = [line for line in notes["patch"].splitlines() if line.startswith("+ ")]
+    assert "nn.ReLU(), nn.Dropout(p=0.5), nn.Linear(16, 10))" in added
+    assert "nets_make.py" in notes["patch"]
+
+
+def test_a_network_of_a_package_is_not_the_users_to_patch(tmp_path, monkeypatch):
+    notes = result_of(tmp_path, monkeypatch, "Installed", "3").notes
+    assert "patch" not in notes
+    assert "which is installed here and not yours to change" in notes["patch refused"]

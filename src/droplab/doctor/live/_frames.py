@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import sysconfig
-from functools import cache
-from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from droplab.importing import is_installed
 
 _EXAM = "droplab.doctor.live._exam"
 _NOWHERE = ("", 0)
@@ -60,17 +58,6 @@ def variable(value: object, frame: FrameType | None) -> str:
     return next((name for name, item in found.items() if item is value), "")
 
 
-@cache
 def _is_own(file: str) -> bool:
     """Whether a file is neither of Python nor of an installed library."""
-    if file.startswith("<"):
-        return False
-    if {"site-packages", "dist-packages"} & set(Path(file).parts):
-        return False
-    return not any(file.startswith(home) for home in _libraries())
-
-
-@cache
-def _libraries() -> tuple[str, ...]:
-    kinds = ("stdlib", "platstdlib", "purelib", "platlib")
-    return tuple(f"{Path(sysconfig.get_path(kind))}{os.sep}" for kind in kinds)
+    return not file.startswith("<") and not is_installed(file)

@@ -96,6 +96,13 @@ def make_patch(
     """Return the change that adds dropout to a class in a file, as `patch_file` says."""
     source = SourceFile(path)
     made = None if class_name in source.classes() else model_of(source, class_name)
+    function = source.functions().get(class_name)
+    if made is None and function is not None:
+        raise source.refuse(
+            function,
+            f"'{class_name}' returns no class and no Sequential of this file, so its layers are "
+            "not here; name the file and class that make them, or write the dropout in by hand",
+        )
     node, class_name = made or (source.find_class(class_name), class_name)
     view = ClassView(source, node, class_name)
     found = places(view)
