@@ -10,7 +10,7 @@ DEMO_STAMP := $(VENV)/.installed
 # Tests start hundreds of processes: without bytecode, each would compile droplab anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check style types suite bench clean
+.PHONY: demo test install check style types suite bench clean
 
 demo: $(DEMO_STAMP)
 	$(BIN)/droplab demo
@@ -18,6 +18,8 @@ demo: $(DEMO_STAMP)
 # Tests wait for processes and browsers: three share two cores, and the types are checked meanwhile.
 test: style
 	$(MAKE) --no-print-directory --jobs=2 types suite
+
+install: $(STAMP)
 
 check: style types
 
