@@ -85,6 +85,8 @@ def quote(value: object) -> str:
         return f"{value[: QUOTED * 6 // 10 - 1]!r}"[:-1] + f"...' ({len(value)} letters)"
     try:
         text = repr(value)
+        if not isinstance(value, str):  # an array in one line
+            text = " ".join(text.split())
     except Exception:  # of the user's own class, or of a number with too many digits
         return f"a value of type {type(value).__name__}"
     if len(text) <= 2 * QUOTED:

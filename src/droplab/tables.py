@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from droplab.errors import DataError
 from droplab.files import check_fits, check_ordinary
+
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+"""A number with a comma where Python has a point."""
 
 
 def read_frame(path: Path, form: str, *, missing: Sequence[str] | None = None) -> Any:

@@ -58,7 +58,7 @@ class SearchWatch(SearchObserver):
 
     def data_progress(self, what: str, done: int, total: int | None) -> None:
         if not self._quiet and done == 0:
-            self._console.print(f"fetching {what}", highlight=False, markup=False)
+            self._console.print(what, highlight=False, markup=False)
 
     def planning(self) -> None:
         if not self._quiet:

@@ -84,7 +84,7 @@ class Watch(Observer):
             return
         if not self._console.is_terminal:
             if done == 0:
-                self._console.print(f"fetching {what}")
+                self._console.print(what)
             return
         self._end_status()
         known = {task.description: task.id for task in self._bars.tasks}

@@ -13,7 +13,7 @@ import numpy as np
 
 from droplab.data._units import read_times
 from droplab.errors import DataError, nearest, quote
-from droplab.tables import read_frame
+from droplab.tables import DECIMAL_COMMA, read_frame
 
 TABLES = ("csv", "tsv", "parquet")
 """Formats of tables."""
@@ -26,8 +26,6 @@ _MOSTLY = 0.5
 
 _SEVERAL = (np.ndarray, list, tuple, set, Mapping, bytes, bytearray)
 """What a cell may not be."""
-
-_COMMA = re.compile(r"-?\d+,\d+")
 
 _DRESSED = re.compile(r"-?[$€£]? ?-?\d+(,\d{3})*(\.\d+)? ?[%$€£]?")
 """A number with a sign of money or per cent, or with commas between its thousands."""
@@ -191,7 +189,7 @@ def _numbers(cells: np.ndarray, gaps: np.ndarray, where: str) -> np.ndarray | No
         return numbers
     present = int((~gaps).sum())
     i = int(faults.argmax())
-    if all(_COMMA.fullmatch(cell) for cell in cells[~gaps][:100].tolist()):
+    if all(DECIMAL_COMMA.fullmatch(cell) for cell in cells[~gaps][:100].tolist()):
         raise DataError(
             f"{where}: expected numbers with a decimal point, got {quote(str(cells[i]))} in row "
             f"{i + 1}; save it with points, or name it in categorical"

@@ -98,7 +98,7 @@ class _Bar:
     """What pooch takes for a progress bar, passed on to ours."""
 
     def __init__(self, what: str, progress: Progress) -> None:
-        self.what, self.progress = what, progress
+        self.what, self.progress = f"fetching {what}", progress
         self.done, self.total = 0, 0
 
     def update(self, count: int) -> None:

@@ -156,11 +156,11 @@ def run(command: Sequence[str | Path], folder: Path, what: str, progress: Progre
             stderr=subprocess.STDOUT,
         )
         try:
-            progress(what, 0, None)  # what ends at once is told, too
+            progress(f"fetching {what}", 0, None)  # what ends at once is told, too
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise SourceError(f"it did not end within {LIMIT_SECONDS:g} seconds")
-                progress(what, _size(folder), None)
+                progress(f"fetching {what}", _size(folder), None)
                 try:
                     process.wait(0.1)
                 except subprocess.TimeoutExpired:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int | None], None]
-"""progress(what, done, total): bytes or items; total is None while it is unknown."""
+"""progress("fetching mnist", done, total): bytes or items; total is None while it is unknown."""
 
 
 def silent(_what: str, _done: int, _total: int | None) -> None:

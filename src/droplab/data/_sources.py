@@ -65,7 +65,7 @@ class LocalFolder:
         if not folder.is_dir():
             raise SourceError("there is no such folder")
         for i, file in enumerate(files):
-            progress(self.label, i, len(files))
+            progress(f"fetching {self.label}", i, len(files))
             unpack_one(folder, file, into)
 
 

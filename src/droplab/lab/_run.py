@@ -123,7 +123,7 @@ class Run:
                 if self._began is None:  # the first step is slower than all others: not counted
                     self._began = (time.monotonic(), self._steps_done)
             elif event == "data":
-                self._what = _fetching(message)
+                self._what = _getting_data(message)
             elif event == "note":
                 self._what = message["message"]
             self.flush()
@@ -253,7 +253,7 @@ def _steps_an_epoch(result: RunResult) -> int:
     return max(1, math.ceil(size_of_split(result, "train") / result.recipe.step_size))
 
 
-def _fetching(message: dict[str, Any]) -> str:
+def _getting_data(message: dict[str, Any]) -> str:
     done, total = message["done"], message["total"]
     part = f" ({100 * done // total} %)" if total else ""
-    return f"fetching {message['what']}{part}"
+    return f"{message['what']}{part}"

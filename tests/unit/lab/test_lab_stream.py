@@ -29,7 +29,7 @@ def names(found):
 
 def play(workers, at=0):
     worker = workers[at]
-    worker.say_and_wait("data", what="digits", done=1, total=2)
+    worker.say_and_wait("data", what="fetching digits", done=1, total=2)
     worker.store(plan={"group": 8, "threads": 1})
     worker.say_and_wait("started", steps=240, steps_done=0)
     for epoch in (1, 2):

@@ -92,6 +92,7 @@ def test_kinds_by_pattern_and_the_reason_in_the_plan(build):
         ({"fc9": "element"}, "kind: 'fc9' matches no site; did you mean"),
         ({"fc*": "element", "*2": "channel"}, "'fc\\*' and '\\*2' both mean the site 'fc2'"),
         (0.5, "expected one of"),
+        (torch.zeros(3, 2), r"got tensor\(\[\[0\.,[^\n]*\]\]\); an example goes in example=$"),
     ],
 )
 def test_bad_kinds_are_refused(net, kind, message):

@@ -288,6 +288,7 @@ def test_the_rates_of_arms_are_drawn_as_a_curve():
         ({}, {"baseline": 0.4}, "the table has no arm '0.4'; did you mean '0.5'"),
         ({}, {"epoch": "epoch"}, "epoch: .*no column 'epoch'"),
         ({"val_loss": "low"}, {}, "numbers in column 'val_loss', got 'low' in row 2"),
+        ({"val_loss": "0,4"}, {}, "with a decimal point in column 'val_loss', got '0,4' in row 2"),
         ({"val_loss": True}, {}, "numbers in column 'val_loss', got True in row 2"),
         ({"seed": 1.5}, {}, r"whole numbers .* column 'seed'.* got 1\.5 in row 2"),
         ({"seed": "a"}, {}, "numbers in column 'seed', got 'a' in row 2"),
