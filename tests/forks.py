@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from droplab.studies._worker_pool import PRELOADED
+from droplab.studies._worker import work
+from droplab.studies._worker_pool import WorkerPool
 
 needs_forks = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a fork server"
@@ -24,9 +25,8 @@ def fork(target: Callable[..., object], *arguments: object) -> BaseProcess:
     The server has one thread and trains nothing, so that what it forks can. A fork knows nothing of
     the tests before it; it has the folder and the environment of this process.
     """
+    WorkerPool(work, Path(), 1)  # says what the server loads, if this begins it
     context = multiprocessing.get_context("forkserver")
-    # as `WorkerPool` has it, whose workers come from the same server
-    context.set_forkserver_preload(["droplab.studies._worker", PRELOADED])
     begun, begins = context.Pipe(duplex=False)
     with begun:
         with begins:
