@@ -13,9 +13,11 @@ import time
 import pytest
 
 from droplab import results
+from droplab.cli import main
 from droplab.recipe import load, override
 from droplab.studies import run
 from droplab.train import ExecutionPlan
+from tests.forks import fork, needs_forks
 
 SMALLEST = ("--seeds", "1", "--epochs", "1")
 KILLS = int(os.environ.get("DROPLAB_KILLS", "3"))
@@ -92,11 +94,11 @@ def test_require_target(command, tmp_path):
     assert command("run", "digits", *SMALLEST, *easy).returncode == 0
 
 
-def wait_for_rows(folder, count, process):
+def wait_for_rows(folder, count, lives):
     """Wait until a run has so many rows, reading its file as anybody may; False if it ended."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        if process.poll() is not None:
+        if not lives():
             return False
         try:
             with sqlite3.connect(f"file:{folder}/run.sqlite?mode=ro", uri=True) as sql:
@@ -126,7 +128,7 @@ def _plan(keep_plan):
 @pytest.mark.usefixtures("_plan")
 def test_ctrl_c_ends_cleanly_and_says_how_to_resume(command, start_droplab, tmp_path):
     process = start_droplab("run", *LONG, "--out", "run")
-    assert wait_for_rows(tmp_path / "run", 5, process)
+    assert wait_for_rows(tmp_path / "run", 5, lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -140,23 +142,25 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_resume(command, start_droplab, tmp_
     assert len(rows) == 4 * 2 * EPOCHS
 
 
+@needs_forks
 @pytest.mark.usefixtures("_plan")
-def test_kill_9_at_any_moment_and_resume_to_the_same_bits(command, start_droplab, tmp_path):
+def test_kill_9_at_any_moment_and_resume_to_the_same_bits(command, tmp_path, monkeypatch):
     """Killed again and again at random moments, the run still ends with the rows of a whole one.
 
     `DROPLAB_KILLS` says how often, and `DROPLAB_KILLS_SEED` which moments.
     """
+    monkeypatch.chdir(tmp_path)
     rng = random.Random(SEED)
     seen = []
     folder = tmp_path / "run"
     for kill in range(KILLS):
         resume = ("--resume",) if (folder / "run.sqlite").exists() else ()
-        process = start_droplab("run", *LONG, "--out", "run", *resume)
-        if not wait_for_rows(folder, len(seen) + 1, process):
+        process = fork(main, ["run", *LONG, "--out", "run", *resume])
+        if not wait_for_rows(folder, len(seen) + 1, process.is_alive):
             break
         time.sleep(rng.uniform(0, 0.2))  # the moment is the point: it may be any within an epoch
         process.kill()
-        process.communicate()
+        process.join()
         rows = content(folder)
         assert set(seen) <= set(rows), f"kill {kill} lost or changed a row"
         places = {(row.arm, row.seed, row.epoch) for row in rows}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ import pytest
 
 from droplab.data import _cache
 from droplab.data._cache import cache_folder, obtain
-from droplab.data._progress import silent
+from droplab.data._progress import Progress, silent
+from droplab.data._sources import KnownFile, LocalFolder
 from droplab.errors import DataError
+from tests.forks import fork, needs_forks
 
 
 def names(folder: Path) -> set[str]:
@@ -171,54 +172,51 @@ def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert cache_folder().parts[-2:] == ("droplab", "data")
 
 
-FETCHER = """
-import sys, time
-from pathlib import Path
-from droplab.data._cache import obtain
-from droplab.data._progress import silent
-from droplab.data._sources import KnownFile, LocalFolder
-
-folder, origin, log = map(Path, sys.argv[1:4])
-files = [KnownFile(*pair.split(":")) for pair in sys.argv[4:]]
-
 class Slow(LocalFolder):
-    def fetch(self, files, into, progress):
-        with log.open("a") as out:
-            out.write(f"begin {into.name}\\n")
+    """Writes halves first, which another process that did not wait would see, and a log."""
+
+    def __init__(self, origin: Path, log: Path) -> None:
+        super().__init__(str(origin))
+        self._origin, self._log = origin, log
+
+    def fetch(self, files: Sequence[KnownFile], into: Path, progress: Progress) -> None:
+        with self._log.open("a") as log:
+            log.write(f"begin {into.name}\n")
         for file in files:
-            (into / file.name).write_bytes((origin / file.name).read_bytes()[:5])
-            time.sleep(0.05)  # another process that did not wait would see these halves
+            (into / file.name).write_bytes((self._origin / file.name).read_bytes()[:5])
+            time.sleep(0.05)
         super().fetch(files, into, progress)
-        with log.open("a") as out:
-            out.write(f"end {into.name}\\n")
-
-got = obtain("tiny", files, [Slow(str(origin))], folder, silent)
-assert len(got.contents) == 4
-"""
+        with self._log.open("a") as log:
+            log.write(f"end {into.name}\n")
 
 
+def fetch(files: Sequence[KnownFile], folder: Path, origin: Path, log: Path) -> None:
+    got = obtain("tiny", files, [Slow(origin, log)], folder, silent)
+    assert len(got.contents) == 4
+
+
+@needs_forks
 def test_two_processes_may_fetch_at_once(tiny: Any, tmp_path: Path) -> None:
     """One fetches, the other waits for it and takes what it got."""
     origin, log = tiny.write(tmp_path / "origin"), tmp_path / "log"
-    arguments = [f"{file.name}:{file.sha256}" for file in tiny.files]
-    command = [sys.executable, "-c", FETCHER, str(tmp_path / "cache"), str(origin), str(log)]
-    running = [subprocess.Popen([*command, *arguments], env=dict(os.environ)) for _ in range(2)]
-    assert [process.wait(120) for process in running] == [0, 0]
+    running = [fork(fetch, tiny.files, tmp_path / "cache", origin, log) for _ in range(2)]
+    for process in running:
+        process.join(120)
+    assert [process.exitcode for process in running] == [0, 0]
     lines = log.read_text().split()
     assert lines[::2] == ["begin", "end"]
     assert names(tmp_path / "cache") == set(tiny.contents)
 
 
+@needs_forks
 def test_a_process_that_was_killed_while_fetching_does_no_harm(tiny: Any, tmp_path: Path) -> None:
     """kill -9 in the middle; the next one cleans up, fetches and verifies."""
-    origin, log = tiny.write(tmp_path / "origin"), tmp_path / "log"
-    arguments = [f"{file.name}:{file.sha256}" for file in tiny.files]
-    command = [sys.executable, "-c", FETCHER, str(tmp_path / "cache"), str(origin), str(log)]
-    victim = subprocess.Popen([*command, *arguments], env=dict(os.environ))
+    how = (tiny.files, tmp_path / "cache", tiny.write(tmp_path / "origin"), tmp_path / "log")
+    victim = fork(fetch, *how)
     while not list(tmp_path.glob("cache/.fetching-*/*")):
-        assert victim.poll() is None
+        assert victim.is_alive()
     victim.kill()
-    victim.wait()
+    victim.join()
     assert list(tmp_path.glob("cache/.fetching-*"))
-    subprocess.run([*command, *arguments], check=True, timeout=120)
+    fetch(*how)
     assert names(tmp_path / "cache") == set(tiny.contents)

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import warnings
+from pathlib import Path
 
-RANKS = """
-import sys, torch, torch.distributed as dist
+import torch
+import torch.distributed as dist
 from torch import nn
+
 from droplab.doctor import examine_loop
-rank, port = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-torch.manual_seed(0)
-net = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(8, 64), nn.Dropout(0.5)))
-x = torch.randn(16, 8, generator=torch.Generator().manual_seed(rank))
-for seed in (1, 1 + rank):
-    torch.manual_seed(seed)
-    with examine_loop(ranks=True) as watch:
-        net(x).sum().backward()
-    print([f.code for f in watch.findings])
-dist.destroy_process_group()
-"""
+from tests.forks import fork, needs_forks
 
 
-def test_drp042_ranks(unused_port):
+def train(rank: int, port: int, told: Path) -> None:
+    warnings.simplefilter("ignore")
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    net = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(8, 64), nn.Dropout(0.5)))
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(rank))
+    found = []
+    for seed in (1, 1 + rank):
+        torch.manual_seed(seed)
+        with examine_loop(ranks=True) as watch:
+            net(x).sum().backward()
+        found.append(",".join(finding.code for finding in watch.findings))
+    told.write_text("\n".join(found))
+    dist.destroy_process_group()
+
+
+@needs_forks
+def test_drp042_ranks(unused_port, tmp_path):
     """With a seed in common they have the same masks, with their own they have not."""
-    command = [sys.executable, "-W", "ignore", "-c", RANKS]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(unused_port)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    results = [process.communicate(timeout=300) for process in processes]
-    for process, (out, err) in zip(processes, results, strict=True):
-        assert (out.splitlines(), process.returncode) == (["['DRP042']", "[]"], 0), err
+    told = [tmp_path / str(rank) for rank in range(2)]
+    processes = [fork(train, rank, unused_port, told[rank]) for rank in range(2)]
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert [each.read_text() for each in told] == ["DRP042\n", "DRP042\n"]

@@ -1,4 +1,7 @@
-"""The worker as a real process: what it tells, and how it ends."""
+"""The worker as a real process: what it tells, and how it ends.
+
+That it ends with its server, and keeps its rows: `test_lab_process.py` of tests/e2e.
+"""
 
 from __future__ import annotations
 
@@ -68,18 +71,6 @@ def test_one_that_does_not_stop_is_killed(worker, runs):
     worker.stop(0.0)
     list(worker.messages())
     assert worker._process.poll() is not None
-
-
-def test_it_ends_when_the_server_is_gone(worker, runs):
-    """The pipes are closed with the process that holds their other ends."""
-    worker.send(LONG, runs / "run", resume=False)
-    for message in worker.messages():
-        if message["event"] == "steps" and results.load(runs / "run").rows:
-            break
-    worker._process.stdin.close()
-    worker._process.stdout.close()
-    worker._process.wait(60)
-    assert results.load(runs / "run").rows
 
 
 def test_the_reason_of_a_sudden_end(worker):

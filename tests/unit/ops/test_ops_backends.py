@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
-import sys
 import threading
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import torch
 from numba import cfunc
 
-from droplab.ops import _cpu, _cpu_pool, dropout, keep_mask, make_key, uniform
+from droplab.ops import _cpu, _cpu_pool, dropout, make_key, uniform
 from droplab.ops import _reference as reference
 from droplab.ops._cpu import dropout_kernel
 from droplab.ops.layout import BLOCK, RUN
+from tests.forks import fork, needs_forks
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 SIZES = [1, 2, 1021, 2047, 2048, 2049, 5003, 16383, 16384, 16385, 3 * 16384 + 7001]
@@ -170,30 +172,25 @@ def test_concurrent_callers_get_their_own_results(threads):
     assert not wrong
 
 
-FORK = """
-import os
-import numpy as np, torch
-from droplab.ops import _cpu_pool, dropout, make_key
-torch.set_num_threads(2)
-_cpu_pool.ELEMENTS_PER_THREAD = 1 << 17
-# Only our own threads: those of torch itself do not survive a fork.
-x, key = torch.from_numpy(np.ones(64 * 16384, np.float32)), make_key(seed=1)
-right = dropout(x, 0.5, key=key).numpy()
-assert _cpu_pool._workers == 1
-child = os.fork()
-if child == 0:
-    os._exit(0 if (dropout(x, 0.5, key=key).numpy() == right).all() else 3)
-_, status = os.waitpid(child, 0)
-print(os.waitstatus_to_exitcode(status))
-"""
+def fork_with_a_pool(told: Path):
+    torch.set_num_threads(2)
+    _cpu_pool.ELEMENTS_PER_THREAD = 1 << 17
+    # Only our own threads: those of torch itself do not survive a fork.
+    x, key = torch.from_numpy(np.ones(64 * BLOCK, np.float32)), make_key(seed=1)
+    right = dropout(x, 0.5, key=key).numpy()
+    assert _cpu_pool._workers == 1
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (dropout(x, 0.5, key=key).numpy() == right).all() else 3)
+    told.write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-def test_a_forked_child_makes_masks():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.strip() == "0", done.stderr
+@needs_forks
+def test_a_forked_child_makes_masks(tmp_path):
+    process = fork(fork_with_a_pool, tmp_path / "told")
+    process.join(60)
+    process.kill()
+    assert (tmp_path / "told").read_text() == "0"
 
 
 def test_the_pool_is_forgotten_by_a_forked_child(threads):
@@ -208,26 +205,21 @@ def test_the_pool_is_forgotten_by_a_forked_child(threads):
         _cpu_pool._pool, _cpu_pool._workers = before
 
 
-CACHE = """
-from droplab.ops import keep_mask, make_key, _cpu
-kept = int(keep_mask((1000,), 0.5, key=make_key(seed=1)).sum())
-print(_cpu._alive[0].cache_hits, kept)
-"""
+def draw(cache: Path, told: Path):
+    numba.config.CACHE_DIR = str(cache)
+    kernels = len(_cpu._alive)
+    drawn = uniform((1000,), key=make_key(seed=1)).tolist()
+    told.write_text(json.dumps([_cpu._alive[kernels].cache_hits, drawn]))
 
 
-def test_a_second_process_finds_the_kernel_on_disk_and_has_the_same_masks(tmp_path):
-    kept = int(keep_mask((1000,), 0.5, key=make_key(seed=1)).sum())
-
-    def told():
-        done = subprocess.run(
-            [sys.executable, "-c", CACHE],
-            capture_output=True, text=True, check=True,
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
-        )  # fmt: skip
-        return [int(number) for number in done.stdout.split()]
-
-    assert told() == [0, kept]
-    assert told() == [1, kept]
+@needs_forks
+def test_a_second_process_finds_a_kernel_on_disk_and_draws_the_same_numbers(tmp_path):
+    """That of numbers, which is the quickest to compile; those of masks go the same way."""
+    drawn = uniform((1000,), key=make_key(seed=1)).tolist()
+    for hits in (0, 1):
+        process = fork(draw, tmp_path / "cache", tmp_path / "told")
+        process.join()
+        assert json.loads((tmp_path / "told").read_text()) == [hits, drawn]
 
 
 def test_without_a_directory_to_write_to_kernels_are_compiled_each_time(monkeypatch):

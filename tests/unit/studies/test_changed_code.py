@@ -7,7 +7,6 @@ import functools
 import json
 import linecache
 import runpy
-import subprocess
 import sys
 import textwrap
 
@@ -24,6 +23,7 @@ from droplab.studies import resolve, run
 from droplab.studies._code import Code, code_of
 from droplab.train import ExecutionPlan
 from droplab.verdict import judge
+from tests.forks import fork, needs_forks
 from tests.unit.studies.people import Stop
 
 PLAN = ExecutionPlan(1, captured=False)
@@ -220,6 +220,11 @@ found = droplab.sweep(
 """
 
 
+def run_script():
+    runpy.run_path("script.py", run_name="__main__")
+
+
+@needs_forks
 def test_in_a_script_the_call_may_change_and_the_model_may_not(tmp_path, monkeypatch):
     """The first is a process of its own, the others are `__main__` of this one."""
     file = tmp_path / "script.py"
@@ -228,10 +233,12 @@ def test_in_a_script_the_call_may_change_and_the_model_may_not(tmp_path, monkeyp
     def script(act="relu", lr=0.1):
         file.write_text(SCRIPT.format(act=act, lr=lr, more="resume=True,"))
         linecache.checkcache(str(file))
-        runpy.run_path("script.py", run_name="__main__")
+        run_script()
 
     file.write_text(SCRIPT.format(act="relu", lr=0.1, more=""))
-    subprocess.run([sys.executable, "script.py"], check=True, capture_output=True)
+    first = fork(run_script)
+    first.join()
+    assert first.exitcode == 0
     script()
     with pytest.raises(RunError, match=r"__main__\.act was changed\."):
         script(act="tanh")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import io
 import json
 import os
+import resource
 import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import droplab.cli
 from droplab import results
 from droplab.errors import RunError
 from droplab.recipe import load, override
 from droplab.results import RunStore
 from droplab.studies import Observer, run
 from droplab.train import ExecutionPlan
+from tests.forks import fork, needs_forks
 
 PLANS = {
     "single": ExecutionPlan(1),
@@ -46,35 +50,35 @@ class Rows(Observer):
             self._then()
 
 
-LIMITED = """
-import contextlib, io, json, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, resource.RLIM_INFINITY))
-sys.path.insert(0, {here!r})
-from test_full_disk import PLANS, tiny
-import droplab.cli, droplab.studies
-for name, plan in PLANS.items():
-    droplab.cli.group.main = lambda **_: droplab.run(tiny(), f"{folder}/{{name}}", plan=plan)
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told):
-        try:
-            droplab.cli.main()
-        except SystemExit as stop:
-            print(json.dumps([name, stop.code, told.getvalue()]), flush=True)
-"""
+def run_with_little_room(folder: Path) -> None:
+    """Write down how runs end that may not write files over 120 000 bytes, as `ulimit -f` does."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, resource.RLIM_INFINITY))
+    with (folder / "errors").open("w") as errors, (folder / "told").open("w") as told:
+        os.dup2(errors.fileno(), sys.stderr.fileno())
+        for name, plan in PLANS.items():
+            droplab.cli.group.main = lambda name=name, plan=plan, **_: run(
+                tiny(), folder / name, plan=plan
+            )
+            words = io.StringIO()
+            with contextlib.redirect_stderr(words):
+                try:
+                    droplab.cli.main()
+                except SystemExit as stop:
+                    told.write(json.dumps([name, stop.code, words.getvalue()]) + "\n")
 
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory):
-    """Runs in a process that may not write files over 120 000 bytes, as `ulimit -f` does it."""
     folder = tmp_path_factory.mktemp("limited")
-    code = LIMITED.format(here=str(Path(__file__).parent), folder=folder)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Traceback" not in done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    process = fork(run_with_little_room, folder)
+    process.join()
+    assert process.exitcode == 0
+    assert "Traceback" not in (folder / "errors").read_text()
+    told = [json.loads(line) for line in (folder / "told").read_text().splitlines()]
     return folder, {name: (code, words) for name, code, words in told}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+@needs_forks
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_checkpoint_that_does_not_fit_is_a_sentence_and_the_run_resumes(plan, limited):
     """The database fits, a checkpoint does not."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from droplab import results
 from droplab.studies import Trial
+from tests.forks import fork, needs_forks
 from tests.unit.studies import loops
 from tests.unit.studies.loops import begin
 
@@ -79,25 +78,11 @@ def done(folder: Path) -> set[tuple[str, int]]:
     return {(member.arm, member.seed) for member in members if member.state == "done"}
 
 
-def drivers(folder: str, log: str) -> None:
-    """Fork a driver of a study for each line of the input, and say when it is gone.
-
-    This process has one thread and trains nothing, so that what it forks can: threads of torch's
-    that have once worked are not there in a child, which would wait for them for ever.
-    """
-    torch.set_num_threads(1)
-    for line in sys.stdin:
-        if (child := os.fork()) == 0:
-            try:
-                begin(Path(folder), seeds=3, resume=line == "resume\n").run(Noted(Path(log)))
-            finally:
-                os._exit(0)
-        print(child, flush=True)
-        os.waitpid(child, 0)
-        print("gone", flush=True)
+def drive(folder: Path, log: Path, resume: bool) -> None:
+    begin(folder, seeds=3, resume=resume).run(Noted(log))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to begin in no time")
+@needs_forks
 def test_a_driver_killed_anywhere_loses_and_repeats_nothing(tmp_path: Path):
     chosen = random.Random(SEED)
     loop = Noted(tmp_path / "log")
@@ -107,28 +92,18 @@ def test_a_driver_killed_anywhere_loses_and_repeats_nothing(tmp_path: Path):
     took = time.perf_counter() - began
     loop.begun()
     kept: dict[tuple[str, int], list] = {}
-    code = "import sys\nfrom tests.unit.studies import test_kills_of_studies as here\n"
-    command = [sys.executable, "-c", f"{code}here.drivers(*sys.argv[1:])", str(mine), str(loop.log)]
-    root = Path(__file__).parents[3]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": root}
-    with subprocess.Popen(command, **pipes) as forks:
-        assert forks.stdin is not None
-        assert forks.stdout is not None
-        for kill in range(KILLS + 1):
-            before = done(mine)
-            forks.stdin.write("resume\n" if kill else "begin\n")
-            forks.stdin.flush()
-            child = int(forks.stdout.readline())
-            if kill < KILLS:
-                time.sleep(chosen.uniform(0, took / 2))
-                os.kill(child, signal.SIGKILL)
-            assert forks.stdout.readline() == "gone\n"
-            assert not before & set(loop.begun())  # nothing that is finished is run again
-            assert before <= done(mine)
-            now = rows(mine) if done(mine) else {}
-            assert all(now[trial] == kept[trial] for trial in before)
-            kept = {trial: now[trial] for trial in done(mine)}
-        forks.stdin.close()
+    for kill in range(KILLS + 1):
+        before = done(mine)
+        driver = fork(drive, mine, loop.log, kill > 0)
+        if kill < KILLS:
+            driver.join(chosen.uniform(0, took / 2))
+            driver.kill()
+        driver.join()
+        assert not before & set(loop.begun())  # nothing that is finished is run again
+        assert before <= done(mine)
+        now = rows(mine) if done(mine) else {}
+        assert all(now[trial] == kept[trial] for trial in before)
+        kept = {trial: now[trial] for trial in done(mine)}
     assert done(mine) == done(whole)
     assert rows(mine) == rows(whole)
     assert not list((mine / "study" / "trials").iterdir())  # nothing is left, half written or whole

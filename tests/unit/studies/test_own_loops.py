@@ -5,13 +5,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -26,6 +21,7 @@ from droplab.lab._disk import RunsOnDisk
 from droplab.recipe import load
 from droplab.studies import Study, Trial, run
 from droplab.studies._ended import reason
+from tests.forks import fork, needs_forks
 from tests.unit.studies import loops
 from tests.unit.studies.loops import begin, message
 
@@ -260,47 +256,43 @@ def test_a_schedule_follows_the_steps(tmp_path: Path):
     assert rates == [0.5, 0.5, 0.0, 0.0]
 
 
-SCRIPT = """
-import sys, os
-from droplab.studies import study
-from tests.unit.studies import loops
-from tests.unit.studies.loops import begin, message
+class Logged:
+    """A loop that writes down when a trial begins and ends."""
 
-def train(trial):
-    with open({log!r}, "a") as file:
-        file.write(f"begin {{trial.arm}} {{trial.seed}}\\n")
-    loops.by_hand(trial)
-    with open({log!r}, "a") as file:
-        file.write(f"end {{trial.arm}} {{trial.seed}}\\n")
+    def __init__(self, log: Path) -> None:
+        self._log = log
 
-if __name__ == "__main__":
-    mine = study({folder!r}, arms=loops.ARMS, seeds=4, metrics=loops.METRICS, resume=True)
-    mine.run(train, workers={workers})
-"""
+    def __call__(self, trial: Trial) -> None:
+        self._write(f"begin {trial.arm} {trial.seed}")
+        loops.by_hand(trial)
+        self._write(f"end {trial.arm} {trial.seed}")
+
+    def _write(self, line: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{line}\n")
 
 
+def drive(folder: Path, log: Path) -> None:
+    begin(folder, seeds=4, resume=True).run(Logged(log), workers=2)
+
+
+@needs_forks
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_driver_that_is_killed_loses_and_repeats_nothing_finished(tmp_path: Path, workers: int):
+def test_a_driver_that_is_killed_loses_and_repeats_nothing_finished(tmp_path: Path):
+    """With workers; without, drivers are killed in `test_kills_of_studies`."""
     log, folder = tmp_path / "log", tmp_path / "study"
-    script = tmp_path / "mine.py"
-    script.write_text(
-        textwrap.dedent(SCRIPT.format(log=str(log), folder=str(folder), workers=workers))
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, str(script)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        while not log.exists() or log.read_text().count("end") < 3:
-            assert process.poll() is None
-            time.sleep(0.05)  # nothing tells of a line in a file
-        process.send_signal(signal.SIGKILL)
+    driver = fork(drive, tmp_path, log)
+    while not log.exists() or log.read_text().count("end") < 3:
+        assert driver.is_alive()
+        time.sleep(0.05)  # nothing tells of a line in a file
+    driver.kill()
+    driver.join()
     time.sleep(0.5)  # its workers end with it
     done = [(m.arm, m.seed) for m in results.load(folder).members if m.state == "done"]
     assert done
     kept = [row for row in results.load(folder).rows if (row.arm, row.seed) in done]
     log.unlink()
-    again = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    drive(tmp_path, log)
     begun = [tuple(line.split()[1:]) for line in log.read_text().splitlines() if "begin" in line]
     assert not {(arm, int(seed)) for arm, seed in begun} & set(done)
     result = results.load(folder)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
+import multiprocessing
 import sys
-import textwrap
 from pathlib import Path
 
 import psutil
@@ -21,6 +20,7 @@ from droplab.studies._session import Session
 from droplab.studies._worker import can_send
 from droplab.studies._worker_pool import WorkerPool
 from droplab.train import ExecutionPlan
+from tests.forks import fork, needs_forks
 from tests.unit.studies.people import Stop
 
 ALONE = ExecutionPlan(1)
@@ -175,30 +175,33 @@ def test_a_worker_finds_loaded_what_its_first_step_would_wait_for(tmp_path):
     assert told == [(True, 1)] * 3
 
 
+class Told(Observer):
+    """Tells of each row."""
+
+    def __init__(self, teller):
+        self._teller = teller
+
+    def epoch_done(self, row):
+        self._teller.send("row")
+
+
+def drive(teller):
+    recipe = dataclasses.replace(loads(RECIPE), epochs=10000)
+    run(recipe, "killed", plan=WORKERS, observer=Told(teller))
+
+
+@needs_forks
 def test_workers_end_when_their_driver_is_killed(recipe):
-    script = textwrap.dedent(
-        """
-        from droplab.studies import Observer, run
-        from droplab.train import ExecutionPlan
-        import dataclasses, sys
-        from droplab.recipe import loads
-        class Told(Observer):
-            def epoch_done(self, row):
-                print("row", flush=True)
-        recipe = dataclasses.replace(loads(sys.argv[1]), epochs=10000)
-        run(recipe, "killed", plan=ExecutionPlan(1, workers=2), observer=Told())
-        """
-    )
-    driver = subprocess.Popen(
-        [sys.executable, "-c", script, RECIPE], stdout=subprocess.PIPE, text=True
-    )
+    told, teller = multiprocessing.Pipe(duplex=False)
+    driver = fork(drive, teller)
+    teller.close()
     try:
-        assert driver.stdout is not None
-        assert driver.stdout.readline() == "row\n"
+        assert told.recv() == "row"
         children = psutil.Process(driver.pid).children(recursive=True)
         assert len(children) >= 3  # the fork server, and two workers
     finally:
         driver.kill()
-        driver.communicate()
+        driver.join()
+        told.close()
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
-import pytest
-
-from droplab.train import freed_memory
-
-PROGRAM = """
+import json
 import resource
-import psutil, torch
-from droplab.train import ExecutionPlan
+from pathlib import Path
 
-def faults(times):
+import psutil
+import pytest
+import torch
+
+from droplab.train import ExecutionPlan, freed_memory
+from tests.forks import fork, needs_forks
+
+BYTES = 80 << 20
+
+
+def faults(times: int) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(times):
         torch.ones(BYTES // 4)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-BYTES = 80 << 20
-with ExecutionPlan(1).active():
+
+def measure(told: Path) -> None:
+    """Tell page faults of 20 tensors in a plan, bytes given back after it, faults after it."""
     with ExecutionPlan(1).active():
-        faults(1)
-    inside = faults(20)
-    inside_bytes = psutil.Process().memory_info().rss
-after_bytes = psutil.Process().memory_info().rss
-print(inside, inside_bytes - after_bytes, faults(20))
-"""
+        with ExecutionPlan(1).active():
+            faults(1)
+        inside = faults(20)
+        inside_bytes = psutil.Process().memory_info().rss
+    after_bytes = psutil.Process().memory_info().rss
+    told.write_text(json.dumps([inside, inside_bytes - after_bytes, faults(20)]))
 
 
-def numbers(**environment: str) -> list[int]:
-    """Page faults of 20 tensors in an active plan, bytes given back after it, faults after it."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, **environment},
-    )
-    return [int(each) for each in done.stdout.split()]
-
-
+@needs_forks
 @pytest.mark.skipif(freed_memory._library() is None, reason="the C library has no such thresholds")
-def test_a_plan_keeps_what_is_freed_and_gives_it_back() -> None:
-    pages = (80 << 20) // 4096
-    inside, given_back, after = numbers()
+def test_a_plan_keeps_what_is_freed_and_gives_it_back(tmp_path: Path) -> None:
+    process = fork(measure, tmp_path / "told")
+    process.join()
+    inside, given_back, after = json.loads((tmp_path / "told").read_text())
+    pages = BYTES // 4096
     assert inside < 3 * pages  # 20 x pages where the system clears each of the 20 tensors
     assert given_back > 40 << 20
     assert after > inside
