@@ -89,4 +89,27 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+    gc.callbacks.append(_note_full)
     gc.enable()
+
+
+_full = False
+"""Whether the collector has looked through everything since it was last told to leave it alone."""
+
+
+def _note_full(phase, info):
+    global _full
+    _full = _full or info["generation"] == 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Let it leave alone what tests have imported since, before it is looked through again.
+
+    That is half a million objects of compilers and other libraries.
+    """
+    global _full
+    if _full:
+        gc.collect()
+        gc.freeze()
+        _full = False
