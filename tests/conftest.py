@@ -25,6 +25,16 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _seeds_of_no_device():
+    """Without one `torch.manual_seed` would note three, with the stack: half a millisecond."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.accelerator.is_available():
+            for device in (torch.cuda, torch.xpu, torch.mtia):
+                patch.setattr(device, "manual_seed_all", lambda seed: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def _folders(tmp_path_factory):
     """New folders, which `mktemp` takes the longer to number the more there are."""
