@@ -7,6 +7,7 @@ libraries are optional: `pip install timm transformers peft`.
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 import warnings
 
@@ -200,14 +201,21 @@ EXPECTED = {
 }
 
 
-@pytest.fixture(params=list(MODELS))
-def case(request):
+@functools.cache
+def _built(name):
     torch.manual_seed(0)
-    model, example = MODELS[request.param]()
+    model, example = MODELS[name]()
     for parameter in model.parameters():
         if parameter.dim() > 1 and not parameter.any():  # or the output would be 0 whatever drops
             nn.init.normal_(parameter, std=0.1)
-    return request.param, model.train(), example
+    return model.train(), example
+
+
+@pytest.fixture(params=list(MODELS))
+def case(request):
+    model, example = copy.deepcopy(_built(request.param))
+    torch.manual_seed(0)
+    return request.param, model, example
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -47,10 +48,13 @@ def test_no_room_has_a_circle_of_imports():
     assert [c for c in networkx.strongly_connected_components(arrows) if len(c) > 1] == []
 
 
+parse = functools.cache(ast.parse)  # of all files, which two tests look through
+
+
 def private_imports(source, room):
     """Yield what code of a room takes from another one by a private name."""
     known = {}
-    tree = ast.parse(source)
+    tree = parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
@@ -89,7 +93,7 @@ def test_no_room_reaches_into_another():
 def taken(source):
     """Yield what code imports from the package, and the attributes of what it imports."""
     known = {}
-    tree = ast.parse(source)
+    tree = parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from droplab.ops import arguments as check
 from droplab.ops._library import keep_mask_op, words_op
+from droplab.ops.dispatch import run_keep_mask, run_words
+from droplab.ops.transforms import PLAIN_TYPES, is_plain
 
 _MANTISSA = {torch.float64: 32, torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
+_PLAIN_RATES = {*PLAIN_TYPES, float, int}
 
 
 def keep_mask(
@@ -65,7 +68,10 @@ def keep_mask(
     rows = key.shape[0] if key.dim() == 2 else 0
     if rate is not None and rate.dim() == 1:
         rows = max(rows, rate.shape[0])
-    return keep_mask_op(sizes, key, rate, value, rows, torch.device(device), backend)
+    # Without the dispatcher, as in `dropout`, where there is nothing for it to do.
+    plain = is_plain() and type(key) in PLAIN_TYPES and type(p) in _PLAIN_RATES
+    make = run_keep_mask if plain else keep_mask_op
+    return make(sizes, key, rate, value, rows, torch.device(device), backend)
 
 
 def uniform(
@@ -172,4 +178,5 @@ def _words(
     sizes = check.check_shape(shape, where)
     check.check_key(key, where)
     rows = key.shape[0] if key.dim() == 2 else 0
-    return words_op(sizes, key, rows, torch.device(device), backend)
+    make = run_words if is_plain() and type(key) in PLAIN_TYPES else words_op
+    return make(sizes, key, rows, torch.device(device), backend)

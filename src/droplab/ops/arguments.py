@@ -73,7 +73,8 @@ def check_rate(rate: Tensor, where: str) -> None:
 
 def check_rate_values(rate: Tensor, where: str) -> None:
     """Check every rate of a tensor that can be read without waiting for a device."""
-    for value in rate.detach().double().reshape(-1).tolist():
+    values: list[float] = rate.tolist() if rate.dim() else [rate.item()]
+    for value in values:
         check_p(value, where=f"{where}: p")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from importlib import metadata
 from typing import Any
@@ -73,9 +74,9 @@ def render_comparison(found: SideBySide) -> str:
     return page + "\n"
 
 
+@functools.cache
 def styled() -> tuple[Environment, Markup]:
-    """Return what fills a page, and the style of all pages."""
-    # Made at each call: an environment kept in the module would be the only state of this room.
+    """Return what fills a page, and the style of all pages; templates are compiled once."""
     environment = Environment(
         loader=PackageLoader("droplab.report", "page"),
         autoescape=True,

@@ -37,6 +37,8 @@ _PARTS = ("blocks", "examples", "stopped_test_values")
 _ANSWERS = ("confidence_bins", "class_counts")
 """Those that only the layouts from 5 on have."""
 
+_text = json.JSONEncoder(default=bytes.hex).encode  # one for all rows: `dumps` makes one for each
+
 
 def write_checksum(sql: sqlite3.Connection) -> None:
     """Keep the checksum of all that is in the tables now."""
@@ -71,5 +73,5 @@ def _checksum(sql: sqlite3.Connection) -> str:
         digest.update(f"{table}\n".encode())
         for row in sql.execute(f"SELECT * FROM {table} ORDER BY {order}"):
             if row[0] != _NAME or table != "run":
-                digest.update(f"{json.dumps(row, default=bytes.hex)}\n".encode())
+                digest.update(f"{_text(row)}\n".encode())
     return digest.hexdigest()

@@ -44,11 +44,21 @@ class LayerStatistics(LayerCase):
         """
         return torch.arange(output.numel()).view(output.shape)
 
+    def sample(self, p: float) -> Tensor:
+        """Return the outputs of many calls of a new layer, (draws, ...), in float64.
+
+        Two tests look at those of `rate`: a test class may keep them.
+        """
+        layer, inputs = self.build(p, 11), self.inputs()
+        with torch.no_grad():
+            draws = [self.run(layer, *inputs) for _ in range(self.draws)]
+        return torch.stack(draws).double()
+
     def test_mean_and_variance(self) -> None:
         for p in self.rates:
             layer, inputs = self.build(p, 11), self.inputs()
             mean, variance = (m.double() for m in self.moments(layer, rounded(p), *inputs))
-            samples = self._sample(layer, *inputs)[:, : len(mean)]
+            samples = self.sample(p)[:, : len(mean)]
             bound, root = self._bound(2 * mean.numel()), self.draws**0.5
             # Room for float32 rounding, where a distribution has no spread at all.
             noise = 1e-5 * (1.0 + mean.abs() + variance)
@@ -58,8 +68,7 @@ class LayerStatistics(LayerCase):
             _within(f"variance at p = {p}", squares, variance, bound * spread / root + noise)
 
     def test_elements_of_different_groups_and_calls_are_independent(self) -> None:
-        layer, inputs = self.example(seed=13), self.inputs()
-        samples = self._sample(layer, *inputs)
+        samples, inputs = self.sample(self.rate), self.inputs()
         groups = self.groups(samples[0], *inputs).expand_as(samples[0]).flatten()
         centred = (samples - samples.mean(0)).flatten(1)
         spread = centred.std(0)
@@ -91,11 +100,6 @@ class LayerStatistics(LayerCase):
 
     shares: bool = False
     """Whether all elements of a group are dropped together."""
-
-    def _sample(self, layer: nn.Module, *inputs: Tensor) -> Tensor:
-        with torch.no_grad():
-            draws = [self.run(layer, *inputs) for _ in range(self.draws)]
-        return torch.stack(draws).double()
 
     def _bound(self, tests: int) -> float:
         """Return the number of standard errors that none of so many tests exceeds by chance."""

@@ -148,6 +148,8 @@ def _together(table: Floats, level: float) -> tuple[Comparison, ...]:
     present = present[:, present.any(axis=0)]
     arms = [_Arm.of(row, there) for row, there in zip(table, present, strict=True)]
     signs = sign_vectors(table.shape[1])
+    if len(arms) == 1:
+        return (_one_arm(arms[0], signs, (np.zeros(1),), 1 - level),)
     raw = _Maximum(signs, [(arm.values, arm.n) for arm in arms])
     centred = _Maximum(signs, [(arm.residuals, arm.n) for arm in arms])
     return tuple(
@@ -167,7 +169,7 @@ class _Arm:
     @classmethod
     def of(cls, row: Floats, there: NDArray[np.bool_]) -> _Arm:
         n = int(there.sum())
-        mean = float(row[there].mean()) if n else 0.0
+        mean = float(row[there].sum()) / n if n else 0.0
         residuals = np.where(there, row - mean, 0.0)
         if np.abs(residuals).max(initial=0.0) <= _CLOSE * abs(mean):
             residuals = np.zeros_like(residuals)  # equal differences, up to rounding
@@ -186,17 +188,16 @@ class _Maximum:
             if norm == 0:
                 continue  # an arm that never differs is never the clearest
             r = np.abs(signs @ row) / norm
-            above = r > self._first
-            self._second = np.where(above, self._first, np.maximum(self._second, r))
-            self._first = np.where(above, r, self._first)
-            self._owner = np.where(above, i, self._owner)
+            self._owner[r > self._first] = i
+            np.maximum(self._second, np.minimum(self._first, r), out=self._second)
+            np.maximum(self._first, r, out=self._first)
 
     def without(self, arm: int) -> Floats:
         return np.where(self._owner == arm, self._second, self._first)
 
 
 def _one_arm(
-    arm: _Arm, signs: Floats | _Packed, others: tuple[Floats, Floats], alpha: float
+    arm: _Arm, signs: Floats | _Packed, others: tuple[Floats, ...], alpha: float
 ) -> Comparison:
     """Invert the test in closed form: every sign vector supports effects up to some distance.
 
@@ -210,13 +211,12 @@ def _one_arm(
     total, spread = len(signs), float(arm.residuals @ arm.residuals)
     allowed = math.floor(alpha * total + _CLOSE)  # sign vectors that may count at p <= alpha
     sums, balance = signs @ arm.residuals, signs @ arm.there
+    identity = np.abs(balance) == arm.n
     with np.errstate(divide="ignore", invalid="ignore"):
-        # n + balance = 0 on a side is the identity (or its mirror), which always counts.
-        plus = np.where(arm.n + balance > 0, sums / (arm.n + balance), math.inf)
-        minus = np.where(arm.n - balance > 0, sums / (arm.n - balance), math.inf)
-        identity = np.abs(balance) == arm.n
-        above = np.where(identity, math.inf, np.maximum(plus, -minus))
-        below = np.where(identity, math.inf, np.maximum(minus, -plus))
+        plus, minus = sums / (arm.n + balance), sums / (arm.n - balance)
+        above, below = np.maximum(plus, -minus), np.maximum(minus, -plus)
+        # The identity and its mirror always count; a sum of theirs is 0 / 0 above.
+        above[identity] = below[identity] = math.inf
         reach = [
             np.where(r < 1 - _CLOSE, r * np.sqrt(spread / arm.n / (1 - r * r)), math.inf)
             for r in others
@@ -225,19 +225,20 @@ def _one_arm(
     slack = _CLOSE * (abs(arm.mean) + math.sqrt(spread))
     for other in reach:
         up, down = np.maximum(above, other), np.maximum(below, other)
+        towards_zero = down if arm.mean > 0 else up
+        p = max(p, float(np.count_nonzero(towards_zero >= abs(arm.mean) - slack)) / total)
         high = max(high, arm.mean + _largest(up, allowed))
         low = min(low, arm.mean - _largest(down, allowed))
-        towards_zero = down if arm.mean > 0 else up
-        p = max(p, float(np.mean(towards_zero >= abs(arm.mean) - slack)))
     if p > alpha:  # at a tie, rounding must not let the interval say another thing than p
         low, high = min(low, 0.0), max(high, 0.0)
     return Comparison(arm.n, arm.mean, low, high, p)
 
 
 def _largest(values: Floats, rank: int) -> float:
-    """Return the value with exactly `rank` others before it in descending order."""
+    """Return the value with exactly `rank` others before it in descending order; moves them all."""
     place = len(values) - 1 - rank
-    return float(np.partition(values, place)[place])
+    values.partition(place)
+    return float(values[place])
 
 
 def p_against(values: Floats, best: int, level: float = LEVEL) -> list[float]:

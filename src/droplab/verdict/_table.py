@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ class Table:
     diverged: frozenset[tuple[str, int]]
     metrics: RunMetrics
     _rows: dict[tuple[str, int, int], EpochRow]
+    _curves: dict[str, Floats] = field(
+        default_factory=dict[str, Floats], init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(
@@ -115,12 +118,19 @@ class Table:
         return found
 
     def curves(self, metric: str) -> Floats:
-        """Return a metric over time, shape (arms, seeds, epochs); NaN where no number is."""
+        """Return a metric over time, shape (arms, seeds, epochs); NaN where no number is.
+
+        It is looked up once, and not to be written to: a page asks for it at every arm.
+        """
+        if metric in self._curves:
+            return self._curves[metric]
         found = np.full((len(self.arms), len(self.seeds), self.recipe.epochs), math.nan)
         at = {name: i for i, name in enumerate(self.arms)}
         seed_at = {seed: i for i, seed in enumerate(self.seeds)}
         for (arm, seed, epoch), row in self._rows.items():
             found[at[arm], seed_at[seed], epoch - 1] = _value(row, metric)
+        found.setflags(write=False)
+        self._curves[metric] = found
         return found
 
     def judged(self, metric: str) -> Floats:

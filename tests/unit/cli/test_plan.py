@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -11,8 +12,10 @@ from droplab.cli import plan as plan_command
 from droplab.cli import run as run_command
 from droplab.errors import ArgumentError, RunError
 from droplab.recipe import load, override
-from droplab.studies import forecast, resolve, run
+from droplab.studies import forecast, resolve, run, sweep_recipe
 from droplab.train import ExecutionPlan, Tried
+
+TRIED = Tried(step=1e-3, total=100.0, chosen=True)
 
 
 def told(*arguments, command=plan_command):
@@ -20,11 +23,14 @@ def told(*arguments, command=plan_command):
 
 
 @pytest.fixture
-def pilot(tmp_path, monkeypatch):
-    """A short run in runs/ of the working directory, of other seeds."""
+def pilot(tmp_path, monkeypatch, keep_plan):
+    """A short run in runs/ of the working directory, of other seeds; a longer one is planned."""
     monkeypatch.chdir(tmp_path)
+    longer = override(load("digits"), {"epochs": 1})
+    for arms in (longer.arms, (longer.arm("none"), longer.arm("0.5"))):
+        keep_plan(replace(longer, arms=arms), ExecutionPlan(1, tried=(TRIED,)))
     recipe = override(load("digits"), {"epochs": 1, "seeds": [20, 21, 22]})
-    run(recipe, tmp_path / "runs" / "pilot", arms=["none", "0.5"])
+    run(recipe, tmp_path / "runs" / "pilot", arms=["none", "0.5"], plan=ExecutionPlan(1))
     return tmp_path / "runs" / "pilot"
 
 
@@ -62,7 +68,8 @@ def test_a_run_begins_with_the_same_lines(pilot):
     assert any(line.endswith(" of memory.") for line in begun)
 
 
-def test_rates_are_arms_as_in_a_sweep():
+def test_rates_are_arms_as_in_a_sweep(keep_plan):
+    keep_plan(sweep_recipe(load("digits"), [0.2, 0.4]), ExecutionPlan(1))
     document = json.loads(told("digits", "--rates", "0.2,0.4", "--json").output)
     assert document["arms"] == ["none", "0.2", "0.4"]
     assert document["power"]["tests"] == 4
@@ -93,14 +100,13 @@ def test_what_breaks_an_earlier_run_breaks_no_plan(pilot):
 def test_a_forecast_is_what_was_measured():
     experiment = resolve(load("digits"))
     arms = experiment.recipe.arms
-    chosen = Tried(step=1e-3, total=100.0, chosen=True)
-    plan = ExecutionPlan(1, tried=(Tried(total=5.0), chosen))
+    plan = ExecutionPlan(1, tried=(Tried(total=5.0), TRIED))
     found = forecast(experiment, arms, plan)
     assert found.seconds == 100.0
     assert "about 1 min 40 s, as measured on this machine;" in found.sentence
     assert forecast(experiment, arms, plan, seeds=2).seconds == 25.0
-    busy = forecast(experiment, arms, ExecutionPlan(1, tried=(chosen,), others=0.5))
+    busy = forecast(experiment, arms, ExecutionPlan(1, tried=(TRIED,), others=0.5))
     assert "while other processes used 50 % of it" in busy.sentence
     assert forecast(experiment, arms, ExecutionPlan(1)).seconds is None
-    workers = forecast(experiment, arms, ExecutionPlan(1, workers=2, tried=(chosen,)))
+    workers = forecast(experiment, arms, ExecutionPlan(1, workers=2, tried=(TRIED,)))
     assert workers.memory > found.memory

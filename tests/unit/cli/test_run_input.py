@@ -10,6 +10,7 @@ from droplab.cli import main
 from droplab.cli.run import parse_seeds, parse_time
 from droplab.errors import ArgumentError
 from droplab.recipe import load
+from droplab.train import ExecutionPlan, Tried
 from droplab.verdict import foresee
 
 TITLE = (
@@ -37,8 +38,13 @@ TITLE = (
         (("digits", "--out", "/proc/run"), "choose another folder"),
     ],
 )
-def test_bad_input_is_one_error_and_exit_2(arguments, message, capsys, monkeypatch, tmp_path):
+def test_bad_input_is_one_error_and_exit_2(
+    arguments, message, capsys, monkeypatch, tmp_path, keep_plan
+):
     monkeypatch.chdir(tmp_path)  # where no earlier run tells of its spread
+    if arguments[-1] == "/proc/run":  # which is looked at after the plan
+        tried = (Tried(step=1e-3, total=100.0, chosen=True),)
+        keep_plan(load("digits"), ExecutionPlan(1, tried=tried))
     with pytest.raises(SystemExit) as stop:
         main(["run", *arguments])
     assert stop.value.code == 2

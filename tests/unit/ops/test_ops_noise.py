@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from droplab.ops import keep_mask, make_key, normal, uniform
+from droplab.ops import _noise, keep_mask, make_key, normal, uniform
 
 KEY = make_key(seed=1)
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -52,6 +53,29 @@ def test_numbers_and_masks_of_one_key_are_independent():
     keep = keep_mask((n,), 0.5, key=KEY).double() - 0.5
     score = float((u * keep).sum() / (n * (1 / 12) * (1 / 4)) ** 0.5)
     assert abs(score) < 5
+
+
+class Seen(TorchDispatchMode):
+    """Keeps the names of the operators that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_eager_calls_spare_the_dispatcher_which_has_them_where_something_listens(monkeypatch):
+    """Its way to a custom operator costs more than a small tensor, and loads the compiler."""
+    with Seen() as seen:
+        heard = keep_mask((5,), 0.5, key=KEY), normal((5,), key=KEY)
+    assert {"droplab::keep_mask", "droplab::words"} <= {*seen.names}
+    for op in ("keep_mask_op", "words_op"):
+        monkeypatch.delattr(_noise, op)
+    assert torch.equal(keep_mask((5,), 0.5, key=KEY), heard[0])
+    assert torch.equal(normal((5,), key=KEY), heard[1])
 
 
 def test_numbers_under_vmap_and_compile():

@@ -342,4 +342,6 @@ def test_many_rows_are_neither_looked_through_for_a_seed_nor_for_one_epoch(make_
     assert table.judged("val_loss").tolist() == [[0.5] * 8, [0.4] * 8]
     assert (Asked.times, Walked.times) == (0, 0)
     assert table.curves("val_loss")[:, :, table.epoch - 1].tolist() == [[0.5] * 8, [0.4] * 8]
+    assert table.curves("val_loss") is table.curves("val_loss")
+    assert not table.curves("val_loss").flags.writeable
     assert Walked.times == 1
