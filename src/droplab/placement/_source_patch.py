@@ -74,6 +74,12 @@ def source_patch(
             line and reason.
     """
     cls = model if isinstance(model, type) else type(inner(model))
+    if cls.__module__.partition(".")[0] == "torch":
+        raise PlacementError(
+            f"source_patch: expected a class of your own, got torch's {cls.__name__}; where you "
+            "make it in a function or variable NAME of FILE.py, `droplab patch FILE.py:NAME` can "
+            "write the change"
+        )
     try:
         path = inspect.getsourcefile(cls)
     except TypeError:

@@ -260,3 +260,22 @@ def test_a_class_without_a_file_is_refused():
 
     with pytest.raises(PlacementError, match="expected a class that a file defines at its top"):
         source_patch(Local(), {"fc": 0.1})
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(nn.Linear(3, 3)), nn.LSTM(3, 3), nn.Sequential])
+def test_torchs_own_source_is_not_looked_at(model, monkeypatch):
+    """Its lists of layers stand in no class; a second went into reading the file."""
+    monkeypatch.setattr("droplab.placement._source_patch.patch_file", None)
+    with pytest.raises(PlacementError, match=r"expected a class of your own, got torch's \w+; .*"):
+        source_patch(model, {"0": 0.3})
+
+
+def test_a_sequential_is_changed_where_it_is_made(tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(
+        f"{HEADER}\n\ndef build():\n    return nn.Sequential(nn.Linear(3, 3), nn.Tanh())\n"
+    )
+    assert (
+        "+    return nn.Sequential(nn.Dropout(p=0.3), nn.L"
+        in patch_file(path, "build", {"0": 0.3}).diff
+    )
