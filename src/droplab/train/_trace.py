@@ -83,9 +83,7 @@ class _Operations(TorchDispatchMode):
         return value
 
     def _call(self, target: Any, args: Any, kwargs: Any = None) -> fx.Node:
-        """Add a call. Of arguments that come with the node, fx would look for sizes that are
-        symbols, and of its target for a name: half of the time that a node takes.
-        """
+        """Add a call; of what comes with a node, fx would look for symbols and make up a name."""
         graph = self.graph
         node = graph.create_node("call_function", target, name=f"n{len(graph.nodes)}")
         node.args = args
