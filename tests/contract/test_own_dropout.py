@@ -127,7 +127,7 @@ def examples(seed):
     return Split(inputs + targets[:, None, None], targets)
 
 
-def experiment(kinds, arms):
+def experiment(kinds, arms, batch_size=7):
     build, last = Build(kinds), str(2 * len(kinds) + 1)
     recipe = Recipe(
         name="own",
@@ -135,7 +135,7 @@ def experiment(kinds, arms):
         model=ModelSpec("tests:Net"),
         optimizer=OptimizerSpec("Adam", {"lr": 0.01}),
         epochs=2,
-        batch_size=7,
+        batch_size=batch_size,
         seeds=SEEDS,
         arms=tuple(arm(last) for arm in arms),
     )
@@ -209,7 +209,8 @@ def kinds_of(case):
 @pytest.mark.parametrize("case", range(CASES))
 def test_every_executor_agrees_or_is_refused(case):
     kinds = kinds_of(case)
-    found = experiment(kinds, ARMS)
+    # now and then, the last batch of an epoch is smaller: a record of its own
+    found = experiment(kinds, ARMS, batch_size=7 if case % 3 == 0 else 6)
     arms = found.recipe.arms
     alone = trained_alone(found)
     states = [alone[arm.name, 0][0] for arm in arms]

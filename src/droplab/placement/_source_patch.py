@@ -91,8 +91,8 @@ def source_patch(
     if is_installed(path):
         raise PlacementError(
             f"source_patch: expected a class or function of your own, got {where}, which is "
-            "installed here and not yours to change; give the function that makes your model, or "
-            "write the layers in where it is made"
+            "installed here and not yours to change; where you make it in a function or variable "
+            "NAME of FILE.py, droplab patch FILE.py:NAME can write the change"
         )
     shown = Path(path)
     if shown.is_relative_to(Path.cwd()):

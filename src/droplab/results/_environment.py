@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,6 @@ def environment() -> dict[str, Any]:
         >>> found["cores"] >= 1 and "numpy" in found["packages"]
         True
     """
-    versions: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
@@ -41,8 +36,20 @@ def environment() -> dict[str, Any]:
         "cores": _usable_cores(),
         "physical_cores": psutil.cpu_count(logical=False),
         "memory_bytes": psutil.virtual_memory().total,
-        "packages": versions,
+        "packages": dict(_versions()),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the version of each package that is installed; of one imported it cannot change."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _usable_cores() -> int:
@@ -51,6 +58,7 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def _cpu_model() -> str:
     if sys.platform == "linux":
         try:

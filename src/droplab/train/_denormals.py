@@ -35,7 +35,7 @@ def flushed_denormals(threads: int) -> Iterator[None]:
     """
     before = flushes_denormals()
     _set(True, threads)
-    if not flushes_denormals(threads):
+    if _LOG.isEnabledFor(logging.DEBUG) and not flushes_denormals(threads):
         _LOG.debug("denormal numbers are not taken as zero in all of %d threads", threads)
     try:
         yield

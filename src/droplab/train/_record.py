@@ -6,7 +6,6 @@ real thing: the same operations in the same order, without modules, autograd or 
 
 from __future__ import annotations
 
-import copy
 import logging
 import operator
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from torch import Tensor, fx
 
 from droplab.data import Inputs
 from droplab.data.tree import leaves, rebuilt
+from droplab.train._copies import deep_copy
 from droplab.train._record_writer import VIEWS, Writer
 from droplab.train._trace import Trace, trace_operations
 
@@ -72,7 +72,7 @@ def trace(
         by the storage of their copies.
     """
     memo: dict[int, Any] = {}
-    twin = copy.deepcopy(subject, memo)
+    twin = deep_copy(subject, memo)
     with torch.random.fork_rng():  # a model's own random layers draw while they are traced
         found = trace_operations(
             lambda *values: function(twin, *rebuilt(inputs, values)),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError
+from droplab.train._copies import deep_copy
 from droplab.train._step import first_sentence
 from droplab.train.optimizers import MakeOptimizer, check_parameters
 
@@ -91,7 +92,7 @@ def why_not_elementwise(make_optimizer: MakeOptimizer, model: nn.Module) -> str:
     if kind.__name__ in _KNOWN and kind.__module__.startswith("torch.optim"):
         return ""
     try:
-        twins = [copy.deepcopy(model) for _ in range(2)]
+        twins = [deep_copy(model) for _ in range(2)]
     except Exception as error:  # whatever somebody's model does when it is copied
         return f"the model cannot be copied: {first_sentence(error)}"
     alone = [make_optimizer(twin.parameters()) for twin in twins]

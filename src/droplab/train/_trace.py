@@ -82,6 +82,15 @@ class _Operations(TorchDispatchMode):
         value = self._values[id(tensor)] = _Value(weakref.ref(tensor), node, kind)
         return value
 
+    def _call(self, target: Any, args: Any, kwargs: Any = None) -> fx.Node:
+        """Add a call; of what comes with a node, fx would look for symbols and make up a name."""
+        graph = self.graph
+        node = graph.create_node("call_function", target, name=f"n{len(graph.nodes)}")
+        node.args = args
+        if kwargs:
+            node.kwargs = kwargs
+        return node
+
     def nodes_of(self, given: Any, read: list[_Value]) -> Any:
         """Return what is given with nodes for tensors, which are added to those that are read."""
         if isinstance(given, Tensor):
@@ -117,7 +126,7 @@ class _Operations(TorchDispatchMode):
         kind = "number" if read and all(value.kind == "number" for value in read) else "made"
         if func is _aten.lift_fresh.default:  # of a number, which later operations may change
             func, kind = _aten.lift_fresh_copy.default, "number"
-        node = self.graph.create_node("call_function", func, *given)
+        node = self._call(func, *given)
         result = func(*args, **kwargs)
         if func._schema.is_mutable and kind == "made":
             for value in read:
@@ -132,5 +141,5 @@ class _Operations(TorchDispatchMode):
         elif isinstance(result, (list, tuple)):
             for place, each in enumerate(result):
                 if isinstance(each, (Tensor, list, tuple)):
-                    part = self.graph.create_node("call_function", operator.getitem, (node, place))
+                    part = self._call(operator.getitem, (node, place))
                     self._note(each, part, kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.errors import ArgumentError, nearest
+from droplab.train._copies import deep_copy
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """Makes an optimizer over the parameters of one model."""
@@ -205,7 +205,7 @@ def _check_sparse(
     kind = type(made).__name__
     if not sparse and kind != "SparseAdam":
         return
-    twin = copy.deepcopy(model)
+    twin = deep_copy(model)
     optimizer = make_optimizer(twin.parameters())
     for name, parameter in twin.named_parameters():
         if parameter.requires_grad:

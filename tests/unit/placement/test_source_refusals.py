@@ -267,3 +267,22 @@ def test_a_function_that_makes_what_is_elsewhere(tmp_path):
     path.write_text("import other\n\n\ndef make():\n    return other.Net(8)\n")
     with pytest.raises(PlacementError, match=r"nets\.py:4: 'make' returns no class and no Seq"):
         patch_file(path, "make", {"fc": 0.1})
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(nn.Linear(3, 3)), nn.LSTM(3, 3), nn.Sequential])
+def test_torchs_own_source_is_not_looked_at(model, monkeypatch):
+    """Its lists of layers stand in no class; a second went into reading the file."""
+    monkeypatch.setattr("droplab.placement._source_patch.patch_file", None)
+    with pytest.raises(PlacementError, match=r"of your own, got \w+ of module torch"):
+        source_patch(model, {"0": 0.3})
+
+
+def test_a_sequential_is_changed_where_it_is_made(tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(
+        f"{HEADER}\n\ndef build():\n    return nn.Sequential(nn.Linear(3, 3), nn.Tanh())\n"
+    )
+    assert (
+        "+    return nn.Sequential(nn.Dropout(p=0.3), nn.L"
+        in patch_file(path, "build", {"0": 0.3}).diff
+    )

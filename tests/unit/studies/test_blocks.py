@@ -145,7 +145,7 @@ def test_the_test_split_is_seen_at_the_stopped_epoch_too(tmp_path, patience):
         if row.epoch == recipe.epochs:
             assert row.values == last.values
         else:
-            short = override(recipe, {"epochs": row.epoch})
+            short = override(recipe, {"epochs": row.epoch, "seeds": [row.seed]})
             again = run(short, tmp_path / f"{row.epoch}-{row.arm}-{row.seed}", plan=ALONE)
             (other,) = (t for t in again.tests if (t.arm, t.seed) == (row.arm, row.seed))
             assert row.values == pytest.approx(other.values, rel=1e-4)

@@ -21,8 +21,9 @@ from tests.unit.studies.people import Stop
 
 PLANS = {
     "alone": ExecutionPlan(1),
-    "together": ExecutionPlan(1, captured=True, group=4),
+    "together": ExecutionPlan(1, captured=True, group=2),
 }
+ARMS = [{"name": "none"}, {"name": "some", "rates": {"fc1": 0.2, "fc2": 0.3, "fc3": 0.3}}]
 OPTIONS = {
     "accumulate": {"accumulate": 3, "clip": 1.5},
     "bfloat16": {"precision": "bfloat16"},
@@ -34,7 +35,8 @@ PLATEAU = {"scheduler.name": "ReduceLROnPlateau", "scheduler.patience": 0, "epoc
 
 
 def tiny(**changes):
-    return override(load("digits"), {"epochs": 3, "seeds": [0, 1], "data.train": 190, **changes})
+    small = {"epochs": 3, "seeds": [0, 1], "data.train": 190, "arms": ARMS}
+    return override(load("digits"), small | changes)
 
 
 def content(result):

@@ -12,6 +12,7 @@ from libcst import metadata as meta
 
 from droplab.errors import PlacementError, nearest
 from droplab.limits import SYNTAX_DEPTH
+from droplab.placement._source._outline import outline
 
 
 class SourceFile:
@@ -19,12 +20,13 @@ class SourceFile:
 
     Args:
         path: The file.
+        name: The class, function or variable in it that is asked for.
 
     Raises:
         PlacementError: If it cannot be read, or is no Python.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self.path = path
         try:
             self.data = path.read_bytes()
@@ -32,12 +34,13 @@ class SourceFile:
             raise PlacementError(
                 f"{path}: expected a Python file, got: {error.strerror or error}"
             ) from None
-        _check_depth(path, self.data)
+        tree = _parsed_by_python(path, self.data)
         try:
-            self._tree = _parsed(self.data)
+            self._tree = _parsed(outline(self.data, tree, name.partition(".")[0]))
+            self.module = self._tree.module
+            self.text = self.data.decode(self.module.encoding)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeDecodeError, LookupError) as error:
             raise _not_python(path, self.data, error) from None
-        self.module, self.text = self._tree.module, self._tree.text
 
     def line(self, node: cst.CSTNode) -> int:
         """Return the line a node begins on."""
@@ -107,7 +110,7 @@ class SourceFile:
 
 @lru_cache(maxsize=1)
 def _parsed(data: bytes) -> _Tree:
-    """Return a parsed file; run after run has models of one file, a second's reading."""
+    """Return a parsed outline; run after run has models of one file, a second's reading."""
     return _Tree(data)
 
 
@@ -117,7 +120,6 @@ class _Tree:
     def __init__(self, data: bytes) -> None:
         self._wrapper = meta.MetadataWrapper(cst.parse_module(data), unsafe_skip_copy=True)
         self.module = self._wrapper.module
-        self.text = self.module.code
 
     @cached_property
     def positions(self) -> Mapping[cst.CSTNode, meta.CodeRange]:
@@ -155,19 +157,20 @@ class _Tree:
             above = self.parents.get(above)
 
 
-def _check_depth(path: Path, data: bytes) -> None:
-    """Refuse what LibCST, which goes down by recursion in its parser, would crash on."""
+def _parsed_by_python(path: Path, data: bytes) -> ast.Module:
+    """Parse what LibCST, which goes down by recursion in its parser, would not crash on."""
     too_deep = PlacementError(f"{path}: expected Python of usual depth, got code nested too deeply")
     try:
-        level: list[ast.AST] = [ast.parse(data)]
+        tree = ast.parse(data)
     except (SyntaxError, ValueError) as error:
         raise _not_python(path, data, error) from None
     except (RecursionError, MemoryError):
         raise too_deep from None
+    level: list[ast.AST] = [tree]
     for _ in range(SYNTAX_DEPTH):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         if not level:
-            return
+            return tree
     raise too_deep
 
 

@@ -21,6 +21,7 @@ from droplab.placement._source._file import SourceFile
 from droplab.placement._source._flow import after_selu, element_after_selu
 from droplab.placement._source._maker import model_of
 from droplab.placement._source._origin import left_out
+from droplab.placement._source._outline import filled_in
 from droplab.placement._source._places import Place, as_sites, layer_class, places
 from droplab.placement._source._rewrite import Rewrite
 from droplab.placement._source._view import ClassView
@@ -94,7 +95,7 @@ def make_patch(
     keep_names: bool,
 ) -> SourcePatch:
     """Return the change that adds dropout to a class in a file, as `patch_file` says."""
-    source = SourceFile(path)
+    source = SourceFile(path, class_name)
     made = None if class_name in source.classes() else model_of(source, class_name)
     function = source.functions().get(class_name)
     if made is None and function is not None:
@@ -112,7 +113,7 @@ def make_patch(
         editor.place(found[choice.site.name], choice.p, chosen_kind)
     editor.finish()
     module = source.module.visit(Rewrite(editor.changes)) if editor.changes else source.module
-    after = module.bytes
+    after = filled_in(module.bytes, source.data)
     _check_parses(path, after)
     return SourcePatch(
         path,

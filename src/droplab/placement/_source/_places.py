@@ -104,7 +104,7 @@ def written_out(view: ClassView, call: cst.Call) -> cst.Call:
     if helper is None:
         return call
     made = returned(helper)
-    only = view.source.code(view.source.module).count(f"{helper.name.value}(") == 2
+    only = view.source.text.count(f"{helper.name.value}(") == 2
     return made[0] if only and len(made) == 1 and isinstance(made[0], cst.Call) else call
 
 

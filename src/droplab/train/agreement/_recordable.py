@@ -8,7 +8,6 @@ must leave the same state as the direct ones.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from droplab.data import Inputs
 from droplab.data.tree import of_first
+from droplab.train._copies import deep_copy
 from droplab.train._executor import eval_logits
 from droplab.train._population import Population
 from droplab.train._population_step import traced_population_step
@@ -153,7 +153,7 @@ def _why_not_the_same(
         set_step(step)
         memo: dict[int, Any] = {}
         try:
-            twin = copy.deepcopy(subject, memo)
+            twin = deep_copy(subject, memo)
             _alter([memo.get(id(tensor)) for tensor in tensors], number)
             seed_torch(number)
             found, originals = trace(function, twin, *batches[number % len(batches)])

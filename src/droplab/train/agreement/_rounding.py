@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from droplab.data.tree import mapped
+from droplab.train._copies import deep_copy
 from droplab.train._step import trained_parameters
 from droplab.train.agreement._members import Batch, Member
 from droplab.train.calling import call
@@ -61,7 +61,7 @@ class StepRounding:
         names = [name for name, p in model.named_parameters() if id(p) in ids]
         inputs, targets = batch
         other, spread = neighbour(model, together=together)
-        twins = copy.deepcopy(model), other
+        twins = deep_copy(model), other
         logits, plain = _forward_backward(twins[0], names, batch, number, task)
         near, moved = _forward_backward(
             twins[1], names, (mapped(nudge, inputs), targets), number, task
@@ -176,7 +176,7 @@ def neighbour(model: nn.Module, *, together: bool) -> tuple[nn.Module, float]:
         model: The model.
         together: Whether it is compared with replicas that are stacked.
     """
-    twin = nudged(copy.deepcopy(model))
+    twin = nudged(deep_copy(model))
     if not together or not computes_in_bfloat16(model):
         return twin, 1.0
     return compute_in_float32(twin), _COARSE / _MARGIN
