@@ -2,73 +2,76 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
-import json
+import multiprocessing
 import os
+import resource
 import struct
-import subprocess
-import sys
 import threading
 import zipfile
 import zlib
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from droplab.cli import main
 from droplab.limits import MESSAGE
 from droplab.recipe import dumps, load
+from tests.forks import fork, needs_forks
+
+pytestmark = needs_forks
 
 GIGABYTE = 2**30
-PROGRAM = f"""
-import contextlib, io, json, os, resource, sys
-from droplab.cli import main
-import torch, droplab.studies, PIL.Image
-asked, sys.stdin = sys.stdin, open(os.devnull)
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + {GIGABYTE // 2}, -1))
-for line in asked:
-    folder, commands = json.loads(line)
-    os.chdir(folder)
-    found = []
-    for arguments in commands:
-        told = io.StringIO()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
-            try:
-                main(arguments)
-            except SystemExit as stop:
-                found.append([stop.code, told.getvalue()])
-    print(json.dumps(found), flush=True)
-"""
+
+
+def answer(asked: Connection) -> None:
+    """Call the command line with half a gigabyte of memory beyond what torch takes.
+
+    What comes is a folder and calls; each is answered by its exit code and what it says.
+    """
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + GIGABYTE // 2, -1))
+    while True:
+        folder, commands = asked.recv()
+        os.chdir(folder)
+        found = []
+        for arguments in commands:
+            told = io.StringIO()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+                try:
+                    main(list(arguments))
+                except SystemExit as stop:
+                    found.append([stop.code, told.getvalue()])
+        asked.send(found)
 
 
 @pytest.fixture(scope="module")
 def small():
-    """A process with half a gigabyte of memory beyond what torch takes; it answers a line each."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        process.kill()
+    """A process with little memory, and the pipe on which it answers."""
+    asks, asked = multiprocessing.Pipe()
+    process = fork(answer, asked)
+    asked.close()
+    yield process, asks
+    process.kill()
+    process.join()
+    asks.close()
 
 
 @pytest.fixture
 def refused(small, tmp_path):
     """Call the command line with little memory; each call is refused in a sentence."""
+    process, asks = small
 
     def call(*commands: tuple[str, ...]) -> list[str]:
-        limit = threading.Timer(120, small.kill)
+        limit = threading.Timer(120, process.kill)
         limit.start()
-        small.stdin.write(json.dumps([str(tmp_path), commands]) + "\n")
-        small.stdin.flush()
-        answer = small.stdout.readline()
+        asks.send((tmp_path, commands))
+        found = asks.recv()  # or there is nobody any more who could answer
         limit.cancel()
-        assert answer, small.stderr.read()[-2000:]
-        found = json.loads(answer)
         assert len(found) == len(commands)
         for code, told in found:
             assert code == 2, told
