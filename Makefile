@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(DEMO_STAMP)
 	$(BIN)/droplab demo
 
-# Tests wait for processes and browsers: three share two cores, and the types are checked meanwhile.
+# Tests wait for processes and browsers: four share two cores, and the types are checked meanwhile.
 test: style
 	$(MAKE) --no-print-directory --jobs=2 types suite
 
@@ -32,7 +32,7 @@ types: $(STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 suite: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 bench: $(STAMP)
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
