@@ -347,3 +347,19 @@ def walks(tmp_path, monkeypatch, layers):
 def test_a_file_is_gone_through_as_often_however_many_layers_a_class_has(tmp_path, monkeypatch):
     few, many = (walks(tmp_path, monkeypatch, layers) for layers in (3, 40))
     assert few == many <= 8
+
+
+def test_a_sequential_that_gets_a_name_is_changed_where_it_is_made(tmp_path):
+    path = tmp_path / "net.py"
+    made = "net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))"
+    path.write_text(f"from torch import nn\n\n\ndef build():\n    {made}\n    return net\n")
+    diff = patch_file(path, "build", {"1": 0.3}).diff
+    assert "+    net = nn.Sequential(nn.Linear(3, 3), nn.Dropout(p=0.3), nn.Linear(3, 2))" in diff
+
+
+def test_one_that_is_changed_after_it_is_made_is_refused(tmp_path):
+    path = tmp_path / "net.py"
+    made = "net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))\n    net.insert(0, nn.ReLU())"
+    path.write_text(f"from torch import nn\n\n\ndef build():\n    {made}\n    return net\n")
+    with pytest.raises(PlacementError, match="expected 'build' to return"):
+        patch_file(path, "build", {"1": 0.3})

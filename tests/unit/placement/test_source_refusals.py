@@ -265,7 +265,7 @@ def test_a_class_without_a_file_is_refused():
 def test_a_function_that_makes_what_is_elsewhere(tmp_path):
     path = tmp_path / "nets.py"
     path.write_text("import other\n\n\ndef make():\n    return other.Net(8)\n")
-    with pytest.raises(PlacementError, match=r"nets\.py:4: 'make' returns no class and no Seq"):
+    with pytest.raises(PlacementError, match=r"nets\.py:4: expected 'make' to return a class"):
         patch_file(path, "make", {"fc": 0.1})
 
 

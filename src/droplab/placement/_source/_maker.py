@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import libcst as cst
+from libcst import matchers
 
 from droplab.placement._source._file import SourceFile
 
@@ -125,11 +126,14 @@ def model_of(source: SourceFile, name: str) -> tuple[cst.ClassDef | cst.Call, st
 
     Args:
         source: The file.
-        name: What stands at its top: `model = Net(8)`, `def make(): return nn.Sequential(...)`.
+        name: What stands at its top: `model = Net(8)`, `def make(): return nn.Sequential(...)`, or
+            a function that gives this a name, does nothing else with it, and returns it.
     """
     function = source.functions().get(name)
     made = [source.assigned(name)] if function is None else returned(function)
     only = made[0] if len(made) == 1 else None
+    if function is not None and isinstance(only, cst.Name):
+        only = _only_value(function, only.value)
     if not isinstance(only, cst.Call):
         return None
     full = source.full_name(only.func)
@@ -137,6 +141,15 @@ def model_of(source: SourceFile, name: str) -> tuple[cst.ClassDef | cst.Call, st
         return only, name
     classes = source.classes().get(full, [])
     return (classes[0], full) if len(classes) == 1 else None
+
+
+def _only_value(function: cst.FunctionDef, name: str) -> cst.BaseExpression | None:
+    """Return what a function sets a name to that it mentions twice: there, and to return it."""
+    if len(matchers.findall(function, matchers.Name(name))) != 2:
+        return None
+    target = matchers.AssignTarget(matchers.Name(name))
+    found = matchers.findall(function.body, matchers.Assign([target]))
+    return cst.ensure_type(found[0], cst.Assign).value if found else None
 
 
 def returned(function: cst.FunctionDef) -> list[cst.BaseExpression]:

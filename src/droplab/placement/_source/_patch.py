@@ -101,8 +101,9 @@ def make_patch(
     if made is None and function is not None:
         raise source.refuse(
             function,
-            f"'{class_name}' returns no class and no Sequential of this file, so its layers are "
-            "not here; name the file and class that make them, or write the dropout in by hand",
+            f"expected '{class_name}' to return a class or a Sequential of this file, as in "
+            "return nn.Sequential(...), got another way to make one; name the class that holds the "
+            "layers, or write the dropout in by hand",
         )
     node, class_name = made or (source.find_class(class_name), class_name)
     view = ClassView(source, node, class_name)
