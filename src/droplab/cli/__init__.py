@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import importlib
+import logging
+import os
 import sys
 import tempfile
 import traceback
@@ -94,6 +98,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 a target was missed or something was found, 2 bad input, 130 interrupted,
     70 a defect in droplab (its traceback is written to a file that the message names).
     """
+    end = _End()
+    if argv is None:
+        atexit.register(end)  # the first one that is registered is the last that is called
+    try:
+        end.code = _code_of(argv)
+    except SystemExit as stop:  # one with a text, which Python shows, is of somebody else's code
+        end.code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        raise
+    sys.exit(end.code)
+
+
+class _End:
+    """Ends this process, which is nothing but a command, when all else has been closed.
+
+    To take torch apart piece by piece, as Python would, takes a second: as long as many a command.
+
+    Attributes:
+        code: The exit code.
+    """
+
+    code = 1
+
+    def __call__(self) -> None:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        os._exit(self.code)
+
+
+def _code_of(argv: Sequence[str] | None) -> int:
     prepare_streams()
     try:
         code = group.main(args=argv, prog_name="droplab", standalone_mode=False)
@@ -118,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         words = _of_the_machine(error)
         if words:
             click.echo(f"error: {bounded(words)}", err=True)
-            sys.exit(BAD_INPUT)
+            return BAD_INPUT
         click.echo(
             f"error: droplab failed with {type(error).__name__}: {bounded(str(error))}\n"
             f"This is a defect in droplab. The traceback is in {_keep_traceback()}; please report "
@@ -126,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             err=True,
         )
         code = BUG
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 _MACHINE = frozenset(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
@@ -43,7 +41,3 @@ def command(port: int, runs: Path, no_open: bool) -> None:
             "pip install 'droplab[lab]'"
         ) from None
     serve(runs, port=port, open_browser=not no_open, say=click.echo)
-    # Everything is closed. To take torch apart piece by piece would need seconds on a busy machine.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
