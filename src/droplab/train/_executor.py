@@ -23,7 +23,7 @@ from droplab.train._population import Population, member_state
 from droplab.train._population_step import PopulationStep, record_population
 from droplab.train._step import EagerStep, Step, UnsupportedError
 from droplab.train.calling import call
-from droplab.train.capture import CapturedStep, build_step
+from droplab.train.capture import build_step
 from droplab.train.scoring import EVAL_BATCH, Batches, evaluating, measure
 from droplab.train.tasks import CLASSIFICATION, Meter, Score, Task
 
@@ -194,7 +194,8 @@ class Single(Executor):
         self.members, self.alive, self.p = 1, [True], applied.p
         self.set_step = applied.set_step
         self._clip, self.task, self._accumulation = clip, task, accumulation
-        self.step = self._gathered(plan) or build_step(plan, model, optimizer, clip, task)
+        gathered = self._gathered(plan)
+        self.step = self._step = gathered or build_step(plan, model, optimizer, clip, task)
         self.device = torch.device(plan.device)
 
     def _gathered(self, plan: ExecutionPlan) -> AccumulatedStep | None:
@@ -221,13 +222,12 @@ class Single(Executor):
 
     def refresh(self) -> None:
         """Forget what was recorded if a plain number of the optimizer has changed since."""
-        if isinstance(self.step, (CapturedStep, AccumulatedStep)):
-            self.step.refresh()
+        self._step.refresh()
 
     def stop_recording(self) -> None:
         """Take eager steps from now on."""
         direct = EagerStep(self.model, self.optimizer, self._clip, self.task)
-        self.step = self._gathered(ExecutionPlan(1)) or direct
+        self.step = self._step = self._gathered(ExecutionPlan(1)) or direct
 
     def show(
         self, meter: Meter, split: Batches, order: Tensor | None, batch_size: int, fully: bool

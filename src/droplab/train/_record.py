@@ -29,6 +29,7 @@ def record(
     subject: Any,
     *inputs: Inputs,
     writer: Callable[[set[fx.Node]], Any] = Writer,
+    name: str = "",
 ) -> Callable[..., Any]:
     """Return `function(subject, *inputs)` as straight-line code over the tensors of `subject`.
 
@@ -38,6 +39,7 @@ def record(
             those that it holds now: they must be changed in place, never replaced.
         *inputs: Tensors of the shapes that the code is to take, or tuples or dicts of them.
         writer: What writes the code, given the nodes whose memory the caller gets.
+        name: What the log calls it; a step for a batch like the first input if that is left out.
 
     Returns:
         A function of inputs of the same shapes, to be called in `torch.inference_mode`.
@@ -46,9 +48,10 @@ def record(
     found, originals = trace(function, subject, *inputs)
     found.graph.eliminate_dead_code(_is_wanted)
     written = _write(found, originals, writer(_kept_nodes(found.graph)))
+    shapes = (" x ".join(map(str, tensor.shape)) for tensor in leaves(inputs[0]))
     _LOG.debug(
-        "step recorded for a batch of %s: %d operations, in %.2f s",
-        ", ".join(" x ".join(map(str, tensor.shape)) for tensor in leaves(inputs[0])),
+        "%s: %d operations, in %.2f s",
+        name or f"step recorded for a batch of {', '.join(shapes)}",
         sum(node.op == "call_function" for node in found.graph.nodes),
         perf_counter() - began,
     )

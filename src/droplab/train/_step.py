@@ -21,6 +21,7 @@ and state, and equals the single step within float rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,18 @@ Step = Callable[[Inputs, Tensor], Tensor]
 """An executor: (inputs, targets) -> detached outputs, after one update of the parameters."""
 
 
+class Update(Protocol):
+    """Does what the step of an optimizer would."""
+
+    def __call__(self) -> object:
+        """Update the parameters by their gradients."""
+        ...
+
+    def refresh(self) -> None:
+        """Forget what was recorded if a plain number of the optimizer has changed since."""
+        ...
+
+
 class EagerStep:
     """Runs the step through autograd and the optimizer, as a plain PyTorch loop does.
 
@@ -52,6 +65,7 @@ class EagerStep:
         optimizer: Its optimizer.
         clip: Largest norm of the gradient; None not to clip.
         task: What is learned.
+        update: Does what the optimizer's own step would; None: that is called.
     """
 
     def __init__(
@@ -60,21 +74,29 @@ class EagerStep:
         optimizer: torch.optim.Optimizer,
         clip: float | None = None,
         task: Task = CLASSIFICATION,
+        update: Update | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._clip = clip
         self._task = task
+        self._update = update
 
     def __call__(self, inputs: Inputs, targets: Tensor) -> Tensor:
         outputs = call(self._model, inputs)
         loss = self._task.mean(outputs, targets)
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in trained_parameters(self._optimizer):
+            parameter.grad = None
         loss.backward()
         if self._clip is not None:
             nn.utils.clip_grad_norm_(trained_parameters(self._optimizer), self._clip)
-        self._optimizer.step()
+        (self._update or self._optimizer.step)()
         return outputs.detach()
+
+    def refresh(self) -> None:
+        """Forget what was recorded of the update if a number of the optimizer has changed since."""
+        if self._update is not None:
+            self._update.refresh()
 
 
 def trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
