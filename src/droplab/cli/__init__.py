@@ -149,6 +149,10 @@ def _code_of(argv: Sequence[str] | None) -> int:
         # the reader of our output has gone, as in `droplab ... | head`
         sys.stderr.close()
         code = 0
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        code = 0  # the same, where rich has noticed it
     except Exception as error:
         words = _of_the_machine(error)
         if words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -46,3 +47,13 @@ def test_python_takes_nothing_apart():
     script = script.replace("class Command", "class Held:\n    __del__ = print\n\nclass Command")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "said\nclosed\n"
+
+
+@pytest.mark.parametrize("show", ["rich.console.Console().print('shown')", "click.echo('shown')"])
+def test_a_reader_that_has_gone_is_no_failure(show):
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = "import click, rich.console\n" + SCRIPT.format(end=show)
+    with os.fdopen(writer) as gone:
+        done = subprocess.run([sys.executable, "-c", script], stdout=gone, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
