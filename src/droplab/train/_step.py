@@ -85,8 +85,11 @@ class EagerStep:
     def __call__(self, inputs: Inputs, targets: Tensor) -> Tensor:
         outputs = call(self._model, inputs)
         loss = self._task.mean(outputs, targets)
-        for parameter in trained_parameters(self._optimizer):
-            parameter.grad = None
+        if self._update is None:  # somebody's own optimizer may do more than forget gradients
+            self._optimizer.zero_grad(set_to_none=True)
+        else:
+            for parameter in trained_parameters(self._optimizer):
+                parameter.grad = None
         loss.backward()
         if self._clip is not None:
             nn.utils.clip_grad_norm_(trained_parameters(self._optimizer), self._clip)

@@ -122,3 +122,19 @@ def test_large_models_and_other_optimizers_keep_their_own_step():
     large, small = nn.Linear(1 << 10, 1 << 10), nn.Linear(2, 2)
     assert not saves_update(build_optimizer("Adam", {}, large.parameters()))
     assert not saves_update(build_optimizer("RMSprop", {}, small.parameters()))
+
+
+def test_an_optimizer_of_ones_own_is_told_to_forget_gradients():
+    class Own(torch.optim.SGD):
+        forgotten = 0
+
+        def zero_grad(self, set_to_none=True):
+            self.forgotten += 1
+            super().zero_grad(set_to_none)
+
+    model = plain_net()
+    optimizer = Own(model.parameters(), lr=0.1)
+    step = build_step(ExecutionPlan(1), model, optimizer)
+    for _ in range(3):
+        step(torch.ones(4, 6), torch.zeros(4, dtype=torch.long))
+    assert optimizer.forgotten == 3
