@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks  # pyright: ignore[reportPrivateUsage] # no public name says what is hung there
 
 from droplab.data import Inputs
 from droplab.data.tree import shape_of
@@ -44,6 +45,9 @@ which takes as long as a hundred updates save; twice as many after each change."
 
 _FEW = 1 << 20
 """Numbers in parameters from which on an update takes much longer than Python does around it."""
+
+_HUNG_ON_ALL = (_global_optimizer_pre_hooks, _global_optimizer_post_hooks)
+"""Functions that are called at the step of every optimizer of this process."""
 
 _inference = torch._C._InferenceMode  # pyright: ignore[reportPrivateImportUsage]
 """What `torch.inference_mode` enters, without the four microseconds that it spends in Python."""
@@ -235,10 +239,11 @@ def can_capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
 def can_record(optimizer: torch.optim.Optimizer) -> bool:
     """Whether this is an optimizer of torch that has one fused operation for its update.
 
-    What somebody has hung on its step is Python, and is not recorded.
+    What somebody has hung on its step, or on those of all optimizers, is Python, and not recorded.
     """
     known = type(optimizer).__module__.startswith("torch.optim.")
-    hooked = any(vars(optimizer).get(f"_optimizer_step_{when}_hooks") for when in ("pre", "post"))
+    own = (vars(optimizer).get(f"_optimizer_step_{when}_hooks") for when in ("pre", "post"))
+    hooked = any(own) or any(_HUNG_ON_ALL)
     return known and not hooked and all(group.get("fused") for group in optimizer.param_groups)
 
 

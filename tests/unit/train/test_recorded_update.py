@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from droplab.train import EagerStep, ExecutionPlan
 from droplab.train.capture import RecordedUpdate, build_step, can_record, saves_update
@@ -116,6 +117,16 @@ def test_what_is_hung_on_an_optimizer_is_called_at_every_step():
     for _ in range(STEPS):
         step(torch.ones(4, 6), torch.zeros(4, dtype=torch.long))
     assert len(called) == STEPS
+
+
+def test_what_is_hung_on_all_optimizers_counts_as_well():
+    _, _, (optimizer, _) = both(plain_net, "Adam")
+    hung = register_optimizer_step_pre_hook(lambda *_: None)
+    try:
+        assert not can_record(optimizer)
+    finally:
+        hung.remove()
+    assert can_record(optimizer)
 
 
 def test_large_models_and_other_optimizers_keep_their_own_step():
