@@ -18,12 +18,6 @@ VIEWS = {
 PHONE = {"width": 360, "height": 740}
 COLOURS = ["color-contrast", "link-in-text-block"]
 """Rules of axe that look at colours."""
-MOST_FIRST_PAINT = 500
-MOST_FRAME = 200
-"""Milliseconds between two frames in the median, without a graphics card and on a busy machine.
-
-The server sends new points five times a second. On two quiet cores it is about 33.
-"""
 
 
 def opened(open_page, path, title, **kwargs):
@@ -91,44 +85,62 @@ def wider(page):
     return [over] if over > 0 else []
 
 
-def test_the_first_paint_comes_at_once(open_page):
-    open_page("/").close()
-    times = []
-    for _ in range(3):
-        page = open_page("/")
-        times.append(
-            page.evaluate(
-                """() => new Promise((resolve) => new PerformanceObserver((list) => {
-                    for (const entry of list.getEntries())
-                        if (entry.name === "first-contentful-paint") resolve(entry.startTime);
-                }).observe({type: "paint", buffered: true}))"""
-            )
-        )
-        page.close()
-    assert min(times) < MOST_FIRST_PAINT
+def test_the_first_paint_waits_for_no_numbers(open_page):
+    """They may take a while: they are read from the disk, and torch from packages."""
+    page = open_page("/")
+    asked = []
+    page.route("**/api/**", lambda route: asked.append(route))  # and gets no answer
+    with page.expect_request("**/api/**"):
+        page.reload()
+    page.evaluate(
+        """() => new Promise((resolve) => new PerformanceObserver((list) => {
+            for (const entry of list.getEntries())
+                if (entry.name === "first-contentful-paint") resolve(entry.startTime);
+        }).observe({type: "paint", buffered: true}))"""
+    )
+    expect(page.get_by_role("navigation").get_by_role("link", name="Doctor")).to_be_visible()
+    for route in asked:
+        route.continue_()
+    page.unroute("**/api/**")
 
 
-def test_a_hundred_arms_over_a_hundred_epochs_stay_smooth(open_page, made_run):
-    id = made_run("hundred", arms=100, epochs=100, seeds=2)
+ARMS = EPOCHS = 100
+
+
+def test_many_arms_over_many_epochs_cost_a_frame_no_more_than_their_lines(open_page, made_run):
+    """The server sends new points five times a second; how long a frame takes is the machine's."""
+    id = made_run("hundred", arms=ARMS, epochs=EPOCHS, seeds=2)
     page = open_page(f"/runs/{id}")
     table = page.get_by_role("region", name="Table of arms")
-    expect(table.get_by_role("row")).to_have_count(101)
-    frames, drawings = page.evaluate(
+    expect(table.get_by_role("row")).to_have_count(ARMS + 1)
+    frames = page.evaluate(
         """async (id) => {
             const snapshot = await (await fetch(`/api/runs/${id}`)).json();
             const {curvesPanel} = await import("/static/curves.js");
             const panel = curvesPanel("experiment");
             document.querySelector("main").prepend(panel.element);
-            const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
-            const times = [];
-            let drawn = 0;
-            const clear = CanvasRenderingContext2D.prototype.clearRect;
-            CanvasRenderingContext2D.prototype.clearRect = function (...all) {
-                drawn += 1;
-                return clear.apply(this, all);
+            let counts = {};
+            const count = (owner, name, to) => {
+                const own = owner.prototype[name];
+                owner.prototype[name] = function (...all) {
+                    counts[to] += 1;
+                    return own.apply(this, all);
+                };
             };
-            const drawings = [];
-            for (let epoch = 70; epoch < 100; epoch += 1) {
+            count(CanvasRenderingContext2D, "clearRect", "charts");
+            count(CanvasRenderingContext2D, "stroke", "strokes");
+            count(CanvasRenderingContext2D, "fill", "fills");
+            for (const owner of [CanvasRenderingContext2D, Path2D])
+                for (const name of ["lineTo", "rect", "arc", "bezierCurveTo"])
+                    count(owner, name, "points");
+            const built = new MutationObserver((changes) => changes.forEach((change) => {
+                for (const node of change.addedNodes)
+                    counts.elements += node.nodeType === Node.ELEMENT_NODE ? 1 : 0;
+            }));
+            built.observe(panel.element, {childList: true, subtree: true});
+            const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+            const frames = [];
+            for (let epoch = 90; epoch < 100; epoch += 1) {
                 for (const arm of snapshot.arms) {
                     const now = {};
                     for (const [name, curve] of Object.entries(snapshot.curves[arm]))
@@ -136,20 +148,22 @@ def test_a_hundred_arms_over_a_hundred_epochs_stay_smooth(open_page, made_run):
                     snapshot.live ??= {};
                     snapshot.live[arm] = now;
                 }
+                counts = {charts: 0, strokes: 0, fills: 0, points: 0, elements: 0};
                 // More often than frames: it must be drawn once for all of them.
                 for (let i = 0; i < 5; i += 1)
                     panel.show({...snapshot, curves: snapshot.live});
-                drawn = 0;
-                times.push(await frame());
-                await Promise.resolve();
-                drawings.push(drawn);
+                for (let i = 0; i < 4; i += 1)
+                    await frame();
+                frames.push(counts);
             }
             panel.destroy();
-            return [times.slice(1).map((time, index) => time - times[index]), drawings];
+            return frames;
         }""",
         id,
     )
-    frames.sort()
-    assert frames[len(frames) // 2] < MOST_FRAME, frames
-    assert sum(drawings) > 0
-    assert max(drawings) <= 2, drawings  # both charts once, however much has come
+    for counts in frames[1:]:  # the first builds charts and table
+        assert counts["charts"] == 2  # both once, however much has come
+        assert 2 * ARMS <= counts["strokes"] <= 2 * (ARMS + 10)  # and axes
+        assert counts["fills"] <= 10
+        assert counts["points"] <= 2 * (ARMS * EPOCHS + 250)
+        assert counts["elements"] == 0  # what is there is kept
