@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from droplab.doctor._classes import ClassInfo, Function, self_name
@@ -44,7 +45,7 @@ class Loop:
     again: list[State | None] = field(default_factory=list["State | None"])
 
 
-class Follower:
+class Follower(ABC):
     """Follows calls; what a statement does, its subclass knows."""
 
     def __init__(self, events: Events) -> None:
@@ -63,9 +64,9 @@ class Follower:
         self._origins: dict[str, ast.Call | None] = {}
         self._made_by: dict[str, tuple[ast.Call | None, str]] = {}
 
+    @abstractmethod
     def block(self, body: list[ast.stmt], state: State | None, frame: Frame) -> State | None:
         """Return the state after a block of statements; None if none gets there."""
-        raise NotImplementedError
 
     def frame(self, function: ast.AST, frame: Frame | None = None) -> Frame:
         """Return the frame of a call of a function."""

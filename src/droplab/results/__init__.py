@@ -6,7 +6,7 @@ from droplab.results._elsewhere import ARM_COLUMN, ELSEWHERE, is_dropout, load_r
 from droplab.results._environment import environment
 from droplab.results._load import load
 from droplab.results._planned import Choice, choices_note, plan_choices, plan_sentence
-from droplab.results._preflight import preflight
+from droplab.results._preflight import check_place, preflight
 from droplab.results._rows import (
     AnswersRow,
     BatchRow,
@@ -53,6 +53,7 @@ __all__ = [
     "StoppedTestRow",
     "StudyStore",
     "TestRow",
+    "check_place",
     "choices_note",
     "environment",
     "is_dropout",

@@ -14,6 +14,16 @@ from droplab.results._whole_file import remove_temporary, whole_file
 FOLDERS = ("weights", "checkpoints")
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        RunError: If it does.
+    """
+    if (folder / _schema.DATABASE).exists():
+        raise RunError(f"{folder}: already holds a run; resume it, or choose another folder")
+
+
 def create_folder(
     folder: Path,
     values: Mapping[str, str],
@@ -31,9 +41,8 @@ def create_folder(
         members: (arm, seed) of every replica.
         notes: Texts by name.
     """
+    check_free(folder)
     database = folder / _schema.DATABASE
-    if database.exists():
-        raise RunError(f"{folder}: already holds a run; resume it, or choose another folder")
     if not members or len(set(members)) != len(members):
         raise RunError(f"{folder}: expected each (arm, seed) once, got {list(members)!r}")
     created = datetime.now(UTC).isoformat(timespec="seconds")

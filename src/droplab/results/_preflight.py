@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from droplab.errors import RunError
+from droplab.results._create import check_free
 
 NETWORK = frozenset({"nfs", "nfs3", "nfs4", "cifs", "smb3", "smbfs", "afpfs", "fuse.sshfs"})
 
@@ -59,6 +60,22 @@ def preflight(folder: str | os.PathLike[str], needed_bytes: int = 0) -> Path:
             "free some space or choose another folder with --out"
         )
     return path
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a place where no run can be begun, and leave nothing there.
+
+    Args:
+        folder: Where a run shall be kept, when what comes before it has gone well.
+
+    Raises:
+        RunError: As `preflight`, or the folder holds a run.
+    """
+    check_free(folder)
+    made = not folder.exists()
+    path = preflight(folder)
+    if made:
+        path.rmdir()
 
 
 def _file_system(path: Path) -> str:

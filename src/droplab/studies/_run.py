@@ -136,6 +136,7 @@ def run(
         if resume:
             store = RunStore.open_for_resume(folder)
         else:
+            results.check_place(folder)  # before anything is measured
             if plan is not None:
                 if recipe.data.of_seed:  # the replicas of a seed, at most
                     plan = dataclasses.replace(plan, group=min(plan.group, len(chosen)))

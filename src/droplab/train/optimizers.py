@@ -97,11 +97,31 @@ def build_optimizer(
     if "fused" in known and not chosen:
         # where this class or dtype has no fused form on this device, torch says so
         with contextlib.suppress(RuntimeError, ValueError, TypeError):
-            return factory(parameters, **values, fused=True)
+            fused = factory(parameters, **values, fused=True)
+            if _begins_momentum(fused):
+                return fused
     try:
         return factory(parameters, **values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"optimizer: torch.optim.{name} refused {values}: {error}") from error
+
+
+def _begins_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    """Make room for the momentum of fused SGD, and return whether it can then take any step.
+
+    Where it has none it takes a step for the first of all parameters, and breaks off at those whose
+    first gradient comes later: of a layer that was frozen, of a block that was left out. Momentum
+    of zeros is what a first step begins with, unless gradients are dampened: the first never is.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return True
+    groups = [group for group in optimizer.param_groups if group["momentum"]]
+    if any(group["dampening"] for group in groups):
+        return False
+    for group in groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return True
 
 
 def _check_known(

@@ -17,7 +17,7 @@ import droplab
 from droplab import results
 from droplab.errors import ArgumentError, DroplabError, PlacementError, RecipeError, RunError
 from droplab.recipe import Arm, load, override
-from droplab.studies import _session, _work, default_folder, resolve, run
+from droplab.studies import _run, _session, _work, default_folder, resolve, run
 from droplab.train import ExecutionPlan
 from tests.unit.studies.people import Stop
 
@@ -131,9 +131,14 @@ def test_another_recipe_is_not_resumed(finished):
         run(tiny(epochs=4), finished, resume=True)
 
 
-def test_a_run_is_not_overwritten(finished):
-    with pytest.raises(RunError, match="run"):
-        run(tiny(), finished, plan=PLAN)
+def measured(*_, **__):
+    raise AssertionError("a plan was measured first")
+
+
+def test_a_run_is_not_overwritten(finished, monkeypatch):
+    monkeypatch.setattr(_run, "choose_plan", measured)
+    with pytest.raises(RunError, match="already holds a run"):
+        run(tiny(), finished)
 
 
 def test_default_folders_are_numbered_and_found_again():
@@ -190,10 +195,23 @@ def test_an_unknown_arm(tmp_path):
         run(tiny(), tmp_path / "run", arms=["nine"])
 
 
-def test_an_unwritable_folder_is_told_before_training(tmp_path):
+def test_an_unwritable_folder_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(_run, "choose_plan", measured)
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="choose another"):
-        run(tiny(), tmp_path / "file" / "run", plan=PLAN)
+        run(tiny(), tmp_path / "file" / "run")
+
+
+def test_nothing_is_left_where_a_plan_cannot_be_measured(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ArgumentError("no")
+
+    monkeypatch.setattr(_run, "choose_plan", fail)
+    (tmp_path / "own").mkdir()
+    for folder, there in ((tmp_path / "new", False), (tmp_path / "own", True)):
+        with pytest.raises(ArgumentError, match="no"):
+            run(tiny(), folder)
+        assert folder.exists() is there
 
 
 def test_a_full_disk_is_told_before_training(tmp_path, monkeypatch):

@@ -27,6 +27,34 @@ def test_fused_is_chosen_unless_the_user_chooses():
     assert not build_optimizer("SGD", {"lr": 0.1, "foreach": True}, parameters).defaults["fused"]
 
 
+LATE = [(name, {}) for name in optimizer_names() if name != "Muon"] + [
+    ("SGD", {"momentum": 0.9, **more})
+    for more in ({}, {"nesterov": True}, {"weight_decay": 0.1}, {"dampening": 0.5})
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), LATE)
+def test_gradients_that_come_late_are_taken_as_by_the_plain_form(name, arguments):
+    """Of layers that were frozen, of blocks that stochastic depth left out."""
+    rng = torch.Generator().manual_seed(0)
+    begun = [torch.randn(3, 2, generator=rng) for _ in range(3)]
+    gradients = [[torch.randn(3, 2, generator=rng) for _ in begun] for _ in range(4)]
+
+    def trained(make):
+        parameters = [nn.Parameter(value.clone()) for value in begun]
+        optimizer = make(parameters)
+        for step, row in enumerate(gradients):
+            for late, (parameter, gradient) in enumerate(zip(parameters, row, strict=True)):
+                parameter.grad = gradient.clone() if step >= late else None
+            optimizer.step()
+        return torch.stack([parameter.detach() for parameter in parameters])
+
+    arguments = {"lr": 0.1, **arguments}
+    ours = trained(lambda parameters: build_optimizer(name, arguments, parameters))
+    plain = trained(lambda parameters: getattr(torch.optim, name)(parameters, **arguments))
+    torch.testing.assert_close(ours, plain)
+
+
 def test_toml_lists_become_tuples():
     parameters = nn.Linear(2, 2).parameters()
     assert build_optimizer("Adam", {"betas": [0.8, 0.9]}, parameters).defaults["betas"] == (
