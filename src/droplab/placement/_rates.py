@@ -215,7 +215,7 @@ def no_match(where: str, pattern: Any, found: Sequence[Entry]) -> str:
     hint = nearest(text, [entry.name for entry in found])
     unseen = (
         ""
-        if any(e.what == "function" for e in found)
+        if any(e.what == "function" or e.calls is not None for e in found)
         else ("; functions such as F.dropout have a name once an example has been run")
     )
     return f"{where}: '{text}' matches no rate{hint}{unseen}"

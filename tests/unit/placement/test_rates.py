@@ -200,6 +200,24 @@ def test_bad_input(model, pattern, p, message):
     assert dict(rates(model)) == STORED
 
 
+def test_an_example_is_asked_for_where_none_has_been_run():
+    class Net(nn.Module):
+        """As of graph networks: two calls of a function with one rate."""
+
+        def __init__(self):
+            super().__init__()
+            self.dropout = 0.5
+
+        def forward(self, x):
+            x = F.dropout(x, self.dropout, self.training)
+            return F.dropout(x + 1, self.dropout, self.training)
+
+    for example, asked in ((None, True), (torch.zeros(2, 3), False)):
+        with pytest.raises(PlacementError, match="did you mean 'dropout'") as told:
+            set_rate(Net(), "dropout_2", 0.1, example=example)
+        assert ("once an example has been run" in str(told.value)) is asked
+
+
 def test_a_model_without_rates_says_what_to_do(net):
     with pytest.raises(PlacementError, match="the model has no drop rate; place some with plan"):
         set_rate(net, "*", 0.1)
