@@ -17,6 +17,7 @@ from droplab.probability import check_p
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 Mode = Literal["row", "batch"]
+_MODES: tuple[str, ...] = get_args(Mode)  # once: the compiler of an older torch cannot
 """What `drop_path` decides for by one draw: each sample, or the whole batch."""
 
 
@@ -164,8 +165,7 @@ def check_samples(samples: int, where: str) -> int:
 
 def check_mode(mode: str, where: str) -> None:
     """Refuse an unknown mode."""
-    modes = get_args(Mode)
-    if mode not in modes:
+    if mode not in _MODES:
         raise ArgumentError(
-            f"{where}: mode: expected 'row' or 'batch', got {mode!r}{nearest(str(mode), modes)}"
+            f"{where}: mode: expected 'row' or 'batch', got {mode!r}{nearest(str(mode), _MODES)}"
         )

@@ -23,6 +23,7 @@ from torch.optim import lr_scheduler
 
 from droplab.errors import ArgumentError, nearest
 from droplab.numeric import real
+from droplab.train.optimizers import reads_rate
 
 _OTHER_NEEDS = {
     "LambdaLR": "a function",
@@ -162,8 +163,8 @@ class Scheduler:
     def recordable(self, optimizer: torch.optim.Optimizer, *, update: bool = True) -> bool:
         """Whether a recorded step can follow the scheduler without being recorded anew each time.
 
-        It reads the learning rate of a fused optimizer as it runs. Any other number is a part of
-        the record, for example the momentum that OneCycleLR moves.
+        It reads the learning rate of a fused optimizer as it runs, where torch's update does. Any
+        other number is a part of the record, for example the momentum that OneCycleLR moves.
 
         Args:
             optimizer: What is scheduled.
@@ -176,7 +177,8 @@ class Scheduler:
         total = self._total()
         few = min(total, 3) if isinstance(total, int) and total > 0 else 3
         rows = (self if total else self.over(1, few)).table(optimizer, few)
-        return all(set(group) <= ({"lr"} if fused else set()) for row in rows for group in row)
+        read = {"lr"} if fused and reads_rate(optimizer) else set[str]()
+        return all(set(group) <= read for row in rows for group in row)
 
     def table(self, optimizer: torch.optim.Optimizer, count: int) -> list[list[dict[str, Any]]]:
         """Return, for every epoch or step, the settings of each parameter group that ever change.
@@ -276,8 +278,8 @@ class Schedule:
         epochs: How many epochs the whole run has.
         steps: How many steps an epoch has.
         start: Epochs that were done before, when resuming.
-        captured: Whether steps are recorded. The learning rate of a fused optimizer then becomes a
-            tensor, float64 so that it is the very same number, which the recording reads.
+        captured: Whether steps are recorded. The learning rate that a fused optimizer reads then
+            becomes a tensor, float64 so that it is the very same number, which the recording reads.
         update: As in `Scheduler.recordable`.
         watched: What a scheduler that watches a metric saw in each epoch before.
 
@@ -314,7 +316,7 @@ class Schedule:
         each = steps if self._every == "step" else 1
         rows = scheduler.rows(optimizer, epochs * each, self.watched)
         self._rows = itertools.islice(rows, start * each, None)
-        for group in optimizer.param_groups if captured else ():
+        for group in optimizer.param_groups if captured and reads_rate(optimizer) else ():
             if group.get("fused") and not isinstance(group["lr"], Tensor):
                 group.setdefault("initial_lr", float(group["lr"]))
                 group["lr"] = torch.tensor(group["lr"], dtype=torch.float64)

@@ -34,7 +34,7 @@ from droplab.train._step import (
 )
 from droplab.train.calling import call
 from droplab.train.compiled import CWriter
-from droplab.train.optimizers import join_counters
+from droplab.train.optimizers import join_counters, reads_rate
 from droplab.train.tasks import CLASSIFICATION, Task
 
 _NORMS = nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
@@ -244,7 +244,10 @@ def can_record(optimizer: torch.optim.Optimizer) -> bool:
     known = type(optimizer).__module__.startswith("torch.optim.")
     own = (vars(optimizer).get(f"_optimizer_step_{when}_hooks") for when in ("pre", "post"))
     hooked = any(own) or any(_HUNG_ON_ALL)
-    return known and not hooked and all(group.get("fused") for group in optimizer.param_groups)
+    groups = optimizer.param_groups
+    if not (known and not hooked and all(group.get("fused") for group in groups)):
+        return False
+    return reads_rate(optimizer) or not any(isinstance(each["lr"], Tensor) for each in groups)
 
 
 def is_stateless(module: nn.Module) -> bool:

@@ -246,6 +246,18 @@ def _check_sparse(
         ) from error
 
 
+def reads_rate(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its fused update reads a learning rate that is a tensor as it runs.
+
+    Where it does not, as that of Adagrad before torch 2.7, the number is taken out of the tensor
+    before, and a recording would freeze it.
+    """
+    kinds = (kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("torch."))
+    home = next(kinds, torch.optim.Optimizer)
+    update = getattr(torch.ops.aten, f"_fused_{home.__name__.lower()}_", None)
+    return update is not None and "tensor_lr" in update.overloads()
+
+
 def join_counters(optimizer: torch.optim.Optimizer) -> None:
     """Let the step counters of an optimizer lie side by side, so that one addition counts them all.
 

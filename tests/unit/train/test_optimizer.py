@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from droplab.errors import ArgumentError
-from droplab.train import EagerStep
-from droplab.train.optimizers import build_optimizer, optimizer_names
+from droplab.train import EagerStep, Scheduler, _scheduler, capture
+from droplab.train.optimizers import build_optimizer, optimizer_names, reads_rate
 
 
 @pytest.mark.parametrize("name", optimizer_names())
@@ -75,3 +75,31 @@ def test_toml_lists_become_tuples():
 def test_bad_optimizers(name, arguments, message):
     with pytest.raises(ArgumentError, match=message):
         build_optimizer(name, arguments, nn.Linear(2, 2).parameters())
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_recording_reads_the_learning_rate_or_is_made_anew(monkeypatch, read):
+    """Adagrad's update before torch 2.7 takes the number out of a tensor, which would freeze it."""
+    for module in (_scheduler, capture):
+        monkeypatch.setattr(module, "reads_rate", lambda optimizer: read)
+    parameters = list(nn.Linear(2, 2).parameters())
+    optimizer = build_optimizer("Adagrad", {"lr": 0.1}, parameters)
+    halved = Scheduler("StepLR", {"step_size": 1, "gamma": 0.5})
+    schedule = _scheduler.Schedule(halved, optimizer, 3, 2, start=0, captured=True)
+    before = _scheduler.frozen_settings(optimizer)
+    for lr in (0.1, 0.05):
+        schedule.begin_epoch()
+        assert float(optimizer.param_groups[0]["lr"]) == lr
+    assert isinstance(optimizer.param_groups[0]["lr"], torch.Tensor) is read
+    assert (_scheduler.frozen_settings(optimizer) == before) is read
+    assert capture.can_record(optimizer)
+    given = torch.optim.Adagrad(parameters, lr=torch.tensor(0.1), fused=True)
+    assert capture.can_record(given) is read
+    by_step = Scheduler("StepLR", {"step_size": 1}, every="step")
+    assert by_step.over(1, 3).recordable(optimizer) is read
+
+
+def test_which_updates_read_a_learning_rate():
+    parameters = list(nn.Linear(2, 2).parameters())
+    for name in ("Adam", "AdamW", "SGD", "RMSprop"):
+        assert reads_rate(getattr(torch.optim, name)(parameters, lr=0.1)) is (name != "RMSprop")
