@@ -109,7 +109,7 @@ def test_vmap_without_a_seed_follows_its_randomness_flag(compiled: bool) -> None
     for randomness, equal in (("different", False), ("same", True)):
 
         def run(x: torch.Tensor, randomness: str = randomness) -> torch.Tensor:
-            return torch.func.vmap(layer, randomness=randomness)(x)
+            return torch.func.vmap(layer.forward, randomness=randomness)(x)
 
         call = torch.compile(run, fullgraph=True, backend="aot_eager") if compiled else run
         first, second = call(members)

@@ -83,6 +83,10 @@ def noted(graph):
     return lines
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6."),
+    reason="its make_fx writes batch norm as another operation",
+)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_operations_are_those_of_make_fx(function):
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
