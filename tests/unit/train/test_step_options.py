@@ -294,15 +294,8 @@ def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_p
     given = single(1)
     plan, clip = PLANS["captured"], options["clip"]
     half = Single(*given, plan, clip)
-    results = fit(
-        half,
-        **EVEN,
-        seeds=(0,),
-        epochs=4,
-        batch_size=16,
-        plan=plan,
-        scheduler=options["scheduler"],
-    )
+    how = {"seeds": (0,), "epochs": 4, "batch_size": 16, "plan": plan}
+    results = fit(half, **EVEN, **how, scheduler=options["scheduler"])
     next(results), next(results)
     save_checkpoint(half, [("some", 0)], path, epoch=2)
     results.close()
