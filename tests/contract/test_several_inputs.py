@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -181,7 +181,9 @@ def population(kind):
     return Population(models, applied, rates, keys, make_optimizer)
 
 
+@cache
 def alone(kind, form, member, *, captured=False):
+    """A single run, for all tests that compare with it: none changes what it returns."""
     plan = ExecutionPlan(1, captured=captured)
     model, optimizer, applied = replica(kind, SEEDS[member // 2], RATES[member % 2])
     executor = Single(model, optimizer, applied, plan)

@@ -61,7 +61,10 @@ def record(
 
 
 def trace(
-    function: Callable[..., Any], subject: Any, *inputs: Inputs
+    function: Callable[..., Any],
+    subject: Any,
+    *inputs: Inputs,
+    prepare: Callable[[dict[int, Any]], None] = lambda copies: None,
 ) -> tuple[Trace, dict[int, Tensor]]:
     """Return the trace of `function(subject, *inputs)`, and the originals of its constants.
 
@@ -69,6 +72,8 @@ def trace(
         function: See `record`.
         subject: See `record`.
         *inputs: See `record`.
+        prepare: Called before, with the copies of all that `subject` holds, by the `id` of each; it
+            may change them, and seed torch's generators.
 
     Returns:
         The trace, whose constants are tensors of a copy of `subject`, and the tensors of `subject`
@@ -77,6 +82,7 @@ def trace(
     memo: dict[int, Any] = {}
     twin = deep_copy(subject, memo)
     with torch.random.fork_rng():  # a model's own random layers draw while they are traced
+        prepare(memo)
         found = trace_operations(
             lambda *values: function(twin, *rebuilt(inputs, values)),
             [x.contiguous().clone() for x in leaves(inputs)],

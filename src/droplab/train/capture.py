@@ -39,9 +39,10 @@ from droplab.train.tasks import CLASSIFICATION, Task
 
 _NORMS = nn.modules.batchnorm._NormBase  # pyright: ignore[reportPrivateUsage]
 
-_STEADY = 16
-"""Steps in which the settings of an optimizer did not change, after which its update is recorded,
-which takes as long as a hundred updates save; twice as many after each change."""
+_STEADY = 64
+"""Steps in which the settings of an optimizer did not change, after which its update is recorded;
+twice as many after each change. To record it takes as long as fifty to a hundred updates save, so a
+training of a few epochs of ten steps would pay for what it never gets back."""
 
 _FEW = 1 << 20
 """Numbers in parameters from which on an update takes much longer than Python does around it."""

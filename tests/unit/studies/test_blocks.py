@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import tomllib
 
@@ -133,6 +134,12 @@ def test_a_resumed_run_has_the_same_rows_and_the_same_stopped_weights(
 def test_the_test_split_is_seen_at_the_stopped_epoch_too(tmp_path, patience):
     recipe = override(SMALL, {"epochs": 8, "optimizer.lr": 0.03, "stopping.patience": patience})
     result = run(recipe, tmp_path, plan=ExecutionPlan(1, group=4))
+
+    @functools.cache
+    def shorter(epoch, seed):
+        short = override(recipe, {"epochs": epoch, "seeds": [seed]})
+        return run(short, tmp_path / f"{epoch}-{seed}", plan=ALONE)
+
     assert [(t.arm, t.seed) for t in result.stopped_tests] == [
         (t.arm, t.seed) for t in result.tests
     ]
@@ -145,8 +152,7 @@ def test_the_test_split_is_seen_at_the_stopped_epoch_too(tmp_path, patience):
         if row.epoch == recipe.epochs:
             assert row.values == last.values
         else:
-            short = override(recipe, {"epochs": row.epoch, "seeds": [row.seed]})
-            again = run(short, tmp_path / f"{row.epoch}-{row.arm}-{row.seed}", plan=ALONE)
+            again = shorter(row.epoch, row.seed)
             (other,) = (t for t in again.tests if (t.arm, t.seed) == (row.arm, row.seed))
             assert row.values == pytest.approx(other.values, rel=1e-4)
             assert row.values != last.values

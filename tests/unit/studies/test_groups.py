@@ -24,7 +24,8 @@ TOGETHER = ExecutionPlan(1, captured=True, group=6)
 
 
 def tiny(**changes):
-    return override(load("digits"), {"epochs": 3, "seeds": [0, 1, 2], **changes})
+    small = {"epochs": 3, "seeds": [0, 1], "data.train": 100, "data.validation": 200}
+    return override(load("digits"), small | changes)
 
 
 def content(result):
@@ -44,7 +45,7 @@ def same_weights(one, two):
 
 
 def test_the_rows_are_those_of_single_runs(whole, tmp_path):
-    """After three epochs of 10 steps each, rounding has not grown beyond a tenth of a per cent."""
+    """After three epochs of 5 steps each, rounding has not grown beyond a tenth of a per cent."""
     alone = run(tiny(), tmp_path / "alone", plan=ALONE)
     assert {member.state for member in whole.members} == {"done"}
     for one, two in zip(whole.rows, alone.rows, strict=True):
@@ -77,7 +78,7 @@ def test_the_same_plan_gives_the_same_bits(whole, tmp_path):
     same_weights(whole.path, again.path)
 
 
-@pytest.mark.parametrize("rows", [1, 4, 9, 30])
+@pytest.mark.parametrize("rows", [1, 4, 9, 20])
 def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path, rows):
     with pytest.raises(KeyboardInterrupt):
         run(tiny(), tmp_path / "run", plan=TOGETHER, observer=Stop(rows))
@@ -98,7 +99,7 @@ def test_going_on_from_an_older_checkpoint_comes_past_the_same_rows(whole, tmp_p
     assert content(resumed) == content(whole)
 
 
-def poison(monkeypatch, members, at=12):
+def poison(monkeypatch, members, at=7):
     """Make a parameter of some members of the first group NaN at a step of their second epoch."""
     real = Population.set_step
     poisoned = []
@@ -202,8 +203,9 @@ def test_groups_keep_the_arms_of_a_seed_together():
 @pytest.mark.usefixtures("thorough")
 def test_what_can_be_trained_together_may_be():
     """Whether it is depends on the machine; nothing but speed may speak against it."""
-    plan = choose_plan(resolve(tiny(seeds=[0, 1])))
-    assert 1 <= plan.group <= 8
+    recipe = tiny()
+    plan = choose_plan(resolve(recipe), recipe.arms[:2])
+    assert 1 <= plan.group <= 4
     assert plan.reason in ("", "training them together was measured to be slower")
     assert why_alone(resolve(tiny()), tiny().arms) == ""
 

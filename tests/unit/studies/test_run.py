@@ -26,7 +26,8 @@ PLAN = ExecutionPlan(1)
 
 
 def tiny(**changes):
-    return override(load("digits"), {"epochs": 3, "seeds": [0, 1], **changes})
+    small = {"epochs": 3, "seeds": [0, 1], "data.train": 100, "data.validation": 200}
+    return override(load("digits"), small | changes)
 
 
 def content(result):

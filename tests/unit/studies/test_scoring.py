@@ -31,7 +31,8 @@ PLANS = {
 
 
 def tiny(**changes):
-    recipe = override(load("digits"), {"epochs": 3, "seeds": [0, 1], **changes})
+    small = {"epochs": 3, "seeds": [0, 1], "data.train": 100, "data.validation": 200}
+    recipe = override(load("digits"), small | changes)
     return dataclasses.replace(recipe, arms=recipe.arms[:2])
 
 

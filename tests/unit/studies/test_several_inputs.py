@@ -117,13 +117,13 @@ def test_replicas_with_several_inputs_may_be_recorded_and_trained_together(monke
 
 
 def test_a_group_has_the_rows_of_single_replicas():
-    one = two(MaskedMean, out="one")
+    one = two(MaskedMean, out="one", epochs=2)
     together = ExecutionPlan(1, captured=True, group=4)
-    other = two(MaskedMean, out="other", execution=together)
+    other = two(MaskedMean, out="other", epochs=2, execution=together)
     for a, b in zip(one.run.rows, other.run.rows, strict=True):
         assert (a.arm, a.seed, a.epoch) == (b.arm, b.seed, b.epoch)
         assert b.val_loss == pytest.approx(a.val_loss, rel=1e-5)
-    again = two(MaskedMean, out="one", resume=True, execution=None)
+    again = two(MaskedMean, out="one", epochs=2, resume=True, execution=None)
     assert [r.val_loss for r in again.run.rows] == [r.val_loss for r in one.run.rows]
 
 
@@ -162,15 +162,17 @@ def logits_and_more(y):
 def test_outputs_in_parts_are_taken_and_the_run_says_so(captured):
     plan = ExecutionPlan(1, captured=captured)
     together = dataclasses.replace(plan, group=4)
-    plain = two(MaskedMean, out="plain", execution=plan)
+    how = {"epochs": 1}  # five steps, of which three replay a record
+    plain = two(MaskedMean, out="plain", execution=plan, **how)
     observer = Notes()
     forms = {
         "object": logits_and_more,
         "tuple": lambda y: (y, y * 2),
         "dict": lambda y: {"out": y, "hidden": y[..., :1]},
     }
+    how["observer"] = observer
     for name, form in forms.items():
-        found = two(lambda f=form: MaskedMean(f), out=name, execution=plan, observer=observer)
+        found = two(lambda f=form: MaskedMean(f), out=name, execution=plan, **how)
         assert [r.val_loss for r in found.run.rows] == [r.val_loss for r in plain.run.rows]
         assert not isinstance(found.model(*sequences(4)[:2]), torch.Tensor)  # it is as it was
         assert "is taken for its outputs" in json.loads(found.run.notes["data"])["notes"][0]
@@ -179,7 +181,7 @@ def test_outputs_in_parts_are_taken_and_the_run_says_so(captured):
         "its [0] is",
         "its ['out'",
     ]
-    found = two(lambda: MaskedMean(logits_and_more), out="group", execution=together)
+    found = two(lambda: MaskedMean(logits_and_more), out="group", execution=together, epochs=1)
     for a, b in zip(found.run.rows, plain.run.rows, strict=True):
         assert a.val_loss == pytest.approx(b.val_loss, rel=1e-5)
 

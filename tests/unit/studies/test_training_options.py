@@ -36,6 +36,7 @@ PLATEAU = {"scheduler.name": "ReduceLROnPlateau", "scheduler.patience": 0, "epoc
 
 def tiny(**changes):
     small = {"epochs": 3, "seeds": [0, 1], "data.train": 190, "arms": ARMS}
+    small["data.validation"] = 200
     return override(load("digits"), small | changes)
 
 
@@ -45,15 +46,16 @@ def content(result):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_an_interrupted_run_goes_on_to_the_same_bits_alone_and_together(tmp_path, option):
-    runs = {}
+    few = {"data.train": 130}  # six mini-batches of 20 and one of 10
+    runs, recipe = {}, tiny(**few, **OPTIONS[option])
     for name, plan in PLANS.items():
-        runs[name] = run(tiny(**OPTIONS[option]), tmp_path / name, plan=plan)
+        runs[name] = run(recipe, tmp_path / name, plan=plan)
         with pytest.raises(KeyboardInterrupt):
-            run(tiny(**OPTIONS[option]), tmp_path / f"{name}-part", plan=plan, observer=Stop(5))
-        resumed = run(tiny(**OPTIONS[option]), tmp_path / f"{name}-part", resume=True)
+            run(recipe, tmp_path / f"{name}-part", plan=plan, observer=Stop(5))
+        resumed = run(recipe, tmp_path / f"{name}-part", resume=True)
         assert content(resumed) == content(runs[name])
         assert resumed.tests == runs[name].tests
-    plain = run(tiny(), tmp_path / "plain", plan=PLANS["alone"])
+    plain = run(tiny(**few), tmp_path / "plain", plan=PLANS["alone"])
     for one, two, three in zip(*(each.rows for each in (*runs.values(), plain)), strict=True):
         assert one.val_loss == pytest.approx(two.val_loss, rel=2e-2)
         assert one.val_loss != three.val_loss

@@ -273,6 +273,13 @@ class WeightBranch(Net):
         return h if self.fc1.weight[0, 0].item() > -10 else 2 * h
 
 
+class LargeWeights(Net):
+    """Does otherwise where weights are larger than these become in a few steps; numpy looks."""
+
+    def hidden(self, h):
+        return h if np.abs(self.fc1.bias.detach().numpy()).max() < 1 else 2 * h
+
+
 class OwnTorchGenerator(Net):
     def __init__(self):
         super().__init__()
@@ -304,5 +311,6 @@ NOT_RECORDED = [
     BufferBranch,
     BufferNumber,
     WeightBranch,
+    LargeWeights,
     OwnTorchGenerator,
 ]

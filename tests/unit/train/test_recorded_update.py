@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from droplab.train import EagerStep, ExecutionPlan
+from droplab.train import EagerStep, ExecutionPlan, capture
 from droplab.train.capture import RecordedUpdate, build_step, can_record, saves_update
 from droplab.train.optimizers import Group, build_optimizer
 
@@ -17,7 +17,13 @@ OPTIMIZERS = {
     "SGD": {"lr": 1e-2, "momentum": 0.9, "nesterov": True},
     "Adagrad": {"lr": 1e-2},
 }
-STEPS = 60
+STEPS, STEADY = 60, 16
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    """An update is recorded sooner than it pays, so that these steps replay it often enough."""
+    monkeypatch.setattr(capture, "_STEADY", STEADY)
 
 
 class Sometimes(nn.Module):
@@ -102,7 +108,7 @@ def test_it_follows_settings_that_change(every):
 
     steps, *rest = both(plain_net, "Adam")
     train(steps, *rest, change)
-    assert (True in before) == (every > 16)
+    assert (True in before) == (every > STEADY)
     assert not replayed(steps)  # what changes is waited for longer
 
 

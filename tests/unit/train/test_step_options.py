@@ -133,16 +133,22 @@ def assert_members_are_single_runs(name, plan, single_run=None, **options):
 @cache
 def clipped_alone(member, name):
     """A single run, for all plans of the members."""
-    return alone(member, name, plan="eager", clip=CLIP)
+    return alone(member, name, plan="eager", clip=CLIP, epochs=3)
+
+
+@cache
+def free_epochs(name):
+    """What members do that nothing clips, which does not depend on the plan either."""
+    return together(name, plan="eager", epochs=3)[0]
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", ["Adam", "RMSprop"])
 def test_a_clipped_member_is_its_clipped_single_run(name, plan):
-    clipped = assert_members_are_single_runs(name, plan, clipped_alone, clip=CLIP)
-    free, _ = together(name, plan=plan)
+    clipped = assert_members_are_single_runs(name, plan, clipped_alone, clip=CLIP, epochs=3)
     for member in range(4):  # and the limit is one that every member meets
-        assert clipped[-1].results[member].train["loss"] != free[-1].results[member].train["loss"]
+        one, free = (each[-1].results[member] for each in (clipped, free_epochs(name)))
+        assert one.train["loss"] != free.train["loss"]
 
 
 def plain_steps(captured, clip, count=3):
@@ -215,7 +221,7 @@ def test_a_scheduled_member_is_its_scheduled_single_run(name, kind, plan):
 )
 def test_a_recorded_run_has_the_bits_of_an_eager_one_at_every_learning_rate(name, kind):
     """A learning rate that the recording had frozen would show from the second epoch on."""
-    options = {"scheduler": SCHEDULERS[kind], "epochs": 3}
+    options = {"scheduler": SCHEDULERS[kind], "epochs": 3, **EVEN}
     one, two = (alone(1, name, plan=plan, **options)[1] for plan in PLANS)
     for key, value in one.state_dict().items():
         assert torch.equal(value, two.state_dict()[key]), key
@@ -288,15 +294,8 @@ def test_a_resumed_replica_goes_on_at_the_learning_rate_of_its_epoch(kind, tmp_p
     given = single(1)
     plan, clip = PLANS["captured"], options["clip"]
     half = Single(*given, plan, clip)
-    results = fit(
-        half,
-        **EVEN,
-        seeds=(0,),
-        epochs=4,
-        batch_size=16,
-        plan=plan,
-        scheduler=options["scheduler"],
-    )
+    how = {"seeds": (0,), "epochs": 4, "batch_size": 16, "plan": plan}
+    results = fit(half, **EVEN, **how, scheduler=options["scheduler"])
     next(results), next(results)
     save_checkpoint(half, [("some", 0)], path, epoch=2)
     results.close()
@@ -352,8 +351,8 @@ def test_a_member_follows_a_schedule_of_dropout_rates_as_its_single_run(plan):
     def rates(step, p):
         return early(step, p=p, steps=9)
 
-    scheduled = assert_members_are_single_runs("Adam", plan, rates=rates)
-    constant, _ = together(plan=plan)
+    scheduled = assert_members_are_single_runs("Adam", plan, rates=rates, epochs=3)
+    constant, _ = together(plan=plan, epochs=3)
     losses = [
         [e.results[m].running["loss"] for e in epochs]
         for epochs in (scheduled, constant)

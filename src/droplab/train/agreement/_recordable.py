@@ -18,7 +18,6 @@ from torch import Tensor
 
 from droplab.data import Inputs
 from droplab.data.tree import of_first
-from droplab.train._copies import deep_copy
 from droplab.train._executor import eval_logits
 from droplab.train._population import Population
 from droplab.train._population_step import traced_population_step
@@ -151,12 +150,11 @@ def _why_not_the_same(
     signatures: list[Any] = []
     for number, step in enumerate(_STEPS):
         set_step(step)
-        memo: dict[int, Any] = {}
+        alter = partial(_alter, tensors, number)
         try:
-            twin = deep_copy(subject, memo)
-            _alter([memo.get(id(tensor)) for tensor in tensors], number)
-            seed_torch(number)
-            found, originals = trace(function, twin, *batches[number % len(batches)])
+            found, originals = trace(
+                function, subject, *batches[number % len(batches)], prepare=alter
+            )
         except UnsupportedError as error:
             return str(error)
         except Exception as error:  # whatever somebody's forward does when it is traced
@@ -167,11 +165,12 @@ def _why_not_the_same(
     return ""
 
 
-def _alter(tensors: Sequence[Any], number: int) -> None:
-    """Give tensors other values: signs turn, counters count on, indices stay within their range."""
+def _alter(tensors: Sequence[Any], number: int, copies: dict[int, Any]) -> None:
+    """Give copies other values: signs turn, counters count on, indices stay within their range."""
+    seed_torch(number)
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
-        for tensor in tensors:
+        for tensor in (copies.get(id(each)) for each in tensors):
             if not isinstance(tensor, Tensor) or number == 0 or not tensor.numel():
                 continue
             if tensor.is_floating_point() and tensor.dim():
