@@ -104,24 +104,30 @@ class Watched:
         self.complaints: list[str] = []
 
 
+@pytest.fixture(scope="session")
+def visitor(browser):
+    """Whoever opens the lab's pages, which keep nothing: a new one takes as long as a page."""
+    context = browser.new_context(
+        color_scheme="light", reduced_motion="reduce", service_workers="block"
+    )
+    context.set_default_timeout(WAIT)
+    yield context
+    assert context.storage_state() == {"cookies": [], "origins": []}
+    context.close()
+
+
 @pytest.fixture
-def open_page(browser, lab):
+def open_page(visitor, lab):
     """Open an address of the lab in a page of its own; return the page, watched.
 
     Whatever a test does, no request of its pages leaves the machine.
     """
-    contexts, watched = [], []
+    pages, watched = [], []
 
     def open_one(path="/", *, width=1280, height=860):
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="light",
-            reduced_motion="reduce",
-            service_workers="block",
-        )
-        contexts.append(context)
-        context.set_default_timeout(WAIT)
-        page = context.new_page()
+        page = visitor.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
         page.watched = Watched()
         watched.append(page.watched)
         page.on("request", lambda request: page.watched.requests.append(request.url))
@@ -136,8 +142,8 @@ def open_page(browser, lab):
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     home = (lab.address + "/", "data:", "blob:")
     for each in watched:
         assert each.requests

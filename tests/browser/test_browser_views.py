@@ -97,9 +97,7 @@ def test_back_and_forward_lead_through_the_views(open_page):
 def test_an_injected_foreign_script_is_blocked(open_page):
     page = open_page("/")
     asked = []
-    page.context.route(
-        "https://elsewhere.example/**", lambda route: (asked.append(1), route.abort())
-    )
+    page.route("https://elsewhere.example/**", lambda route: (asked.append(1), route.abort()))
     blocked = page.evaluate(
         """() => new Promise((resolve) => {
             const seen = [];

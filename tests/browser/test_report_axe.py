@@ -15,7 +15,7 @@ from droplab.report import render
 from droplab.verdict import judge
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page, ViewportSize
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +32,31 @@ def report(tmp_path_factory) -> Path:
     return page
 
 
-@pytest.fixture
-def opened(browser, report) -> Iterator[Callable[..., Page]]:
-    """Open the report in a page of its own."""
-    contexts = []
+@pytest.fixture(scope="module")
+def readers(browser) -> Iterator[dict[bool, BrowserContext]]:
+    """Readers by whether the report's own policy is not kept, which would not let in axe."""
+    contexts = {bypassed: browser.new_context(bypass_csp=bypassed) for bypassed in (False, True)}
+    yield contexts
+    for context in contexts.values():
+        context.close()
 
-    def open_one(*, bypass_csp: bool = True, **options) -> Page:
-        # axe is a script, which the report's own policy would not let in
-        context = browser.new_context(bypass_csp=bypass_csp, **options)
-        contexts.append(context)
-        page = context.new_page()
+
+@pytest.fixture
+def opened(readers, report) -> Iterator[Callable[..., Page]]:
+    """Open the report in a page of its own."""
+    pages = []
+
+    def open_one(*, bypass_csp: bool = True, viewport: ViewportSize | None = None) -> Page:
+        page = readers[bypass_csp].new_page()
+        pages.append(page)
+        if viewport:
+            page.set_viewport_size(viewport)
         page.goto(report.as_uri())
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 360])

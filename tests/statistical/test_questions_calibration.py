@@ -42,5 +42,5 @@ def test_the_wide_interval_covers_the_population(share):
 
 
 def test_two_looks_at_half_the_level_say_nothing_false_more_often():
-    assert calibrate.looks(8, 0.975, COUNT) <= most(0.05)
-    assert calibrate.looks(8, 0.95, 400) > 0.05
+    assert calibrate.looks(7, 0.975, 800) <= most(0.05, 800)
+    assert calibrate.looks(7, 0.95, 400) > 0.05

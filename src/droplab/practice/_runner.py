@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from droplab.practice._trace import Trace
 START_SECONDS = 180.0
 """How long an interpreter may take to import torch, on a slow and busy machine."""
 
+_GRACE = 10.0
+"""How long a process with torch may take to end what it runs, once its time is over."""
+
 _QUIET = {
     # A snippet runs on one thread and on the CPU: the same numbers everywhere, and safe to fork.
     "OMP_NUM_THREADS": "1",
@@ -41,6 +45,7 @@ class _Worker(Child):
         code = "from droplab.practice._worker import main; main()"
         super().__init__(code, folder=tempfile.gettempdir(), environment=_QUIET)
         self._told = queue.SimpleQueue[dict[str, Any] | None]()
+        self._group = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -48,11 +53,22 @@ class _Worker(Child):
         # has started may hold it open.
         with self.output:
             for message in self.messages():
-                self._told.put(message)
+                if "group" in message:
+                    self._group = message["group"]
+                else:
+                    self._group = 0 if "done" in message else self._group
+                    self._told.put(message)
         self._told.put(None)
 
+    def _kill_group(self) -> None:
+        super()._kill_group()
+        # A snippet and what it starts have a group of their own, which ends without its parent.
+        if self._group:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, signal.SIGKILL)
+
     def run(self, exercise: Exercise, chosen: Sequence[int], *, fork: bool) -> list[Trace]:
-        """Run some of the options; kill all that is not done when the time is over.
+        """Run some of the options; what is not done when the time is over is killed.
 
         Raises:
             RunError: If the process ended, and it was not an option that ended it.
@@ -67,7 +83,9 @@ class _Worker(Child):
                 if "done" in message:
                     break
                 if "torch" in message:
-                    limit, begun = time.monotonic() + exercise.seconds, True
+                    # The forks are ended by the process that made them, which can do so alone.
+                    patience = exercise.seconds + (_GRACE if fork else 0.0)
+                    limit, begun = time.monotonic() + patience, True
                 whose = message.pop("option", None)
                 for trace in traces if whose is None else [traces[whose]]:
                     trace.take(message)

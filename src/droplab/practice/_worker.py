@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     output = Output()
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        # What an option leaves running becomes a child of this process, which can then see it.
+        # What an option leaves running becomes a child of this process, which can wait for its end.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for line in sys.stdin.buffer:
         job: dict[str, Any] = json.loads(line)
@@ -56,8 +56,11 @@ def main() -> None:
         output.send(torch=torch.__version__)
         answer = partial(_answer, job, output)
         if job["fork"]:
-            _in_forks([answer], job["seconds"], lambda _, status: output.send(status=status))
-            _end_if_something_is_left()
+            group = _fork(answer, job["seconds"], leads=True)
+            status = _end_in_time(group, job["seconds"])
+            if status is not None:
+                output.send(status=status)
+            _reap(group)
         else:
             _set_alarm(job["seconds"])
             answer()
@@ -67,6 +70,8 @@ def main() -> None:
 
 def _answer(job: Mapping[str, Any], output: Output) -> None:
     """Run the snippet, then every option."""
+    if job["fork"]:
+        output.send(group=os.getpid())
     report = _Report(output)
     _settle(report)
     names: dict[str, Any] = {"__name__": "snippet"}
@@ -86,40 +91,73 @@ def _answer(job: Mapping[str, Any], output: Output) -> None:
             options[0]()
 
 
+def _fork(task: Callable[[], None], seconds: float, *, leads: bool = False) -> int:
+    """Begin a task in a fork of this process, which may lead a group of its own; return its id."""
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            if leads:
+                os.setpgid(0, 0)
+            _set_alarm(seconds)
+            task()
+            status = 0
+        finally:
+            os._exit(status)
+    if leads:
+        with contextlib.suppress(OSError):  # the fork has done so itself, and may have ended
+            os.setpgid(pid, pid)
+    return pid
+
+
 def _in_forks(
     tasks: Sequence[Callable[[], None]], seconds: float, ended: Callable[[int, int], None]
 ) -> None:
     """Run each task in a fork of this process; tell the number and the exit status of each."""
-    running: dict[int, int] = {}
-    for number, task in enumerate(tasks):
-        pid = os.fork()
-        if pid == 0:
-            status = 70
-            try:
-                _set_alarm(seconds)
-                task()
-                status = 0
-            finally:
-                os._exit(status)
-        running[pid] = number
+    running = {_fork(task, seconds): number for number, task in enumerate(tasks)}
     while running:
         pid, status = os.wait()
         if pid in running:
             ended(running.pop(pid), os.waitstatus_to_exitcode(status))
 
 
-def _set_alarm(seconds: float) -> None:
-    """Let the system end this process if nobody is left who ends it when its time is over."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(int(seconds) + _ORPHANED)
+def _end_in_time(group: int, seconds: float) -> int | None:
+    """Wait for the leader of a group, then kill the group; return its status, None if too late."""
+    late = False
+
+    def end(*_: object) -> None:
+        nonlocal late
+        late = True
+        _kill(group)
+
+    signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    _, status = os.waitpid(group, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _kill(group)
+    return None if late else os.waitstatus_to_exitcode(status)
 
 
-def _end_if_something_is_left() -> None:
-    """End this process, with its group, if something that an option has started goes on."""
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _reap(group: int) -> None:
+    """Wait for the end of a killed group; what has left it can go on, and is not waited for."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
-        os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def _set_alarm(seconds: float) -> None:
+    """Let the system end this process if nobody is left who ends it when its time is over."""
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(seconds) + _ORPHANED)
 
 
 class _StoppedError(Exception):

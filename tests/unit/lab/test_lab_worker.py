@@ -6,12 +6,14 @@ That it ends with its server, and keeps its rows: `test_lab_process.py` of tests
 from __future__ import annotations
 
 import os
+import queue
 
 import pytest
 
 from droplab import results
 from droplab.lab._process import WorkerProcess
-from droplab.recipe import load, override
+from droplab.lab._worker import _train
+from droplab.recipe import dumps, load, override
 from droplab.train import ExecutionPlan
 
 SMALL = override(load("digits"), {"seeds": [0, 1], "epochs": 2})
@@ -20,7 +22,8 @@ LONG = override(load("digits"), {"seeds": [0, 1], "epochs": 1000})
 
 @pytest.fixture
 def worker(keep_plan):
-    keep_plan(LONG, ExecutionPlan(1))  # to measure one would take longer than the rest
+    for recipe in (SMALL, LONG):  # to measure one would take longer than the rest
+        keep_plan(recipe, ExecutionPlan(1))
     found = WorkerProcess()
     yield found
     found.kill()
@@ -42,13 +45,16 @@ def test_it_tells_of_steps_and_the_end(worker, runs):
     assert steps[-1] == started["steps"] == 4 * 2 * 2 * 10
 
 
-def test_it_says_why_a_run_cannot_be(worker, runs):
+def test_it_says_why_a_run_cannot_be(runs):
+    """In this process; `test_the_reason_of_a_defect` has another of its own."""
     runs.mkdir()
     (runs / "run").write_text("in the way")
-    worker.send(SMALL, runs / "run", resume=False)
-    (told,) = worker.messages()
-    assert told["event"] == "failed"
-    assert "cannot be written to" in told["message"]
+    jobs, told = queue.Queue(), []
+    jobs.put({"recipe": dumps(SMALL), "folder": str(runs / "run"), "resume": False})
+    _train(lambda event, **more: told.append((event, more["message"])), jobs)
+    [(event, message)] = told
+    assert event == "failed"
+    assert "cannot be written to" in message
 
 
 def test_stop_closes_the_run(worker, runs):

@@ -18,8 +18,9 @@ from droplab import child
 from droplab.errors import RunError
 from droplab.practice import Runner
 
-HANG = "while True:\n    pass"
-LONG_SLEEP = "import time\ntime.sleep(1000)"
+HANG = "import time\nwhile True:\n    time.sleep(0.01)"
+LOOP = "while True:\n    pass"
+LONG_SLEEP = "import time; time.sleep(1000)"
 EXIT = "import os\nos._exit(3)"
 SEGFAULT = "import ctypes\nctypes.string_at(0)"
 
@@ -56,17 +57,23 @@ def test_one_bad_option_leaves_the_others_alone(make, runner):
     assert result.correct is True
 
 
-def test_without_fork_it_is_the_same(make, runner):
+def test_without_fork_it_is_the_same(make, runner, light):
     exercise = make("good = 1", HANG, EXIT, "print('hello')\ngood = missing", seconds=2.0)
     forked, alone = (one.run(exercise).outcomes for one in (runner, Runner(fork=False)))
     assert forked == alone
     assert forked[3].printed == "hello\n"
 
 
+def test_without_fork_torch_is_the_same(make, runner):
+    exercise = make("good = 1", "good = float(x)", snippet="import torch\nx = torch.rand(())")
+    forked, alone = (one.run(exercise) for one in (runner, Runner(fork=False)))
+    assert (forked.outcomes, forked.torch) == (alone.outcomes, alone.torch)
+
+
 @pytest.mark.parametrize(
     ("snippet", "told"),
     [
-        (HANG, "the snippet was stopped: not done after 1 s"),
+        (LOOP, "the snippet was stopped: not done after 1 s"),
         (LONG_SLEEP, "the snippet was stopped: not done after 1 s"),
         (SEGFAULT, "the snippet crashed the process (SIGSEGV)"),
         (EXIT, "the snippet ended the process (exit status 3)"),
@@ -193,7 +200,7 @@ def test_a_process_that_cannot_start_is_an_error(make, monkeypatch):
             runner.run(make("good = 1", "good = 2"))
 
 
-def test_a_process_that_was_killed_is_started_again(make):
+def test_a_process_that_was_killed_is_started_again(make, light):
     exercise = make("good = 1", "good = 2")
     with Runner() as runner:
         runner.warm(exercise)
@@ -231,16 +238,28 @@ def test_the_time_limit_needs_no_help_from_python(make, runner):
     assert happened(result) == [(False, "hung"), (False, "hung"), (True, "ran")]
 
 
-def test_what_nobody_ends_is_ended_by_the_system():
-    """As after the death of whoever asked; SIGALRM needs no help from Python."""
+def test_what_nobody_ends_is_ended_by_the_system(light):
+    """As after the death of whoever should; SIGALRM needs no help from Python."""
     code = "from droplab.practice import _worker as w; w._ORPHANED = 1; w.main()"
-    check = {"option": HANG, "then": "", "check": "True", "saw": ""}
-    job = {"snippet": "", "seconds": 0.0, "fork": True, "options": [check]}
+    check = {"option": LOOP, "then": "", "check": "True", "saw": ""}
+    job = {"snippet": "", "seconds": 0.0, "fork": True, "options": [check]}  # 0: it ends nothing
     done = subprocess.run(
         [sys.executable, "-c", code], input=json.dumps(job), capture_output=True, text=True
     )
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert {"option": 0, "status": -signal.SIGALRM} in told or {"status": -signal.SIGALRM} in told
+
+
+@pytest.mark.parametrize(
+    ("snippet", "option"),
+    [(LOOP, "good = 1"), ("", HANG), ("", FORKS.format(child=LONG_SLEEP, file=os.devnull))],
+)
+def test_what_is_ended_costs_the_next_answer_nothing(make, runner, snippet, option):
+    runner.run(make("good = 1", "good = 2"))
+    process = runner._warm.pid
+    runner.run(make("good = 2", option, snippet=snippet, seconds=0.5))
+    assert runner.run(make("good = 2", "good = 1")).right == ("B",)
+    assert runner._warm.pid == process
 
 
 def test_what_an_option_has_started_ends_with_the_answer(make, runner, tmp_path):
@@ -279,7 +298,7 @@ def test_options_that_tell_much_at_once_do_not_mix(make, runner):
         assert outcome.happened == "ValueError: " + letter * 1_900
 
 
-def test_closing_ends_what_still_runs(make, tmp_path):
+def test_closing_ends_what_still_runs(make, light, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     hang = f"import os\nopen({str(tmp_path / 'pipe')!r}, 'w').write(str(os.getpid()))\n{HANG}"
     exercise = make(hang, "good = 1", seconds=600.0)
