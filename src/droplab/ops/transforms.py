@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,16 @@ from torch._guards import TracingContext
 from torch.autograd import forward_ad
 
 is_compiling = torch.compiler.is_compiling
+
+
+def _exports_without_compiler() -> bool:
+    return is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
+is_exporting: Callable[[], bool] = getattr(
+    torch.compiler, "is_exporting", _exports_without_compiler
+)
+"""Of torch 2.6, which does not say it, only an export without its compiler is known."""
 
 PLAIN_TYPES = frozenset({torch.Tensor, torch.nn.Parameter})
 """Types of tensors whose memory is what it seems; a fake or distributed tensor has another type."""

@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from droplab.errors import PlacementError
 from droplab.ops.layout import CALL_BITS
 from droplab.ops.rank import rank
+from droplab.ops.transforms import is_exporting
 from droplab.placement._draws import Draws
 from droplab.placement._hook import Bank, SiteHook
 from droplab.placement._kept import Kept
@@ -327,7 +328,7 @@ class _Enter:
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any = None) -> None:
         if is_compiling():
-            if self.path == ROOT and not torch.compiler.is_exporting():
+            if self.path == ROOT and not is_exporting():
                 _enter_outside(self, module.training)
             return
         if "_is_replica" in module.__dict__:
@@ -349,7 +350,7 @@ class _Leave:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         if is_compiling():
-            if self.path == ROOT and not torch.compiler.is_exporting():
+            if self.path == ROOT and not is_exporting():
                 _leave_outside(self.guard)
             return
         self.guard.leave()
