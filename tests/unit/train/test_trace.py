@@ -79,7 +79,10 @@ def noted(graph):
         kind = ""
         if isinstance(value, torch.Tensor):
             kind = f"{tuple(value.shape)} {value.stride()} {value.dtype}"
-        lines.append((node.op, node.op == "call_function" and node.target, str(given), kind))
+        target = node.op == "call_function" and node.target
+        if target is torch.ops.aten.alias.default:  # what make_fx of torch 2.14 calls a detach
+            target = torch.ops.aten.detach.default
+        lines.append((node.op, target, str(given), kind))
     return lines
 
 
