@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -62,7 +63,7 @@ def preflight(folder: str | os.PathLike[str], needed_bytes: int = 0) -> Path:
     return path
 
 
-def check_place(folder: Path) -> None:
+def check_place(folder: str | os.PathLike[str]) -> None:
     """Refuse a place where no run can be begun, and leave nothing there.
 
     Args:
@@ -71,11 +72,13 @@ def check_place(folder: Path) -> None:
     Raises:
         RunError: As `preflight`, or the folder holds a run.
     """
-    check_free(folder)
-    made = not folder.exists()
-    path = preflight(folder)
+    path = Path(folder).expanduser().absolute()
+    made = not os.path.exists(path)  # noqa: PTH110 # Path.exists may raise
+    preflight(path)
+    check_free(path)
     if made:
-        path.rmdir()
+        with contextlib.suppress(OSError):  # somebody else may have begun there
+            path.rmdir()
 
 
 def _file_system(path: Path) -> str:

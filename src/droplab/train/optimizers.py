@@ -249,7 +249,7 @@ def _check_sparse(
 def reads_rate(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its fused update reads a learning rate that is a tensor as it runs.
 
-    Where it does not, as that of Adagrad before torch 2.7, the number is taken out of the tensor
+    Where it does not, as that of Adagrad in torch 2.6, the number is taken out of the tensor
     before, and a recording would freeze it.
     """
     kinds = (kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("torch."))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from droplab.errors import RunError
-from droplab.results import RunStore, _preflight, environment, preflight
+from droplab.results import RunStore, _preflight, check_place, environment, preflight
 
 
 def test_a_good_folder_is_made_and_left_empty(tmp_path):
@@ -38,6 +38,26 @@ def test_an_unwritable_folder_is_one_error(open_place, unprivileged):
             RunStore.create(open_place / "run", "", "d", {}, [("none", 0)])
         with pytest.raises(RunError, match=r"cannot be written to"):
             preflight(open_place)
+
+
+def test_a_place_is_looked_at_and_left_as_it_was(tmp_path, monkeypatch, create):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    check_place("~/mine")
+    check_place(tmp_path / "new" / "run")
+    assert not (tmp_path / "new" / "run").exists()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    create(tmp_path / "run").close()
+    with pytest.raises(RunError, match="already holds a run"):
+        check_place("~/run")
+
+
+def test_a_place_that_cannot_be_looked_at_is_one_error(open_place, unprivileged):
+    open_place.chmod(0o000)
+    with unprivileged(), pytest.raises(RunError, match=r"cannot be written to"):
+        check_place(open_place / "run")
+    open_place.chmod(0o755)
 
 
 def test_an_unwritable_run_is_not_resumed(open_place, create, unprivileged):

@@ -79,7 +79,7 @@ def test_bad_optimizers(name, arguments, message):
 
 @pytest.mark.parametrize("read", [True, False])
 def test_a_recording_reads_the_learning_rate_or_is_made_anew(monkeypatch, read):
-    """Adagrad's update before torch 2.7 takes the number out of a tensor, which would freeze it."""
+    """Adagrad's update in torch 2.6 takes the number out of a tensor, which would freeze it."""
     for module in (_scheduler, capture):
         monkeypatch.setattr(module, "reads_rate", lambda optimizer: read)
     parameters = list(nn.Linear(2, 2).parameters())
