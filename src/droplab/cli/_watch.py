@@ -123,7 +123,8 @@ class Watch(Observer):
             return
         if len(recipe.seeds) != len(announced.seeds):
             self._console.print(
-                f"this run has the seeds {', '.join(map(str, recipe.seeds))}",
+                f"This run has {len(recipe.seeds)} of the {len(announced.seeds)} seeds: "
+                f"{', '.join(map(str, recipe.seeds))}",
                 highlight=False,
             )
         stored = plan.to_dict()
