@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from droplab.errors import nearest
@@ -133,6 +134,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
+    if home is None and not name.startswith("_") and find_spec(f"droplab.{name}"):
+        return importlib.import_module(f"droplab.{name}")  # as droplab.nn, without an import
     if home is None:
         raise AttributeError(f"module 'droplab' has no attribute '{name}'{nearest(name, __all__)}")
     room, _, other_name = home.partition(".")

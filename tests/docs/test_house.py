@@ -153,3 +153,11 @@ def test_every_public_name_of_the_package_is_there():
         assert getattr(droplab, name) is not None
     with pytest.raises(AttributeError, match=r"plam.*did you mean 'plan'"):
         droplab.plam  # noqa: B018
+
+
+def test_the_rooms_that_texts_name_need_no_import_of_their_own():
+    """`import droplab` is enough for droplab.nn.Dropout, as it is for torch.nn with torch."""
+    rooms = ("data", "doctor", "nn", "ops", "placement", "recipe", "testing", "train", "verdict")
+    named = " and ".join(f"droplab.{room}.__all__" for room in rooms)
+    done = subprocess.run([sys.executable, "-c", f"import droplab; {named}"], capture_output=True)
+    assert not done.stderr

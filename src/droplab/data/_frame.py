@@ -98,7 +98,7 @@ def read_columns(
         raise DataError(f"{path}: expected rows below the names of the columns, got none")
     named = named or {}
     for key, names in {"categorical": categorical, "ignore": ignore, **named}.items():
-        check_there(names, frame.columns, path, key)
+        _check_there(names, frame.columns, path, key)
     for name in named.get("target", ()):
         if frame[name].isna().all():
             raise DataError(
@@ -109,7 +109,7 @@ def read_columns(
     return [_column(path, name, frame[name], name in categorical) for name in kept]
 
 
-def check_there(names: Sequence[str], columns: Sequence[str], path: Path, key: str) -> None:
+def _check_there(names: Sequence[str], columns: Sequence[str], path: Path, key: str) -> None:
     """Check that columns that are named are there.
 
     Raises:

@@ -15,7 +15,7 @@ from droplab.data._blocks import Units
 from droplab.data._draw import Rows, draw
 from droplab.data._encode import Encoder
 from droplab.data._folds import Folds, Resampled, resampled_told, told_of
-from droplab.data._frame import Column, check_there, number_names, read_columns
+from droplab.data._frame import Column, number_names, read_columns
 from droplab.data._labels import class_numbers
 from droplab.data._targets import CLASSES_OF, guess_task, read_targets
 from droplab.data._units import read_times
@@ -150,8 +150,12 @@ def _read(path: Path, form: str, given: Mapping[str, Any]) -> tuple[_Table, list
         raise DataError(
             f"data.target: expected the column to learn, got none; {path} has {_listed(main)}"
         )
-    for key, columns in named.items():  # one that is ignored is not there
-        check_there(columns, list(main), path, key)
+    for key, columns in named.items():
+        if both := [name for name in columns if name in lists["ignore"]]:
+            raise DataError(
+                f"data.{key}: expected a column that is read, got '{both[0]}', which is in "
+                "data.ignore as well; take it out of one of them"
+            )
     apart = 0
     if isinstance(given.get("test"), str):
         other = Path(given["test"]).expanduser()

@@ -13,6 +13,7 @@ from droplab.errors import RecipeError, nearest, quote
 from droplab.limits import ARMS, USUAL_SEEDS
 from droplab.recipe._digest import digest
 from droplab.recipe._loop import LoopSpec
+from droplab.recipe._losses import LOSSES
 from droplab.recipe._metrics import Measure, Metric, metrics_of, test_metrics_of
 from droplab.recipe._spec import spec
 from droplab.recipe._tasks import FURTHER, TASKS
@@ -252,6 +253,9 @@ class Recipe:
             hint = f"; it is a loss of {' and '.join(own)}"
             if self.task is None:
                 hint += f': write task = "{own[0]}" if that is what is learned'
+            else:
+                fit = [name for name, known in LOSSES.items() if self.task in known.tasks]
+                hint += f", and of {self.task} there is {' or '.join(fit)}"
             raise ValueError(
                 f"loss: expected a loss of {self.task or 'classification'}, got "
                 f"'{self.loss.name}'{hint}"

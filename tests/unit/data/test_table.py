@@ -233,6 +233,15 @@ DIRT: list[tuple[str, dict[str, Any], str]] = [
     ("a,y\n1,0\n2,1\n", {"target": "z"}, r"no column 'z'"),
     ("age,y\n1,0\n2,1\n", {"target": "y", "columns": ("ago",)}, r"did you mean 'age'"),
     ("age,y\n1,0\n2,1\n", {"target": "y", "ignore": ("agee",)}, r"data.ignore: .* 'age'"),
+    *(
+        (
+            "a,b,y\n1,2,0\n2,3,1\n",
+            {"target": "y", key: "b", "ignore": "b"},
+            rf"data.{key}: .*'b', .* in d",
+        )
+        for key in ("columns", "groups", "time", "weights")
+    ),
+    ("a,y\n1,0\n2,1\n", {"target": "y", "ignore": "y"}, r"data.target: .*'y', .* as well"),
     ("a,y\n1,0\n2,1\n", {}, r"expected the column to learn, got none; .* has a, y"),
     ("a,y\n1,0\n2,1\n", {"target": "y", "colums": "a"}, r"unknown key; did you mean 'columns'"),
     ("a,b,y\n1,,0\n2,,1\n", {"target": "y"}, r"column 'b': every value is missing"),

@@ -111,7 +111,8 @@ def test_weights_by_class_name(tmp_path):
             "huber",
             "a loss of classification, got 'huber'; it is a loss of r",
         ),
-        ("regression", "cross_entropy", "expected a loss of regression, got 'cross_entropy'"),
+        ("regression", "cross_entropy", "and of regression there is mse or l1 or h"),
+        ("binary", "cross_entropy", "got 'cross_entropy'; .*, and of binary there is bce"),
         ("regression", "hubre", "did you mean 'huber'"),
         (
             "regression",
