@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch._C import _current_graph_task_id as _graph_task
 from torch._compile import _disable_dynamo
-from torch.compiler import is_compiling
 from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
 from droplab.ops.layout import CALL_BITS
 from droplab.ops.rank import rank
-from droplab.ops.transforms import is_exporting
+from droplab.ops.transforms import is_compiling, is_exporting
 from droplab.placement._draws import Draws
 from droplab.placement._hook import Bank, SiteHook
 from droplab.placement._kept import Kept
