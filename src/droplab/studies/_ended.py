@@ -24,12 +24,14 @@ class Ended:
         message: Why it failed, or what was not finite.
         seen: What was seen of it, as JSON can hold it.
         killed: Whether its process was killed, so that it may go on from what it has kept.
+        hopeless: Whether every other trial of the study would fail for the same reason.
     """
 
     state: State
     message: str = ""
     seen: dict[str, Any] = field(default_factory=dict[str, Any])
     killed: bool = False
+    hopeless: bool = False
 
 
 def reason(error: BaseException) -> str:

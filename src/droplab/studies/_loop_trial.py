@@ -22,7 +22,7 @@ from droplab.rng import stream_key
 from droplab.studies._control import Watch
 from droplab.studies._ended import Ended, reason
 from droplab.studies._folders import file_stem
-from droplab.studies._placing import Placed, place
+from droplab.studies._placing import ArmsError, Placed, place
 from droplab.studies._seeding import Generators, seed_generators
 from droplab.studies._trial_checkpoint import END, TrialCheckpoint, iter_of, skip
 from droplab.train.freed_memory import freed_memory_kept
@@ -348,7 +348,8 @@ class Trial:
         if self._generators is not None:
             self._generators.restore()
         if error is not None:
-            return Ended("failed", reason(error), self._seen())
+            hopeless = isinstance(error, ArmsError)
+            return Ended("failed", reason(error), self._seen(), hopeless=hopeless)
         decides = self._recipe.primary
         odd = [row.epoch for row in self._rows if not math.isfinite(row.values[decides])]
         if odd:

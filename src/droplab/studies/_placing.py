@@ -17,6 +17,10 @@ from droplab.studies._arms import kind_of_inputs, rate_of_step
 from droplab.train import RateOfStep
 
 
+class ArmsError(PlacementError):
+    """An arm of the study means nothing in the model that its loop trains."""
+
+
 @dataclasses.dataclass
 class Placed:
     """One model of a trial, at work.
@@ -88,7 +92,9 @@ def place(
         seen: Called with the arguments of each call into the model in training mode.
 
     Raises:
-        PlacementError: If an arm means no site of the model, or a rate that is not there.
+        ArmsError: If an arm, this one or another, means no site of the model, or a rate that is
+            not there.
+        PlacementError: If the model cannot be guarded.
     """
     if getattr(getattr(model, "dynamo_ctx", None), "fullgraph", False):
         raise PlacementError(
@@ -104,7 +110,7 @@ def place(
         try:
             plan = placement.plan(model, dict(each.rates), each.kind, example)
         except ArgumentError as error:
-            raise PlacementError(f"arms.{each.name}: {error}") from error
+            raise ArmsError(f"arms.{each.name}: {error}") from error
         wanted[each.name] = dict(plan.rates)
         order |= dict.fromkeys(site.name for site in plan.sites)
     used = {site for rates in wanted.values() for site in rates}
@@ -114,7 +120,7 @@ def place(
         try:
             existing[each.name] = own.changes(each.existing)
         except PlacementError as error:
-            raise PlacementError(f"arms.{each.name}.{error}") from error
+            raise ArmsError(f"arms.{each.name}.{error}") from error
     own.write(model, existing[arm])
     drawing = own.drawing(existing.values()) if example is not None else ()
     dropping = [entry.name for entry in own.entries if entry.what == "module"]

@@ -82,7 +82,8 @@ class Study:
         """Run every trial that is not done, seed by seed, and return the verdict.
 
         A trial that raises is kept as failed with its reason, and the others go on; a study that
-        is resumed tries it again. What is finished is on disk: a study that is stopped, or
+        is resumed tries it again. Where an arm means nothing in the model, the first trial ends the
+        study. What is finished is on disk: a study that is stopped, or
         killed, goes on from there with `resume=True`.
 
         Args:
@@ -93,7 +94,7 @@ class Study:
 
         Raises:
             ArgumentError: If `train` is no function, or another process could not find it.
-            RunError: If the folder cannot be used, or every trial failed.
+            RunError: If the folder cannot be used, an arm fits no model, or every trial failed.
         """
         self.run_trials(train, workers=workers, cluster=cluster)
         return self.verdict()
@@ -191,7 +192,7 @@ class Study:
                 instead.
 
         Raises:
-            RunError: If the folder cannot be used, or every trial failed.
+            RunError: If the folder cannot be used, an arm fits no model, or every trial failed.
         """
         with self._opened(" ".join(command)) as driver:
             run_scripts(driver, self.recipe, command, self.folder, workers, cluster)

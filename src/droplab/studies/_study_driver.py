@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from droplab.errors import RunError
 from droplab.recipe import Recipe, loads
 from droplab.results import EpochRow, StudyStore
 from droplab.studies._ended import Ended
@@ -86,7 +87,11 @@ class StudyDriver:
         return self._store.trials_folder / f"{file_stem(self._recipe, arm, seed)}.pt"
 
     def end(self, arm: str, seed: int, ended: Ended) -> None:
-        """Keep how a trial ended, and what was seen of it."""
+        """Keep how a trial ended, and what was seen of it.
+
+        Raises:
+            RunError: If every other trial would fail for the same reason.
+        """
         notes = self._store.notes()
         if ended.state != "failed" and (twin := self._twin(arm, seed, ended.seen, notes)):
             ended = Ended("failed", twin, ended.seen)
@@ -109,6 +114,8 @@ class StudyDriver:
         self._observer.ended(arm, seed, ended.state)
         self._ended += 1
         self._say(arm, seed, ended)
+        if ended.hopeless:
+            raise RunError(f"{self._store.folder}: no trial can be run; {ended.message}")
 
     def _twin(self, arm: str, seed: int, seen: Mapping[str, Any], notes: Mapping[str, str]) -> str:
         """Say of which other seed a trial is a copy; "" of none."""

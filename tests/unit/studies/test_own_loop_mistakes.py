@@ -83,6 +83,28 @@ def test_what_a_loop_does_wrong_fails_its_trial_in_one_sentence(tmp_path: Path, 
     assert not hasattr(dataloader._BaseDataLoaderIter.__next__, "of_a_trial")
 
 
+@pytest.mark.parametrize(
+    ("arm", "words"),
+    [
+        ({"fc9": 0.5}, r"arms\.late: rates: 'fc9' matches no site"),
+        ({"existing": {"drop9": 0.5}}, r"arms\.late\.existing: 'drop9' matches nothing"),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_arm_that_fits_no_model_ends_the_study_before_anything_is_trained(
+    tmp_path: Path, arm, words: str, workers: int
+):
+    arms = {"none": {}, "half": 0.5, "late": arm}
+    mine = begin(tmp_path, arms=arms, seeds=4)
+    with pytest.raises(RunError, match=f"study: no trial can be run; {words}"):
+        mine.run(loops.plain, workers=workers)
+    found = mine.result()
+    assert not found.rows
+    assert sum(each.state == "failed" for each in found.members) == 1
+    assert words.split("'")[1] in message(mine)
+    assert {each.state for each in found.members} <= {"failed", "running", "waiting"}
+
+
 def test_a_report_after_the_trial_has_ended_is_refused(tmp_path: Path):
     kept: list[Trial] = []
 
