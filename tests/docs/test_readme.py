@@ -73,7 +73,9 @@ def test_the_other_commands_do_what_they_say():
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_the_python_runs(number, tmp_path, monkeypatch, capsys):
+def test_the_python_runs(number, tmp_path, monkeypatch, capsys, keep_plan):
+    digits = override(load("digits"), {"epochs": 20, "seeds": [0, 1, 2, 3, 4, 5]})
+    keep_plan(digits, ExecutionPlan(1, captured=True, group=6 * len(digits.arms)))
     monkeypatch.chdir(tmp_path)
     exec(blocks("python")[number], {"__name__": "__main__"})
     assert capsys.readouterr().out.strip()

@@ -188,22 +188,6 @@ def _runs(process):
         return False
 
 
-def test_from_the_first_request_to_the_verdict(lab):
-    assert "digits" in [recipe["name"] for recipe in lab.ask("GET", "/api/recipes")["recipes"]]
-    body = {"kind": "experiment", "recipe": "digits", "seeds": 2, "epochs": 3}
-    id = lab.ask("POST", "/api/runs", body)["id"]
-    found = list(lab.events(id))
-    assert found[0][0] == "snapshot"
-    assert found[-1] == ("end", {})
-    states = [data["state"] for event, data in found if event == "state"]
-    assert states[-1] == "done"
-    assert (
-        "2 seeds are too few" in next(d for e, d in found if e == "verdict")["verdict"]["headline"]
-    )
-    assert len(results.load(lab.runs / id).rows) == 4 * 2 * 3
-    assert results.load(lab.runs / id).tests
-
-
 def check_that_it_ends(lab, end, *, torch):
     """With a run at work, another waiting and two pages watching.
 
@@ -301,7 +285,8 @@ def test_the_page_answers_and_kill_9_of_the_server_ends_its_worker(lab, start_la
     assert before <= rows_on_disk(lab.runs, id)
 
 
-def test_a_run_goes_on_to_its_end_after_a_stop_and_kill_9_of_its_worker(lab):
+def test_from_the_first_request_to_the_verdict_with_a_stop_and_kill_9_of_the_worker(lab):
+    assert "digits" in [recipe["name"] for recipe in lab.ask("GET", "/api/recipes")["recipes"]]
     id = lab.run_until_rows(SHORT)
     assert lab.ask("POST", f"/api/runs/{id}/stop", {})["state"] == "stopping"
     assert last_state(list(lab.events(id)))["state"] == "stopped"
@@ -326,11 +311,15 @@ def test_a_run_goes_on_to_its_end_after_a_stop_and_kill_9_of_its_worker(lab):
 
     lab.ask("POST", f"/api/runs/{id}/resume", {})
     found = list(lab.events(id))
-    assert [data["state"] for event, data in found if event == "state"][-1] == "done"
-    assert found[-1][0] == "end"
+    assert found[0][0] == "snapshot"
+    assert last_state(found)["state"] == "done"
+    assert found[-1] == ("end", {})
+    verdict = next(data for event, data in found if event == "verdict")["verdict"]
+    assert "4 seeds are too few" in verdict["headline"]
     after = rows_on_disk(lab.runs, id)
     assert before <= after
     assert len(after) == 4 * 4 * 20
+    assert results.load(lab.runs / id).tests
 
 
 def last_state(found):

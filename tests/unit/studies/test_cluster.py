@@ -147,8 +147,8 @@ def test_trials_of_an_own_loop_have_the_rows_that_they_have_here(cluster, tmp_pa
 def test_a_script_runs_there_as_it_runs_here(cluster, tmp_path: Path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
-    for name, how in (("there", {"cluster": cluster}), ("here", {"workers": 2})):
-        begin(tmp_path / name, seeds=1).run_script([str(script), "0.05", str(ROOT)], **how)
+    begin(tmp_path / "there", seeds=1).run_script([str(script), "0.05", str(ROOT)], cluster=cluster)
+    begin(tmp_path / "here", seeds=1).run(loops.by_hand)  # the script's loop, in this process
     there, here = (results.load(tmp_path / each / "study") for each in ("there", "here"))
     assert {member.state for member in there.members} == {"done"}
     assert measured(there) == measured(here)
