@@ -291,8 +291,8 @@ class Trial:
         epoch = len(self._rows) + 1
         if self._epoch and epoch > self._epoch:
             raise RunError(f"{self}: expected one report an epoch, got two in epoch {self._epoch}")
-        if not self._rows:
-            self._check_placed()
+        if len(self._rows) < 2:
+            self._check_placed(untrained=not self._rows)
         now = time.perf_counter()
         row = EpochRow(values, self.arm, self.seed, epoch, now - self._began)
         self._began = now
@@ -304,13 +304,14 @@ class Trial:
         if self._ended:
             raise RunError(f"{self}: {what} was called after the trial had ended")
 
-    def _check_placed(self) -> None:
+    def _check_placed(self, *, untrained: bool = False) -> None:
         if not self._placed:
             raise RunError(
                 f"{self}: nothing was placed, so all arms would be the same; call "
                 "model = trial.place(model) before the optimizer is made"
             )
-        self._placed[-1].check_fired()
+        if self._placed[-1].calls or not untrained:  # a loop may measure before its first step
+            self._placed[-1].check_fired()
 
     def __enter__(self) -> Self:
         """Return the trial; an error inside the block fails this trial alone."""

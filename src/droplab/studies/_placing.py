@@ -32,6 +32,7 @@ class Placed:
         existing: The rates of dropout of its own that the arm changes.
         own: The rates of its own dropout as it was built.
         schedule: How the rates change with the step; None if they do not.
+        calls: How often it was called in training mode.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class Placed:
     existing: Mapping[str, float]
     own: Mapping[str, float]
     schedule: RateOfStep | None
+    calls: int = 0
 
     def follow(self, step: int) -> None:
         """Set the rates for a step of the optimizer, where they change with it."""
@@ -131,8 +133,13 @@ def place(
     )
     name = f"{number}" if number else ""
     applied.seed({stream: mask_key(seed, f"{name}{stream}") for stream in applied.streams})
-    applied.guard(seed, name, seen)
     schedule = rate_of_step(chosen.schedule) if chosen.schedule is not None else None
     placed = Placed(model, applied, rates, existing[arm], own.rates, schedule)
+
+    def called(args: Any, kwargs: Any) -> None:
+        placed.calls += 1
+        seen(args, kwargs)
+
+    applied.guard(seed, name, called)
     placed.follow(0)
     return placed

@@ -182,6 +182,45 @@ def test_a_trial_that_fails_late_leaves_no_rows_that_count(tmp_path: Path):
     assert verdict.arm("less").seeds == tuple(range(6))
 
 
+def test_a_loop_may_measure_before_its_first_step(tmp_path: Path):
+    """As many scripts do that count steps: then no site has fired at the first report."""
+
+    def train(trial: Trial) -> None:
+        model = trial.place(loops.network())
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        x, y = loops.data()[1]
+        for step in range(9):
+            if step % 4 == 0:
+                model.eval()
+                trial.report(val_loss=(model(x) - y).square().mean())
+                model.train()
+            optimizer.zero_grad()
+            (model(x[:10]) - y[:10]).square().mean().backward()
+            optimizer.step()
+
+    mine = begin(tmp_path)
+    mine.run(train)
+    assert set(states(mine).values()) == {"done"}
+    first = [row.values["val_loss"] for row in mine.result().rows if row.epoch == 1]
+    assert len(first) == 4
+    assert len(set(first)) == 2  # an untrained model has no arm
+    assert len({row.values["val_loss"] for row in mine.result().rows if row.epoch == 3}) == 4
+
+
+def test_a_model_that_is_never_trained_is_said_at_the_second_report(tmp_path: Path):
+    told: list[int] = []
+
+    def train(trial: Trial) -> None:
+        model = trial.place(loops.network()).eval()
+        for report in range(4):
+            told.append(report)
+            trial.report(val_loss=model(torch.ones(1, 6)).sum())
+
+    with pytest.raises(RunError, match="fire in the first step, got none from '2': its layer is"):
+        begin(tmp_path, seeds=1).run(train)
+    assert told == [0, 1] * 2
+
+
 def test_all_that_fail_are_one_error(tmp_path: Path):
     def train(trial: Trial) -> None:
         raise RuntimeError("no data")
