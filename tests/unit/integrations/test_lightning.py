@@ -155,7 +155,7 @@ def test_loaders_will_do_and_training_alone(tmp_path: Path):
 )
 def test_mistakes_are_said_in_a_sentence(tmp_path: Path, make, data, changes, message: str):
     study = begin(tmp_path, make, data, **changes)
-    with pytest.raises(Exception, match="every trial failed|no trial can be run"):
+    with pytest.raises(Exception, match=r"every trial failed|no trial can be run"):
         study.run()
     assert re.search(message, loops.message(study))
 

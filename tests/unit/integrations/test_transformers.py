@@ -121,7 +121,7 @@ def test_a_trainer_of_ones_own_gives_the_same_rows(tmp_path: Path):
 )
 def test_mistakes_are_said_in_a_sentence(tmp_path: Path, changes, wanted: str):
     study = begin(tmp_path, seeds=1, **changes)
-    with pytest.raises(Exception, match="every trial failed|no trial can be run"):
+    with pytest.raises(Exception, match=r"every trial failed|no trial can be run"):
         study.run()
     assert re.search(wanted, message(study))
 
