@@ -13,12 +13,14 @@ from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
 from droplab.ops import given_keys, masks_are_frozen
+from droplab.placement._carried import carried
 from droplab.placement._hook import CALLS_A_STEP, Bank
 from droplab.placement._kept import Kept
 from droplab.placement._later import in_backward, later_key, recomputed
 from droplab.placement._random import is_random, keyed
 
 
+@carried
 class Draws:
     """Gives a model's own random draws keys from a bank, as long as that is seeded.
 
@@ -167,6 +169,7 @@ _CALL = nn.Module._call_impl.__code__
 """What calls the `forward` of any module, and its hooks."""
 
 
+@carried
 class _Enter:
     """Pre-hook of a module that draws."""
 
@@ -179,6 +182,7 @@ class _Enter:
             self.draws.enter(self.index, module)
 
 
+@carried
 class _Leave:
     """Hook of a module that draws, also called when its `forward` raises."""
 

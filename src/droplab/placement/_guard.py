@@ -16,6 +16,7 @@ from droplab.errors import PlacementError
 from droplab.ops.layout import CALL_BITS
 from droplab.ops.rank import rank
 from droplab.ops.transforms import is_compiling, is_exporting
+from droplab.placement._carried import carried
 from droplab.placement._draws import Draws
 from droplab.placement._hook import Bank, SiteHook
 from droplab.placement._kept import Kept
@@ -39,6 +40,7 @@ _Keys = tuple[int, tuple[Tensor, ...], tuple[Tensor, ...]]
 """Of one call: its key, the keys of the sites, and those of what draws by itself."""
 
 
+@carried
 class _Calls:
     """The calls into one module in one mode: how many there were, and what the next ones use.
 
@@ -60,6 +62,7 @@ class _Calls:
         return _Calls, (self.what, self.training, self.number)
 
 
+@carried
 class Guard:
     """Runs every outermost call into a model on generators that are seeded for this call alone.
 
@@ -313,6 +316,7 @@ def _called(path: str) -> str:
     return "the model" if path == ROOT else path
 
 
+@carried
 class _Enter:
     """Pre-hook of a module of a guarded model."""
 
@@ -341,6 +345,7 @@ class _Enter:
         self.guard.enter(self.path, self.modes[training])
 
 
+@carried
 class _Leave:
     """Hook of a module of a guarded model, also called when its `forward` raises."""
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from droplab import ops
 from droplab.errors import PlacementError
+from droplab.placement._carried import carried
 from droplab.placement._kept import Kept
 from droplab.placement._later import in_backward, later_key, recomputed
 from droplab.placement._layers import Kind
@@ -37,6 +38,7 @@ class Calls(Protocol):
         ...
 
 
+@carried
 class Bank:
     """Rates and keys of all sites of one `apply`, shared by its hooks.
 
@@ -62,6 +64,7 @@ def is_quantised(module: nn.Module) -> bool:
     return "quantized" in type(module).__module__
 
 
+@carried
 class SiteHook:
     """Drops the input of one layer while that layer is in training mode.
 

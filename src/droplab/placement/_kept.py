@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from droplab.placement._carried import carried
 from droplab.placement._later import in_backward
 
 _CERTAIN = 25.0
 """A deviation is far if chance makes it with a probability of 2 exp(-25), 3e-11, at most."""
 
 
+@carried
 class Kept:
     """Counts, at some calls of a dropout, which of its decisions were to keep.
 

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
 from droplab.placement._calls import call_name, is_dropout_call, with_rate
+from droplab.placement._carried import carried
 from droplab.placement._drawn import Drawn, calling_line, drawing_name
 from droplab.placement._walk import reset_compiler, unique
 
@@ -64,6 +65,7 @@ class _Rates(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+@carried
 class _Enter:
     """Pre-hook on the owner: starts replacing."""
 
@@ -79,6 +81,7 @@ class _Enter:
             told.running.append(mode)
 
 
+@carried
 class _Leave:
     """Hook on the owner, also called when `forward` raises: ends replacing."""
 
@@ -92,6 +95,7 @@ class _Leave:
             mode.told.running.remove(mode)
 
 
+@carried
 class _Pause:
     """Hook around the modules inside the owner, whose calls are not its own."""
 
@@ -104,6 +108,7 @@ class _Pause:
             self.overrides.running[-1].paused += self.step
 
 
+@carried
 class Overrides:
     """The replaced rates of one module.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from droplab.errors import DroplabError
+from droplab.errors import DroplabError, bounded
 from droplab.importing import is_installed
 from droplab.results import State
 
 _OWN = Path(__file__).parents[1]
 """The folder of this package: a user's may be called droplab, too."""
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class Ended:
 
 
 def reason(error: BaseException) -> str:
-    """Return why a trial failed: the error, and the line of somebody's own file where it arose."""
+    """Return why a trial failed: the error, and the line of somebody's own file where it arose.
+
+    In one line, for a table: torch writes some of its errors over many, and in bold.
+    """
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, DroplabError):
         text = str(error)
+    text = bounded(" ".join(_COLOURS.sub("", text).split()))
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

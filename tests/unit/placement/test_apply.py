@@ -122,6 +122,35 @@ def test_copies_drop_alike_and_have_rates_of_their_own(net, x, copied):
     assert dict(rates(net)) == {"fc2": 0.5, "fc3": 0.5}
 
 
+class Everything(nn.Module):
+    """Branches, dropout of its own as a module, in a recurrent layer and by a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.rnn, self.drop = nn.LSTM(6, 6, 2, dropout=0.1), nn.Dropout(0.1)
+
+    def forward(self, x):
+        x = x + self.down(F.relu(self.up(x)))
+        return F.dropout(self.drop(self.rnn(x)[0]), 0.1, self.training)
+
+
+def test_a_model_that_is_saved_whole_is_loaded_by_who_names_its_own_classes_alone():
+    model, x = Everything(), torch.ones(3, 2, 6)
+    set_rate(model, "*", 0.2, example=x)
+    applied = plan(model, {"down": 0.5, "path/down": 0.1}, example=x).apply(own=("drop", "rnn"))
+    applied.seed(dict.fromkeys(applied.streams, next(iter(KEYS.values()))))
+    applied.guard(0)
+    model(x).sum().backward()
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    with torch.serialization.safe_globals([Everything, nn.Linear, nn.LSTM, nn.Dropout]):
+        loaded = torch.load(file, weights_only=True)
+    assert torch.equal(loaded(x), model(x))
+    assert dict(rates(loaded, x)) == dict(rates(model, x))
+
+
 def test_clear_takes_everything_out_of_a_copy_and_leaves_the_original(net, x, hooks):
     clean = hooks(net)
     made = plan(net, 0.5)

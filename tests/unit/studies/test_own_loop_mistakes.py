@@ -105,6 +105,19 @@ def test_an_arm_that_fits_no_model_ends_the_study_before_anything_is_trained(
     assert {each.state for each in found.members} <= {"failed", "running", "waiting"}
 
 
+def test_an_error_over_many_lines_in_colours_is_told_in_one(tmp_path: Path):
+    def train(trial: Trial) -> None:
+        raise RuntimeError("this file:\n\t(1) \x1b[1mis not there\x1b[0m\n\t(2) " + "or " * 2000)
+
+    with pytest.raises(RunError):
+        begin(tmp_path).run(train)
+    told = message(begin(tmp_path, resume=True))
+    assert told.startswith("RuntimeError: this file: (1) is not there (2) or or")
+    assert "\n" not in told
+    assert len(told) < 2500
+    assert "test_own_loop_mistakes.py:" in told
+
+
 def test_a_report_after_the_trial_has_ended_is_refused(tmp_path: Path):
     kept: list[Trial] = []
 
