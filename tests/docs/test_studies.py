@@ -95,7 +95,7 @@ def test_scripts_run_in_a_study(
     verdict = found.run(train)
     assert {member.state for member in found.result().members} == {"done"}, verdict.caveats
     said = " ".join([verdict.headline, *verdict.caveats])
-    for word in ("Not paired", "Not dropout alone", "could not be seen"):
+    for word in ("Not paired", "Not dropout alone", "could not be seen", "without gradients"):
         assert word not in said
     # and the arms are not all the same
     last = {

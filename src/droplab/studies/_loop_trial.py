@@ -370,6 +370,7 @@ class Trial:
             "drawn": last.applied.drawn,
             "kept": last.applied.kept,
             "scheduled": last.schedule is not None,
+            "without_gradients": sum(each.without_gradients for each in self._placed),
         }
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from droplab import placement
@@ -33,6 +34,7 @@ class Placed:
         own: The rates of its own dropout as it was built.
         schedule: How the rates change with the step; None if they do not.
         calls: How often it was called in training mode.
+        without_gradients: How often of these without gradients, as if to measure it.
     """
 
     model: nn.Module
@@ -42,6 +44,7 @@ class Placed:
     own: Mapping[str, float]
     schedule: RateOfStep | None
     calls: int = 0
+    without_gradients: int = 0
 
     def follow(self, step: int) -> None:
         """Set the rates for a step of the optimizer, where they change with it."""
@@ -138,6 +141,7 @@ def place(
 
     def called(args: Any, kwargs: Any) -> None:
         placed.calls += 1
+        placed.without_gradients += not torch.is_grad_enabled()
         seen(args, kwargs)
 
     applied.guard(seed, name, called)

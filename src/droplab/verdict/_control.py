@@ -30,6 +30,7 @@ class Control:
         confounded: What else differs between arms, a sentence; "" if nothing does.
         unpaired: What differs within seeds, and is noise, a sentence; "" if nothing does.
         unseen: What could not be seen, a sentence; "" if all could.
+        dropping: Where a model was measured while it dropped, a sentence; "" if nowhere.
         failed: Which trials failed, and why the first did, a sentence; "" if none did.
         same: What was the same, for the list of what did not change; "" if nothing was.
     """
@@ -37,6 +38,7 @@ class Control:
     confounded: str = ""
     unpaired: str = ""
     unseen: str = ""
+    dropping: str = ""
     failed: str = ""
     same: str = ""
 
@@ -67,15 +69,16 @@ def control(
         for (arm, seed), found in seen.items()
         if arm != base and (base, seed) in seen
     ]
+    dropping = _dropping(seen)
     if not pairs:
-        return Control(failed=failed)
+        return Control(failed=failed, dropping=dropping)
     found = [(arm, _differs(one, two, epoch)) for arm, one, two in pairs]
     other = {
         what: list(dict.fromkeys(arm for arm, differs in found if what in differs))
         for what in _CONFOUNDS
     }
     unpaired, unseen, same = _paired([(one, two) for _, one, two in pairs])
-    return Control(_confounded(other, base), unpaired, unseen, failed, same)
+    return Control(_confounded(other, base), unpaired, unseen, dropping, failed, same)
 
 
 def _failed(members: Sequence[Member]) -> str:
@@ -88,6 +91,23 @@ def _failed(members: Sequence[Member]) -> str:
     return (
         f"{len(members)} trials failed and are not counted (the first, {where}). A study that is "
         "resumed tries them again."
+    )
+
+
+def _dropping(seen: Mapping[tuple[str, int], Seen]) -> str:
+    counts = {
+        member: count
+        for member, found in seen.items()
+        if isinstance(count := found.get("without_gradients"), int) and count
+    }
+    if not counts:
+        return ""
+    (arm, seed), count = next(iter(counts.items()))
+    times = "once" if count == 1 else f"{count} times"
+    return (
+        f"Measured while it drops? The model was called in training mode without gradients in "
+        f"{len(counts)} of {len(seen)} trials ({times} in '{arm}', seed {seed}). Call "
+        "model.eval() before it is measured, and model.train() after."
     )
 
 

@@ -109,7 +109,7 @@ def judge(
         metrics=metrics.with_stopped(decides) if "stopped" in answered else metrics,
         folds=result.recipe.data.folds,
         caveats=(
-            *filter(None, (seen.failed, seen.unpaired, seen.unseen)),
+            *filter(None, (seen.failed, seen.dropping, seen.unpaired, seen.unseen)),
             *caveats(table, arms, best, decides, about, by, asked, stopped, margin, chosen),
             *filter(None, (unasked,)),
         ),

@@ -61,7 +61,7 @@ def test_arms_differ_in_dropout_alone(tmp_path: Path):
     study = begin(tmp_path, metrics={"eval_loss": "lower", "loss": "lower"})
     verdict = study.run()
     said = " ".join([verdict.headline, *verdict.caveats])
-    for word in ("Not paired", "Not dropout alone", "could not be seen"):
+    for word in ("Not paired", "Not dropout alone", "could not be seen", "without gradients"):
         assert word not in said
     result = study.result()
     assert len(result.rows) == 2 * 2 * 2

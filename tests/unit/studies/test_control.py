@@ -30,10 +30,26 @@ def test_a_loop_in_which_only_dropout_changes_is_seen_to_be_paired(tmp_path: Pat
     assert "Not dropout alone" not in verdict.headline
     assert "Not paired" not in notes_on(verdict)
     assert "could not be seen" not in notes_on(verdict)
+    assert "without gradients" not in notes_on(verdict)
     result = mine.result()
     seen = control(result.recipe, result.members, result.notes, 2)
     assert seen.same == "initial weights and batches, as far as they were looked at"
     assert seen.same in mine.report().read_text()
+
+
+def test_a_loop_that_measures_in_training_mode_is_told_so(tmp_path: Path):
+    def train(trial: Trial) -> None:
+        model = trial.place(loops.network())
+        x, y = loops.data()[1]
+        for epoch in trial.epochs(2):
+            (model(x) - y).square().mean().backward()
+            model.train(trial.seed > 0 or epoch == 1)  # forgotten; of seed 0 in one epoch
+            with torch.no_grad():
+                trial.report(val_loss=(model(x) - y).square().mean())
+            model.train()
+
+    said = "without gradients in 4 of 4 trials (once in 'none', seed 0). Call model.eval()"
+    assert said in notes_on(verdict_of(tmp_path, train, seeds=2))
 
 
 @pytest.mark.parametrize("guarded", [True, False])
