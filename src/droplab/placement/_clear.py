@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from torch import nn
 
-from droplab.placement._draws import forget_keys
+from droplab.placement._carried import unhook
 from droplab.placement._hook import SiteHook
-from droplab.placement._override import restore
 from droplab.placement._walk import inner, reset_compiler
 
 
 def clear(model: nn.Module) -> tuple[str, ...]:
-    """Take out all that droplab placed or replaced in a model, and return the names of its sites.
+    """Take out all that droplab hung into a model, and return the names of its sites.
 
-    For copies: `copy.deepcopy` and `torch.load` give a model with its dropout, but the plan that
-    could revert it belongs to the original. Rates that `set_rate` gave to functions go back to
-    those in the code; rates of modules and attributes stay as they are.
+    For a model that a study has trained, which is plain torch then, and for copies:
+    `copy.deepcopy` and `torch.load` give a model with its dropout, but the plan that could revert
+    it belongs to the original. Rates that `set_rate` gave to functions go back to those in the
+    code; rates of modules and attributes stay as they are.
 
     Args:
         model: Any module.
@@ -35,11 +35,9 @@ def clear(model: nn.Module) -> tuple[str, ...]:
         >>> clear(twin)
         ('2',)
     """
-    model = inner(model)
-    found = take_out(model, lambda _: True)
-    for module in model.modules():
-        forget_keys(module)
-        restore(module)
+    found = take_out(inner(model), lambda _: True)
+    for module in model.modules():  # the wrapper of a compiled one, too
+        unhook(module)
     reset_compiler()
     return found
 

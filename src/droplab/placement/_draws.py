@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
 from droplab.ops import given_keys, masks_are_frozen
-from droplab.placement._carried import carried
+from droplab.placement._carried import Hook, carried
 from droplab.placement._hook import CALLS_A_STEP, Bank
 from droplab.placement._kept import Kept
 from droplab.placement._later import in_backward, later_key, recomputed
@@ -169,8 +169,7 @@ _CALL = nn.Module._call_impl.__code__
 """What calls the `forward` of any module, and its hooks."""
 
 
-@carried
-class _Enter:
+class _Enter(Hook):
     """Pre-hook of a module that draws."""
 
     def __init__(self, draws: Draws, index: int) -> None:
@@ -182,8 +181,7 @@ class _Enter:
             self.draws.enter(self.index, module)
 
 
-@carried
-class _Leave:
+class _Leave(Hook):
     """Hook of a module that draws, also called when its `forward` raises."""
 
     def __init__(self, draws: Draws, index: int) -> None:
@@ -193,14 +191,3 @@ class _Leave:
         if not torch.compiler.is_compiling():
             self.draws.look(self.index, module, args, output)
         self.draws.leave(self.index)
-
-
-def forget_keys(module: nn.Module) -> None:
-    """Take the hooks out of a module, of a copy for example."""
-    for hooks in (module._forward_pre_hooks, module._forward_hooks):
-        for number, hook in list(hooks.items()):
-            if isinstance(hook, (_Enter, _Leave)):
-                del hooks[number]
-    kept = module._forward_hooks_always_called
-    for number in [number for number in kept if number not in module._forward_hooks]:
-        del kept[number]

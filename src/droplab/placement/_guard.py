@@ -16,7 +16,7 @@ from droplab.errors import PlacementError
 from droplab.ops.layout import CALL_BITS
 from droplab.ops.rank import rank
 from droplab.ops.transforms import is_compiling, is_exporting
-from droplab.placement._carried import carried
+from droplab.placement._carried import Hook, carried
 from droplab.placement._draws import Draws
 from droplab.placement._hook import Bank, SiteHook
 from droplab.placement._kept import Kept
@@ -316,8 +316,7 @@ def _called(path: str) -> str:
     return "the model" if path == ROOT else path
 
 
-@carried
-class _Enter:
+class _Enter(Hook):
     """Pre-hook of a module of a guarded model."""
 
     def __init__(self, guard: Guard, path: str, modes: tuple[_Calls, _Calls]) -> None:
@@ -345,8 +344,7 @@ class _Enter:
         self.guard.enter(self.path, self.modes[training])
 
 
-@carried
-class _Leave:
+class _Leave(Hook):
     """Hook of a module of a guarded model, also called when its `forward` raises."""
 
     def __init__(self, guard: Guard, path: str) -> None:

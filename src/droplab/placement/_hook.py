@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from droplab import ops
 from droplab.errors import PlacementError
-from droplab.placement._carried import carried
+from droplab.placement._carried import Hook, carried
 from droplab.placement._kept import Kept
 from droplab.placement._later import in_backward, later_key, recomputed
 from droplab.placement._layers import Kind
@@ -64,8 +64,7 @@ def is_quantised(module: nn.Module) -> bool:
     return "quantized" in type(module).__module__
 
 
-@carried
-class SiteHook:
+class SiteHook(Hook):
     """Drops the input of one layer while that layer is in training mode.
 
     Of kind "path", it is a hook after the layer and drops what that returns.
@@ -117,14 +116,6 @@ class SiteHook:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.bind()
-
-    @property
-    def __name__(self) -> str:
-        """Refuse to be scripted: torch.jit.script asks every hook for its name first."""
-        raise _Unscriptable(
-            f"{self.name}: a model with placed dropout cannot be scripted; revert the plan or call "
-            "droplab.placement.clear(model) first, trace it, or use droplab export"
-        )
 
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
@@ -245,10 +236,6 @@ class SiteHook:
             )
         self.count = count + 1
         return self.key if count == 0 else later_key(self.key, count, self.name)
-
-
-class _Unscriptable(PlacementError, AttributeError):
-    """Whoever only asks whether a hook has a name is told that it has none."""
 
 
 def site_hooks(module: nn.Module) -> list[SiteHook]:

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from droplab.errors import PlacementError
 from droplab.placement._calls import call_name, is_dropout_call, with_rate
-from droplab.placement._carried import carried
+from droplab.placement._carried import Hook, carried
 from droplab.placement._drawn import Drawn, calling_line, drawing_name
 from droplab.placement._walk import reset_compiler, unique
 
@@ -65,8 +65,7 @@ class _Rates(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-@carried
-class _Enter:
+class _Enter(Hook):
     """Pre-hook on the owner: starts replacing."""
 
     def __init__(self, overrides: Overrides) -> None:
@@ -81,8 +80,7 @@ class _Enter:
             told.running.append(mode)
 
 
-@carried
-class _Leave:
+class _Leave(Hook):
     """Hook on the owner, also called when `forward` raises: ends replacing."""
 
     def __init__(self, overrides: Overrides) -> None:
@@ -95,8 +93,7 @@ class _Leave:
             mode.told.running.remove(mode)
 
 
-@carried
-class _Pause:
+class _Pause(Hook):
     """Hook around the modules inside the owner, whose calls are not its own."""
 
     def __init__(self, overrides: Overrides, step: int) -> None:
@@ -195,12 +192,6 @@ def override(module: nn.Module, key: Key, p: float, own: float) -> None:
     if p == own:
         del found.rates[key]
     if not found.rates:
-        found.remove()
-
-
-def restore(module: nn.Module) -> None:
-    """Let the code's own rates through again in `module`, for good."""
-    for found in _all(module):
         found.remove()
 
 

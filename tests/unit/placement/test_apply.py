@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -149,6 +150,35 @@ def test_a_model_that_is_saved_whole_is_loaded_by_who_names_its_own_classes_alon
         loaded = torch.load(file, weights_only=True)
     assert torch.equal(loaded(x), model(x))
     assert dict(rates(loaded, x)) == dict(rates(model, x))
+
+
+def test_clear_leaves_plain_torch_of_a_model_that_a_trial_has_trained(hooks):
+    model, x = Everything(), torch.ones(3, 2, 6)
+    clean = hooks(model)
+    set_rate(model, "*", 0.2, example=x)
+    applied = plan(model, {"down": 0.5}, example=x).apply(own=("drop", "rnn"))
+    applied.seed(dict.fromkeys(applied.streams, 1))
+    applied.guard(0)
+    model(x).sum().backward()
+    assert clear(model) == ("down",)
+    assert hooks(model) == clean
+    file = io.BytesIO()
+    torch.save(model, file)
+    assert b"droplab" not in file.getvalue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        assert torch.equal(torch.jit.script(model.eval())(x), model(x))
+
+
+def test_clear_takes_the_guard_off_the_wrapper_of_a_compiled_model(net, x, hooks):
+    compiled = torch.compile(net, backend="eager")
+    clean = hooks(compiled)
+    applied = plan(compiled, 0.5).apply()
+    applied.seed(KEYS)
+    applied.guard(0)
+    assert clear(compiled) == ("fc2", "fc3")
+    assert hooks(compiled) == clean
+    assert torch.equal(compiled(x), net(x))
 
 
 def test_clear_takes_everything_out_of_a_copy_and_leaves_the_original(net, x, hooks):
