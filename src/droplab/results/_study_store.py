@@ -53,6 +53,15 @@ class StudyStore(RunStore):
                 (state, message, arm, seed),
             )
 
+    def close_unmeasured(self) -> None:
+        """Close a study without rows and take it away, so that its folder is free for another.
+
+        What its trials printed stays.
+        """
+        self.close()
+        for name in (_schema.DATABASE, _schema.RECIPE):
+            (self.folder / name).unlink(missing_ok=True)
+
     def lengthen(self, recipe: Recipe) -> None:
         """Keep the recipe with more epochs, since a trial trains longer than those before.
 

@@ -52,13 +52,17 @@ class StudyDriver:
         self._began = time.perf_counter()
         self._members = len(store.members())
         self._todo = self._ended = 0
+        self._is_in_vain = False
         self._last: dict[Member, EpochRow] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._store.close()
+        if self._is_in_vain:
+            self._store.close_unmeasured()
+        else:
+            self._store.close()
 
     def todo(self) -> list[Member]:
         """The trials that are not done, seed by seed; those that failed before are among them."""
@@ -115,6 +119,7 @@ class StudyDriver:
         self._ended += 1
         self._say(arm, seed, ended)
         if ended.hopeless:
+            self._is_in_vain = not self._store.rows()
             raise RunError(f"{self._store.folder}: no trial can be run; {ended.message}")
 
     def _twin(self, arm: str, seed: int, seen: Mapping[str, Any], notes: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from droplab import results
 from droplab.errors import ArgumentError, DroplabError, RecipeError, RunError
 from droplab.studies import Trial
 from tests.unit.studies import loops
@@ -66,7 +67,6 @@ def _nested(trial: Trial) -> None:
         (_report(train_loss=1.0), "expected val_loss, which decides"),
         (_report(val_loss="low"), "expected a number, got 'low'"),
         (_report(val_loss=torch.zeros(3)), "expected a number"),
-        (_other_model, "arms.half: "),
         (_nested, "no trial inside another one"),
         (lambda trial: list(trial.epochs(0)), "at least 1, got 0"),
         (lambda trial: [trial.place(loops.network()) for _ in trial.epochs(2)], "in every epoch"),
@@ -98,11 +98,21 @@ def test_an_arm_that_fits_no_model_ends_the_study_before_anything_is_trained(
     mine = begin(tmp_path, arms=arms, seeds=4)
     with pytest.raises(RunError, match=f"study: no trial can be run; {words}"):
         mine.run(loops.plain, workers=workers)
+    again = begin(tmp_path, arms={**arms, "late": 0.1}, seeds=1)  # its folder is free again
+    again.run(loops.plain)
+    assert {each.state for each in again.result().members} == {"done"}
+
+
+def test_an_arm_that_fits_no_longer_ends_the_study_and_keeps_what_was_measured(tmp_path: Path):
+    begin(tmp_path, seeds=1).run(loops.plain)
+    mine = begin(tmp_path, seeds=1, resume=True)
+    with results.StudyStore.open_for_resume(mine.folder) as store:
+        store.begin("half", 0)  # as if it had been stopped
+    with pytest.raises(RunError, match=r"study: no trial can be run; arms\.half"):
+        mine.run(_other_model)
     found = mine.result()
-    assert not found.rows
-    assert sum(each.state == "failed" for each in found.members) == 1
-    assert words.split("'")[1] in message(mine)
-    assert {each.state for each in found.members} <= {"failed", "running", "waiting"}
+    assert {each.arm: each.state for each in found.members} == {"none": "done", "half": "failed"}
+    assert {row.arm for row in found.rows} == {"none"}
 
 
 def test_an_error_over_many_lines_in_colours_is_told_in_one(tmp_path: Path):
