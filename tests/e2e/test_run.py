@@ -131,7 +131,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_resume(command, start_droplab, tmp_
     assert wait_for_rows(tmp_path / "run", 5, lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "--resume" in errors
     assert "Traceback" not in errors
     kept = content(tmp_path / "run")

@@ -131,7 +131,7 @@ def test_an_interrupted_study_says_how_to_go_on_and_leaves_no_process(place: Pat
     time.sleep(0.5)  # the second has begun, and if not, nothing here depends on it
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "--out out --resume" in said
     left = [
         each

@@ -63,8 +63,8 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Generator[sqlite3
             "anew"
         )
     with _schema.plain_errors(path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        try:  # before it begins: a signal that comes meanwhile is raised as soon as it has
+            connection.execute("BEGIN IMMEDIATE")
             yield connection
             connection.execute("COMMIT")
         except BaseException:

@@ -83,8 +83,8 @@ class Study:
 
         A trial that raises is kept as failed with its reason, and the others go on; a study that
         is resumed tries it again. Where an arm means nothing in the model, the first trial ends the
-        study. What is finished is on disk: a study that is stopped, or
-        killed, goes on from there with `resume=True`.
+        study. What is finished is on disk: a study that is stopped, or killed, goes on from there
+        with `resume=True`.
 
         Args:
             train: Called with a `Trial` for every arm and seed; None for what the study was made

@@ -281,6 +281,51 @@ def store_is_locked(folder) -> bool:
     return False
 
 
+class Interrupted:
+    """A connection to which Ctrl-C comes while it does the n-th of its statements."""
+
+    def __init__(self, connection, number):
+        self._connection, self._left = connection, number
+
+    def __getattr__(self, name):
+        found = getattr(self._connection, name)
+        return self._counted(found) if name in ("execute", "executemany") else found
+
+    def _counted(self, do):
+        def call(*args):
+            done = do(*args)
+            self._left -= 1
+            if not self._left:
+                raise KeyboardInterrupt  # raised by Python as soon as the call is over
+            return done
+
+        return call
+
+
+def test_ctrl_c_in_any_statement_leaves_a_run_that_closes_and_goes_on(
+    tmp_path, create, row, plain_recipe
+):
+    kept = []
+    for number in range(1, 100):
+        place = tmp_path / str(number)
+        with create(place) as store:
+            store.commit_epoch(row())
+            whole, store._connection = store._connection, Interrupted(store._connection, number)
+            try:
+                store.commit_epoch(row(epoch=2))
+                break
+            except KeyboardInterrupt:
+                pass
+            finally:
+                store._connection = whole
+        kept.append(len(load(place).rows))
+        with RunStore.open_for_resume(place, digest=plain_recipe.digest) as store:
+            store.commit_epoch(row(epoch=2))
+        assert load(place).rows == (row(), row(epoch=2))
+    assert len(kept) >= 5
+    assert kept == [1] * (len(kept) - 1) + [2]  # the row is there once the last statement is done
+
+
 def test_a_full_disk_is_said_and_loses_nothing(tmp_path, create, row):
     with create(tmp_path) as store:
         store.commit_epoch(row())

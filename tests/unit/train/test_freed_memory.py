@@ -41,7 +41,7 @@ def test_a_plan_keeps_what_is_freed_and_gives_it_back(tmp_path: Path) -> None:
     process.join()
     inside, given_back, after = json.loads((tmp_path / "told").read_text())
     pages = BYTES // 4096
-    assert inside < 3 * pages  # 20 x pages where the system clears each of the 20 tensors
+    assert inside < 10 * pages  # 20 x pages where the system clears each of the 20 tensors
     assert given_back > 40 << 20
     assert after > inside
 
