@@ -27,7 +27,8 @@ def measure(told: Path) -> None:
     """Tell page faults of 20 tensors in a plan, bytes given back after it, faults after it."""
     with ExecutionPlan(1).active():
         with ExecutionPlan(1).active():
-            faults(1)
+            two = [torch.ones(BYTES // 4) for _ in range(2)]
+            del two  # room for one, wherever a small thing comes to lie meanwhile
         inside = faults(20)
         inside_bytes = psutil.Process().memory_info().rss
     after_bytes = psutil.Process().memory_info().rss
@@ -41,7 +42,7 @@ def test_a_plan_keeps_what_is_freed_and_gives_it_back(tmp_path: Path) -> None:
     process.join()
     inside, given_back, after = json.loads((tmp_path / "told").read_text())
     pages = BYTES // 4096
-    assert inside < 10 * pages  # 20 x pages where the system clears each of the 20 tensors
+    assert inside < 3 * pages  # 20 x pages where the system clears each of the 20 tensors
     assert given_back > 40 << 20
     assert after > inside
 
