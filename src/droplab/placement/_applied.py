@@ -325,7 +325,7 @@ class Applied:
         for handle in self._handles:
             handle.remove()
         # a layer that took over the hooks of another, as a fused one does, has them still
-        take_out(self._model, self._hooks.__contains__)
+        take_out(self._model, self._hooks)
         if self._guard is not None:
             self._guard.remove()
         self._is_active, self._handles = False, []

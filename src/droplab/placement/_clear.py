@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 
 from torch import nn
 
 from droplab.placement._carried import unhook
-from droplab.placement._hook import SiteHook
+from droplab.placement._hook import SiteHook, site_hooks
 from droplab.placement._walk import inner, reset_compiler
 
 
@@ -35,21 +35,18 @@ def clear(model: nn.Module) -> tuple[str, ...]:
         >>> clear(twin)
         ('2',)
     """
-    found = take_out(inner(model), lambda _: True)
+    found = [hook.name for module in inner(model).modules() for hook in site_hooks(module)]
     for module in model.modules():  # the wrapper of a compiled one, too
         unhook(module)
     reset_compiler()
-    return found
+    return tuple(found)
 
 
-def take_out(model: nn.Module, which: Callable[[SiteHook], bool]) -> tuple[str, ...]:
-    """Take the hooks of some sites out of all modules of a model; return the names of the sites."""
-    found: list[str] = []
+def take_out(model: nn.Module, sites: Collection[SiteHook]) -> None:
+    """Take the hooks of some sites out of all modules of a model."""
     for module in model.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for number, hook in list(hooks.items()):
-                if isinstance(hook, SiteHook) and which(hook):
-                    found.append(hook.name)
+                if isinstance(hook, SiteHook) and hook in sites:
                     del hooks[number]
                     module._forward_pre_hooks_with_kwargs.pop(number, None)
-    return tuple(found)
